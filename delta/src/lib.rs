@@ -1,1 +1,37 @@
-//! Placeholder line replaced in this change.
+//! Binary patches for firmware images: made on a server, applied on a device in one streaming pass.
+//!
+//! * [`diff`] makes a patch. It uses all threads of the current rayon pool; its bytes do not depend on how many.
+//! * [`apply`] applies one from streams. [`Applier`] does it segment by segment, for a device that authenticates,
+//!   decodes and resumes while it downloads.
+//! * [`Head`] is what a patch says about itself: both images, memory, segments. Whoever vouches for the SHA-256 of the
+//!   head vouches for the patch.
+//!
+//! The crate does no network or file IO of its own, reads no clock and uses no randomness. The format is specified in
+//! `docs/patch-format.md`. Without the feature `generate` only the applying half is built; it has no C code.
+
+#![deny(clippy::float_arithmetic)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+#![expect(clippy::cast_possible_truncation, reason = "every narrowing stands behind a limit from `limits`")]
+
+mod apply;
+mod error;
+#[cfg(feature = "generate")]
+mod generate;
+mod head;
+mod limits;
+mod varint;
+
+pub use self::{
+    apply::{Applied, Applier, ApplyOptions, ResumePoint, apply, read_head},
+    error::ApplyError,
+    head::{Codec, Head, MAGIC, Node, NodeKind, PREFIX_LEN, Segment, Stream, StreamKind, VERSION, feature},
+    limits::{
+        ApplyBudget, Limits, MAX_CODED_LEN, MAX_HEAD_LEN, MAX_IMAGE_LEN, MAX_SEGMENT_LEN, MAX_SEGMENTS,
+        MIN_SEGMENT_SHIFT,
+    },
+};
+#[cfg(feature = "generate")]
+pub use self::{
+    error::DiffError,
+    generate::{DiffOptions, Patch, Phase, Profile, Progress, UnknownProfile, diff},
+};

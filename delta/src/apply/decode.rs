@@ -1,0 +1,95 @@
+//! Decoders of single streams: memory-safe, bounded by the raw length that the table states.
+
+use std::io::Read;
+
+use lzma_rust2::LzmaReader;
+use ruzstd::decoding::StreamingDecoder;
+
+use crate::head::{Codec, Stream};
+
+/// Most literal context and literal position bits together. Each bit doubles the probability model; this stops one
+/// properties byte from asking for 12 MiB. It is the limit of LZMA2 as well.
+pub(crate) const MAX_LC_LP: u8 = 4;
+
+/// Decoder of one stream of a segment.
+pub(crate) struct StreamDecoder<'c> {
+    source: Source<'c>,
+    left: u32,
+}
+
+enum Source<'c> {
+    Raw(&'c [u8]),
+    Zstd(Box<StreamingDecoder<&'c [u8], ruzstd::decoding::FrameDecoder>>),
+    Lzma(Box<LzmaReader<&'c [u8]>>),
+}
+
+impl<'c> StreamDecoder<'c> {
+    /// Starts decoding `coded`, which holds the whole stream.
+    pub(crate) fn new(stream: &Stream, coded: &'c [u8]) -> Result<Self, &'static str> {
+        let source = match stream.codec {
+            Codec::Raw => Source::Raw(coded),
+            Codec::Zstd => {
+                let window = u64::from(stream.raw_len).next_power_of_two().max(MIN_ZSTD_WINDOW);
+                let decoder = StreamingDecoder::new_with_max_window_size(coded, window)
+                    .map_err(|_| "the Zstandard frame header is broken or asks for too large a window")?;
+                Source::Zstd(Box::new(decoder))
+            }
+            Codec::Lzma => {
+                let (&props, coded) = coded.split_first().ok_or("the LZMA properties are missing")?;
+                let (lc, lp) = (props % 9, props / 9 % 5);
+                if props >= 9 * 5 * 5 || lc + lp > MAX_LC_LP {
+                    return Err("the LZMA properties are out of range");
+                }
+                let raw = u64::from(stream.raw_len);
+                let decoder = LzmaReader::new_with_props(coded, raw, props, stream.raw_len, None)
+                    .map_err(|_| "the LZMA data do not begin as they must")?;
+                Source::Lzma(Box::new(decoder))
+            }
+        };
+        Ok(Self { source, left: stream.raw_len })
+    }
+
+    /// A stream that the segment does not have.
+    pub(crate) fn absent() -> Self {
+        Self { source: Source::Raw(&[]), left: 0 }
+    }
+
+    /// Fills `out` with the next bytes of the stream.
+    pub(crate) fn fill(&mut self, mut out: &mut [u8]) -> Result<(), &'static str> {
+        let wanted = u32::try_from(out.len()).map_err(|_| "more bytes are wanted than the stream has")?;
+        self.left = self.left.checked_sub(wanted).ok_or("more bytes are wanted than the stream has")?;
+        while !out.is_empty() {
+            let read = match &mut self.source {
+                Source::Raw(rest) => rest.read(out),
+                Source::Zstd(decoder) => decoder.read(out),
+                Source::Lzma(decoder) => decoder.read(out),
+            };
+            let read = read.map_err(|_| "the coded data are broken")?;
+            if read == 0 {
+                return Err("the coded data end too early");
+            }
+            out = out.get_mut(read..).ok_or("the coded data are broken")?;
+        }
+        Ok(())
+    }
+
+    /// Checks that nothing of the stream is left over.
+    pub(crate) fn finish(mut self) -> Result<(), &'static str> {
+        if self.left != 0 {
+            return Err("not all of the stream is used");
+        }
+        let more = match &mut self.source {
+            Source::Raw(rest) => rest.read(&mut [0]),
+            Source::Zstd(decoder) => decoder.read(&mut [0]),
+            Source::Lzma(decoder) => decoder.read(&mut [0]),
+        };
+        match more {
+            Ok(0) => Ok(()),
+            Ok(_) => Err("the stream decodes into more bytes than stated"),
+            Err(_) => Err("the coded data are broken at their end"),
+        }
+    }
+}
+
+/// Smallest window a Zstandard frame may ask for, by its specification.
+const MIN_ZSTD_WINDOW: u64 = 1 << 10;
