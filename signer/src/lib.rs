@@ -1,1 +1,58 @@
-//! Placeholder line replaced in this change.
+//! Signed firmware metadata: The Update Framework (TUF 1.0) for the image repository, Uptane's director for the
+//! per-device answer, and the rules by which a device agrees to install only what both say.
+//!
+//! Everything here is synchronous and pure. There is no network, no file system, no clock and no randomness: bytes,
+//! times, seeds and salts are parameters. The same verifier runs on devices, in the server on ingest, and in the
+//! release engineer's command line.
+//!
+//! * [`json`] parses documents strictly and writes the canonical form that is signed.
+//! * [`key`] and [`key_file`] hold TUF key objects and PKCS#8 private key files.
+//! * [`envelope`] signs, detaches and merges signatures.
+//! * [`root`], [`roles`], [`targets`], [`release`] are typed views of the documents.
+//! * [`repository`] is the trusted set that a device keeps (TUF specification, section 5).
+//! * [`director`] and [`agree`](mod@agree) are the per-device answer and the comparison of both repositories.
+//! * [`publish`] and [`online`] are the server's side: ingest checks, and its snapshot and timestamp roles.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
+
+pub mod agree;
+pub mod digest;
+pub mod director;
+pub mod envelope;
+pub mod error;
+pub mod json;
+pub mod key;
+pub mod key_file;
+pub mod limits;
+pub mod lint;
+pub mod online;
+pub mod path;
+pub mod publish;
+pub mod release;
+pub mod repository;
+pub mod roles;
+pub mod root;
+pub mod targets;
+pub mod time;
+
+mod fields;
+
+pub use agree::{AgreeError, InstallPolicy, Installed, agree};
+pub use digest::{Sha256Digest, sha256};
+pub use director::{
+    Delta, DirectorAnswer, DirectorDocument, DirectorExpect, DirectorTarget, DirectorTrust, FullEncoding, FullImage,
+};
+pub use envelope::{Envelope, Signature};
+pub use error::VerifyError;
+pub use json::{Json, JsonError};
+pub use key::{KeyError, PublicKey, SigningKey};
+pub use limits::Limits;
+pub use online::OnlineKeys;
+pub use publish::{ImageDocuments, PublishError};
+pub use release::{ReleaseCustom, ReleaseKind};
+pub use repository::{Found, Lookup, RepositoryState, TrustedRepository, Wanted};
+pub use roles::{FileMeta, SnapshotMetadata, TimestampMetadata};
+pub use root::{RoleKeys, RootMetadata, RootUpdate};
+pub use targets::{Delegation, RepositoryTarget, TargetsMetadata};

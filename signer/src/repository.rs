@@ -1,0 +1,485 @@
+//! The trusted set of image repository documents that a device (and the server on ingest) keeps: TUF specification,
+//! section 5, without IO. The caller fetches what [`TrustedRepository::wanted_snapshot`], [`Lookup::NeedsRole`] and
+//! their like ask for, and hands in the bytes.
+//!
+//! A refresh is: every next root until there is none, [`check_root_expiry`](TrustedRepository::check_root_expiry),
+//! timestamp, snapshot when wanted, top targets when wanted, then delegated roles as the search for a target names
+//! them. A document that is refused changes nothing.
+
+use crate::envelope::Envelope;
+use crate::error::VerifyError;
+use crate::json::Json;
+use crate::key::PublicKey;
+use crate::limits::Limits;
+use crate::roles::{FileMeta, SnapshotMetadata, TimestampMetadata};
+use crate::root::{RoleKeys, RootChain, RootMetadata, RootUpdate, check_expiry};
+use crate::targets::{RepositoryTarget, TargetsMetadata};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The documents of a trusted set as they were fetched, for keeping across restarts. Rollback checks survive because
+/// the versions are in them.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RepositoryState {
+    /// The newest root.
+    pub root: String,
+    /// The newest timestamp.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+    /// The newest snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// Targets documents by role.
+    #[serde(default)]
+    pub roles: BTreeMap<String, RoleState>,
+}
+
+/// A kept targets document and the role that delegated to it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RoleState {
+    /// `root` for the top targets document.
+    pub parent: String,
+    /// The document.
+    pub document: String,
+}
+
+/// A document that the caller should fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// File name under the metadata URL, for example `7.snapshot.json`.
+    pub file: String,
+    /// Its version.
+    pub version: u64,
+    /// Bytes to read at most.
+    pub limit: u64,
+}
+
+/// A target with the role that signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The role whose document lists the target.
+    pub role: String,
+    /// The target.
+    pub target: RepositoryTarget,
+}
+
+/// Where the search for a target stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// Found, and everything that vouches for it is loaded and in date.
+    Found(Box<Found>),
+    /// This role's document must be fetched and given to [`TrustedRepository::update_targets`]; then search again.
+    NeedsRole {
+        /// The role.
+        role: String,
+        /// The role that delegates to it.
+        parent: String,
+        /// The document.
+        wanted: Wanted,
+    },
+    /// No role that may speak for the path lists it.
+    NotFound,
+}
+
+#[derive(Debug, Clone)]
+struct Loaded<T> {
+    metadata: T,
+    signed: Json,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug, Clone)]
+struct LoadedRole {
+    parent: String,
+    envelope: Envelope,
+    metadata: TargetsMetadata,
+    bytes: Vec<u8>,
+}
+
+/// The trusted documents of one image repository.
+#[derive(Debug, Clone)]
+pub struct TrustedRepository {
+    limits: Limits,
+    chain: RootChain,
+    timestamp: Option<Loaded<TimestampMetadata>>,
+    snapshot: Option<Loaded<SnapshotMetadata>>,
+    roles: BTreeMap<String, LoadedRole>,
+}
+
+impl TrustedRepository {
+    /// Starts from a root that is trusted because it was provisioned.
+    pub fn from_root(bytes: &[u8], limits: &Limits) -> Result<Self, VerifyError> {
+        Ok(Self {
+            limits: limits.clone(),
+            chain: RootChain::start(bytes, limits)?,
+            timestamp: None,
+            snapshot: None,
+            roles: BTreeMap::new(),
+        })
+    }
+
+    /// Reloads a kept state. Signatures are checked again, expiry is not: an expired timestamp still guards against
+    /// rollback, and every use checks expiry.
+    pub fn from_state(state: &RepositoryState, limits: &Limits) -> Result<Self, VerifyError> {
+        let mut repository = Self::from_root(state.root.as_bytes(), limits)?;
+        if let Some(bytes) = &state.timestamp {
+            repository.timestamp = Some(repository.read_timestamp(bytes.as_bytes())?);
+        }
+        if let Some(bytes) = &state.snapshot {
+            repository.snapshot = Some(repository.read_snapshot(bytes.as_bytes())?);
+        }
+        // Parents first; a role whose parent is not kept is of no use.
+        let mut parents = vec!["root".to_owned()];
+        while let Some(parent) = parents.pop() {
+            for (role, kept) in state.roles.iter().filter(|(_, kept)| kept.parent == parent) {
+                if !repository.roles.contains_key(role) {
+                    let loaded = repository.read_role(role, &parent, kept.document.as_bytes())?;
+                    repository.roles.insert(role.clone(), loaded);
+                    parents.push(role.clone());
+                }
+            }
+        }
+        Ok(repository)
+    }
+
+    /// The documents to keep.
+    pub fn state(&self) -> RepositoryState {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        RepositoryState {
+            root: text(&self.chain.bytes),
+            timestamp: self.timestamp.as_ref().map(|loaded| text(&loaded.bytes)),
+            snapshot: self.snapshot.as_ref().map(|loaded| text(&loaded.bytes)),
+            roles: self
+                .roles
+                .iter()
+                .map(|(role, loaded)| {
+                    (role.clone(), RoleState { parent: loaded.parent.clone(), document: text(&loaded.bytes) })
+                })
+                .collect(),
+        }
+    }
+
+    /// The trusted root.
+    pub fn root(&self) -> &RootMetadata {
+        &self.chain.root
+    }
+
+    /// Version of the trusted root; fetch `{version + 1}.root.json` next.
+    pub fn root_version(&self) -> u64 {
+        self.chain.root.version
+    }
+
+    /// Version of the trusted timestamp.
+    pub fn timestamp_version(&self) -> Option<u64> {
+        self.timestamp.as_ref().map(|loaded| loaded.metadata.version)
+    }
+
+    /// Version of the trusted snapshot.
+    pub fn snapshot_version(&self) -> Option<u64> {
+        self.snapshot.as_ref().map(|loaded| loaded.metadata.version)
+    }
+
+    /// The loaded document of a targets role, if any. It may be out of date; only [`target`](Self::target) says what
+    /// is current.
+    pub fn targets(&self, role: &str) -> Option<&TargetsMetadata> {
+        self.roles.get(role).map(|loaded| &loaded.metadata)
+    }
+
+    /// Takes the next root. When the keys of timestamp or snapshot change, both documents are forgotten: that is the
+    /// way back after a stolen online key signed a version far ahead.
+    pub fn update_root(&mut self, bytes: &[u8]) -> Result<RootUpdate, VerifyError> {
+        let update = self.chain.advance(bytes, &self.limits)?;
+        if update.rotated.contains("timestamp") || update.rotated.contains("snapshot") {
+            self.timestamp = None;
+            self.snapshot = None;
+        }
+        if update.rotated.contains("targets") {
+            self.roles.clear();
+        }
+        Ok(update)
+    }
+
+    /// Refuses an expired root. Call it after the last [`update_root`](Self::update_root): roots on the way there may
+    /// have expired long ago.
+    pub fn check_root_expiry(&self, now: Timestamp) -> Result<(), VerifyError> {
+        self.chain.check_expiry(now)
+    }
+
+    /// Takes a timestamp. The same document again is fine; an older version is not, nor another of the same version.
+    pub fn update_timestamp(&mut self, bytes: &[u8], now: Timestamp) -> Result<(), VerifyError> {
+        self.chain.check_expiry(now)?;
+        let new = self.read_timestamp(bytes)?;
+        let role = || "timestamp".to_owned();
+        if let Some(old) = &self.timestamp {
+            let (trusted, found) = (old.metadata.version, new.metadata.version);
+            if found < trusted {
+                return Err(VerifyError::Rollback { role: role(), trusted, found });
+            }
+            if found == trusted && old.signed != new.signed {
+                return Err(VerifyError::Equivocation { role: role(), version: found });
+            }
+            let (trusted, found) = (old.metadata.snapshot.version, new.metadata.snapshot.version);
+            if found < trusted {
+                return Err(VerifyError::Rollback { role: "snapshot".to_owned(), trusted, found });
+            }
+        }
+        check_expiry("timestamp", new.metadata.expires, now)?;
+        self.timestamp = Some(new);
+        Ok(())
+    }
+
+    /// The snapshot to fetch, when the trusted timestamp names another one than is loaded.
+    pub fn wanted_snapshot(&self) -> Option<Wanted> {
+        let meta = &self.timestamp.as_ref()?.metadata.snapshot;
+        let current = self.snapshot.as_ref().is_some_and(|loaded| is_file(meta, loaded.metadata.version, &loaded.bytes));
+        (!current).then(|| wanted("snapshot", meta, self.limits.snapshot_bytes))
+    }
+
+    /// Takes the snapshot that the trusted timestamp names.
+    pub fn update_snapshot(&mut self, bytes: &[u8], now: Timestamp) -> Result<(), VerifyError> {
+        let meta = self.current_timestamp(now)?.snapshot.clone();
+        meta.check_file("snapshot", bytes)?;
+        let new = self.read_snapshot(bytes)?;
+        meta.check_version("snapshot", new.metadata.version)?;
+        if let Some(old) = &self.snapshot {
+            check_no_rollback(&old.metadata, &new.metadata)?;
+        }
+        check_expiry("snapshot", new.metadata.expires, now)?;
+        self.snapshot = Some(new);
+        Ok(())
+    }
+
+    /// The document of a targets role to fetch, when the trusted snapshot names another one than is loaded.
+    pub fn wanted_role(&self, role: &str) -> Option<Wanted> {
+        let meta = self.snapshot.as_ref()?.metadata.roles.get(role)?;
+        let current = self.roles.get(role).is_some_and(|loaded| is_file(meta, loaded.metadata.version, &loaded.bytes));
+        (!current).then(|| wanted(role, meta, self.limits.targets_bytes))
+    }
+
+    /// Takes the document of a targets role: `targets` with parent `root`, or a delegated role with its parent.
+    pub fn update_targets(
+        &mut self,
+        role: &str,
+        parent: &str,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Result<(), VerifyError> {
+        let snapshot = self.current_snapshot(now)?;
+        let Some(meta) = snapshot.roles.get(role).cloned() else {
+            return Err(VerifyError::NotInSnapshot { role: role.to_owned() });
+        };
+        meta.check_file(role, bytes)?;
+        let new = self.read_role(role, parent, bytes)?;
+        meta.check_version(role, new.metadata.version)?;
+        check_expiry(role, new.metadata.expires, now)?;
+        if let Some(old) = self.roles.get(role)
+            && old.parent != parent
+            && self.current_role(&old.parent).is_some_and(|first| first.metadata.delegation(role).is_some())
+        {
+            return Err(VerifyError::Diamond {
+                role: role.to_owned(),
+                first: old.parent.clone(),
+                second: parent.to_owned(),
+            });
+        }
+        self.roles.insert(role.to_owned(), new);
+        self.forget_undelegated(role);
+        Ok(())
+    }
+
+    /// After a delegating document changed, its children must be signed by the keys that it names now.
+    fn forget_undelegated(&mut self, parent: &str) {
+        let children: Vec<String> =
+            self.roles.iter().filter(|(_, loaded)| loaded.parent == parent).map(|(role, _)| role.clone()).collect();
+        for child in children {
+            let holds = match (self.signers(&child, parent), self.roles.get(&child)) {
+                (Ok((keys, role_keys)), Some(loaded)) => {
+                    loaded.envelope.verify_threshold(&child, parent, keys, role_keys).is_ok()
+                }
+                _ => false,
+            };
+            if !holds {
+                self.roles.remove(&child);
+            }
+        }
+    }
+
+    /// Searches a target: roles in the order of delegation, first match wins, a terminating delegation ends the
+    /// search. Everything on the way is checked to be current and in date.
+    pub fn target(&self, path: &str, now: Timestamp) -> Result<Lookup, VerifyError> {
+        let snapshot = self.current_snapshot(now)?;
+        let mut visited = BTreeSet::new();
+        let mut to_visit = vec![("targets", "root")];
+        while let Some((role, parent)) = to_visit.pop() {
+            if !visited.insert(role) {
+                continue;
+            }
+            if visited.len() > self.limits.visited_roles {
+                return Err(VerifyError::SearchTooWide { path: path.to_owned(), limit: self.limits.visited_roles });
+            }
+            // A delegated role that is not published yet (an embargo) is not in the snapshot and says nothing.
+            let Some(meta) = snapshot.roles.get(role) else { continue };
+            let Some(loaded) = self.current_role(role) else {
+                return Ok(Lookup::NeedsRole {
+                    role: role.to_owned(),
+                    parent: parent.to_owned(),
+                    wanted: wanted(role, meta, self.limits.targets_bytes),
+                });
+            };
+            if loaded.parent != parent {
+                return Err(VerifyError::Diamond {
+                    role: role.to_owned(),
+                    first: loaded.parent.clone(),
+                    second: parent.to_owned(),
+                });
+            }
+            check_expiry(role, loaded.metadata.expires, now)?;
+            if let Some(target) = loaded.metadata.targets.get(path) {
+                let found = Found { role: role.to_owned(), target: target.clone() };
+                return Ok(Lookup::Found(Box::new(found)));
+            }
+            let mut children = Vec::new();
+            for delegation in loaded.metadata.delegations.iter().filter(|delegation| delegation.covers(path)) {
+                children.push((delegation.name.as_str(), role));
+                if delegation.terminating {
+                    to_visit.clear();
+                    break;
+                }
+            }
+            to_visit.extend(children.into_iter().rev());
+        }
+        Ok(Lookup::NotFound)
+    }
+
+    /// The order numbers of all versions of a component that a loaded role signed: what `min_installed` is compared by.
+    pub fn version_orders(&self, role: &str, component: &str) -> BTreeMap<String, u64> {
+        let Some(loaded) = self.roles.get(role) else { return BTreeMap::new() };
+        let releases = loaded.metadata.targets.values().filter_map(|target| target.release(role, &self.limits).ok()?);
+        releases
+            .filter(|release| release.component == component)
+            .map(|release| (release.version, release.order))
+            .collect()
+    }
+
+    fn current_timestamp(&self, now: Timestamp) -> Result<&TimestampMetadata, VerifyError> {
+        self.chain.check_expiry(now)?;
+        let Some(timestamp) = &self.timestamp else {
+            return Err(VerifyError::OutOfOrder { role: "snapshot".to_owned(), needs: "timestamp".to_owned() });
+        };
+        check_expiry("timestamp", timestamp.metadata.expires, now)?;
+        Ok(&timestamp.metadata)
+    }
+
+    fn current_snapshot(&self, now: Timestamp) -> Result<&SnapshotMetadata, VerifyError> {
+        let meta = &self.current_timestamp(now)?.snapshot;
+        match &self.snapshot {
+            Some(loaded) if is_file(meta, loaded.metadata.version, &loaded.bytes) => {
+                check_expiry("snapshot", loaded.metadata.expires, now)?;
+                Ok(&loaded.metadata)
+            }
+            _ => Err(VerifyError::OutOfOrder { role: "targets".to_owned(), needs: "snapshot".to_owned() }),
+        }
+    }
+
+    /// The loaded document of a role, if it is the one that the snapshot names.
+    fn current_role(&self, role: &str) -> Option<&LoadedRole> {
+        let meta = self.snapshot.as_ref()?.metadata.roles.get(role)?;
+        self.roles.get(role).filter(|loaded| is_file(meta, loaded.metadata.version, &loaded.bytes))
+    }
+
+    fn read_timestamp(&self, bytes: &[u8]) -> Result<Loaded<TimestampMetadata>, VerifyError> {
+        let envelope = self.read_online("timestamp", bytes, self.limits.timestamp_bytes)?;
+        let metadata = TimestampMetadata::from_json(envelope.signed())?;
+        self.chain.check_repository("timestamp", metadata.repo_id.as_ref())?;
+        Ok(Loaded { metadata, signed: envelope.signed().clone(), bytes: bytes.to_vec() })
+    }
+
+    fn read_snapshot(&self, bytes: &[u8]) -> Result<Loaded<SnapshotMetadata>, VerifyError> {
+        let envelope = self.read_online("snapshot", bytes, self.limits.snapshot_bytes)?;
+        let metadata = SnapshotMetadata::from_json(envelope.signed(), &self.limits)?;
+        self.chain.check_repository("snapshot", metadata.repo_id.as_ref())?;
+        Ok(Loaded { metadata, signed: envelope.signed().clone(), bytes: bytes.to_vec() })
+    }
+
+    fn read_online(&self, role: &str, bytes: &[u8], limit: u64) -> Result<Envelope, VerifyError> {
+        let envelope = Envelope::parse(role, bytes, limit, &self.limits)?;
+        let (keys, role_keys) = (&self.chain.root.keys, self.chain.root.role(role)?);
+        envelope.verify_threshold(role, &format!("root version {}", self.chain.root.version), keys, role_keys)?;
+        Ok(envelope)
+    }
+
+    fn read_role(&self, role: &str, parent: &str, bytes: &[u8]) -> Result<LoadedRole, VerifyError> {
+        let (keys, role_keys) = self.signers(role, parent)?;
+        let (envelope, metadata) = read_targets(role, parent, bytes, keys, role_keys, &self.limits)?;
+        self.chain.check_repository(role, metadata.repo_id.as_ref())?;
+        Ok(LoadedRole { parent: parent.to_owned(), envelope, metadata, bytes: bytes.to_vec() })
+    }
+
+    /// The keys that may sign a targets role.
+    fn signers(&self, role: &str, parent: &str) -> Result<(&BTreeMap<String, PublicKey>, &RoleKeys), VerifyError> {
+        let not_delegated =
+            || VerifyError::NotDelegated { role: role.to_owned(), parent: parent.to_owned() };
+        match (role, parent) {
+            ("targets", "root") => Ok((&self.chain.root.keys, self.chain.root.role("targets")?)),
+            ("targets", _) | (_, "root") => Err(not_delegated()),
+            _ => {
+                let Some(loaded) = self.roles.get(parent) else {
+                    return Err(VerifyError::OutOfOrder { role: role.to_owned(), needs: parent.to_owned() });
+                };
+                let delegation = loaded.metadata.delegation(role).ok_or_else(not_delegated)?;
+                Ok((&loaded.metadata.delegation_keys, &delegation.keys))
+            }
+        }
+    }
+}
+
+/// Reads a targets document and checks its signatures by the keys of its delegation.
+pub(crate) fn read_targets(
+    role: &str,
+    parent: &str,
+    bytes: &[u8],
+    keys: &BTreeMap<String, PublicKey>,
+    role_keys: &RoleKeys,
+    limits: &Limits,
+) -> Result<(Envelope, TargetsMetadata), VerifyError> {
+    let envelope = Envelope::parse(role, bytes, limits.targets_bytes, limits)?;
+    envelope.verify_threshold(role, parent, keys, role_keys)?;
+    let metadata = TargetsMetadata::from_json(role, envelope.signed(), limits)?;
+    Ok((envelope, metadata))
+}
+
+fn check_no_rollback(old: &SnapshotMetadata, new: &SnapshotMetadata) -> Result<(), VerifyError> {
+    if new.version < old.version {
+        return Err(VerifyError::Rollback {
+            role: "snapshot".to_owned(),
+            trusted: old.version,
+            found: new.version,
+        });
+    }
+    for (role, file) in &old.roles {
+        match new.roles.get(role) {
+            None => return Err(VerifyError::RemovedFromSnapshot { role: role.clone(), version: new.version }),
+            Some(newer) if newer.version < file.version => {
+                return Err(VerifyError::Rollback {
+                    role: role.clone(),
+                    trusted: file.version,
+                    found: newer.version,
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_file(meta: &FileMeta, version: u64, bytes: &[u8]) -> bool {
+    meta.version == version && meta.check_file("", bytes).is_ok()
+}
+
+fn wanted(role: &str, meta: &FileMeta, limit: u64) -> Wanted {
+    Wanted {
+        file: format!("{}.{role}.json", meta.version),
+        version: meta.version,
+        limit: meta.length.map_or(limit, |length| length.min(limit)),
+    }
+}

@@ -1,0 +1,196 @@
+//! Targets documents: images with their signed facts, and delegations to product roles.
+
+use crate::digest::Sha256Digest;
+use crate::error::VerifyError;
+use crate::fields::{Fields, Header, header_json};
+use crate::json::Json;
+use crate::key::PublicKey;
+use crate::limits::{Limits, MAX_PATH_BYTES};
+use crate::path::{is_delegated_role_name, is_target_path, matches};
+use crate::release::ReleaseCustom;
+use crate::roles::insert_repo_id;
+use crate::root::{RoleKeys, keys_json, read_keys};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One target as an offline role signed it. Its identity is the raw image; compressed downloads and patches are
+/// encodings of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryTarget {
+    /// Target path.
+    pub path: String,
+    /// Length of the raw image in bytes. It bounds every decoder.
+    pub length: u64,
+    /// SHA-256 of the raw image.
+    pub sha256: Sha256Digest,
+    /// The `custom` block as signed. Images have one; release notes and the like have none.
+    pub custom: Option<Json>,
+}
+
+impl RepositoryTarget {
+    /// Makes the target of an image.
+    pub fn image(path: String, length: u64, sha256: Sha256Digest, custom: &ReleaseCustom) -> Self {
+        Self { path, length, sha256, custom: Some(custom.to_json()) }
+    }
+
+    /// The typed `custom` block, `None` for a target that is no image.
+    pub fn release(&self, role: &str, limits: &Limits) -> Result<Option<ReleaseCustom>, VerifyError> {
+        self.custom.as_ref().map(|custom| ReleaseCustom::from_json(role, &self.path, custom, limits)).transpose()
+    }
+
+    fn read(role: &str, path: &str, fields: &Fields<'_>) -> Result<Self, VerifyError> {
+        if !is_target_path(path) {
+            return Err(VerifyError::field(role, "targets", "relative ASCII target paths", path));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            length: fields.uint("length")?,
+            sha256: fields.object("hashes")?.digest("sha256")?,
+            custom: fields.opt("custom").cloned(),
+        })
+    }
+
+    fn to_json(&self) -> Json {
+        let mut members = BTreeMap::from([
+            ("length".to_owned(), Json::from(self.length)),
+            ("hashes".to_owned(), Json::object([("sha256", hex::encode(self.sha256).into())])),
+        ]);
+        if let Some(custom) = &self.custom {
+            members.insert("custom".to_owned(), custom.clone());
+        }
+        Json::Object(members)
+    }
+}
+
+/// A role to which a targets document delegates some paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delegation {
+    /// Name of the role.
+    pub name: String,
+    /// Its keys and threshold.
+    pub keys: RoleKeys,
+    /// Path patterns, each segment of its own: `acme-cam/*/*`.
+    pub paths: BTreeSet<String>,
+    /// Whether the search for a matching path ends here, found or not.
+    pub terminating: bool,
+}
+
+impl Delegation {
+    /// Whether the role may speak for the path.
+    pub fn covers(&self, path: &str) -> bool {
+        self.paths.iter().any(|pattern| matches(pattern, path))
+    }
+}
+
+/// The signed part of a targets document, top-level or delegated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetsMetadata {
+    /// Counts up by one.
+    pub version: u64,
+    /// Expiry.
+    pub expires: Timestamp,
+    /// Targets by path.
+    pub targets: BTreeMap<String, RepositoryTarget>,
+    /// Keys of the delegated roles.
+    pub delegation_keys: BTreeMap<String, PublicKey>,
+    /// Delegated roles, in the order of their priority.
+    pub delegations: Vec<Delegation>,
+    /// `custom.repo_id`.
+    pub repo_id: Option<String>,
+}
+
+impl TargetsMetadata {
+    /// An empty document.
+    pub fn new(version: u64, expires: Timestamp, repo_id: Option<String>) -> Self {
+        Self {
+            version,
+            expires,
+            targets: BTreeMap::new(),
+            delegation_keys: BTreeMap::new(),
+            delegations: Vec::new(),
+            repo_id,
+        }
+    }
+
+    /// Reads the signed part of the document of `role`.
+    pub fn from_json(role: &str, signed: &Json, limits: &Limits) -> Result<Self, VerifyError> {
+        let fields = Fields::of(role, "", signed)?;
+        let header = Header::read(&fields, "targets")?;
+        let entries = fields.object("targets")?;
+        entries.count("", entries.members().len(), limits.targets)?;
+        let mut targets = BTreeMap::new();
+        for path in entries.members().keys() {
+            targets.insert(path.clone(), RepositoryTarget::read(role, path, &entries.object(path)?)?);
+        }
+        let (delegation_keys, delegations) = match fields.opt_object("delegations")? {
+            Some(block) => {
+                let keys = read_keys(role, &block.object("keys")?, limits)?;
+                (keys, read_delegations(role, &block, limits)?)
+            }
+            None => (BTreeMap::new(), Vec::new()),
+        };
+        Ok(Self {
+            version: header.version,
+            expires: header.expires,
+            targets,
+            delegation_keys,
+            delegations,
+            repo_id: header.repo_id,
+        })
+    }
+
+    /// Writes the signed part.
+    pub fn to_json(&self) -> Json {
+        let mut members = header_json("targets", self.version, self.expires);
+        let targets = self.targets.iter().map(|(path, target)| (path.clone(), target.to_json())).collect();
+        members.insert("targets".to_owned(), Json::Object(targets));
+        if !self.delegations.is_empty() {
+            let roles = self.delegations.iter().map(|role| {
+                let mut entry = role.keys.to_members();
+                entry.insert("name".to_owned(), role.name.clone().into());
+                entry.insert("paths".to_owned(), Json::texts(&role.paths));
+                entry.insert("terminating".to_owned(), Json::Bool(role.terminating));
+                Json::Object(entry)
+            });
+            let block = Json::object([
+                ("keys", keys_json(&self.delegation_keys)),
+                ("roles", Json::List(roles.collect())),
+            ]);
+            members.insert("delegations".to_owned(), block);
+        }
+        insert_repo_id(&mut members, self.repo_id.as_ref());
+        Json::Object(members)
+    }
+
+    /// The delegation to a role.
+    pub fn delegation(&self, name: &str) -> Option<&Delegation> {
+        self.delegations.iter().find(|delegation| delegation.name == name)
+    }
+}
+
+fn read_delegations(role: &str, block: &Fields<'_>, limits: &Limits) -> Result<Vec<Delegation>, VerifyError> {
+    let mut delegations: Vec<Delegation> = Vec::new();
+    let mut names = BTreeSet::new();
+    for entry in block.list("roles", limits.delegations)? {
+        let entry = Fields::of(role, "delegations.roles", entry)?;
+        let name = entry.name("name")?;
+        if !is_delegated_role_name(&name) {
+            return entry.refuse("name", "letters, digits, '-', '_' and '.', and no top-level role", &name);
+        }
+        if !names.insert(name.clone()) {
+            return entry.refuse("name", "one entry for each delegated role", &name);
+        }
+        let mut paths = BTreeSet::new();
+        for pattern in entry.list("paths", limits.paths)? {
+            match pattern.as_str() {
+                Some(text) if text.len() <= MAX_PATH_BYTES && is_target_path(text) => {
+                    paths.insert(text.to_owned());
+                }
+                _ => return entry.refuse("paths", "relative ASCII path patterns", &pattern.to_string()),
+            }
+        }
+        let keys = RoleKeys::read(&entry, limits)?;
+        delegations.push(Delegation { name, keys, paths, terminating: entry.flag("terminating")? });
+    }
+    Ok(delegations)
+}
