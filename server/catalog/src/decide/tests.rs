@@ -1,0 +1,408 @@
+//! The decision as a specification: who gets what, and the reason that is given.
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::contract::{Cover, CoverRule};
+use crate::device::{DecoderProfile, Device, DeviceState, Installed};
+use crate::id::{ArtifactId, CohortId, DeviceId, ProductId, ReleaseId, RolloutId};
+use crate::patch::{Full, FullEncoding, Patch, PatchState};
+use crate::product::{Channel, Product, Visibility};
+use crate::release::{Release, ReleaseKind};
+use crate::rollout::{RolloutState, Selector, Stage, Stages};
+use crate::{Digest, TextSet};
+
+fn day(day: i64) -> Time {
+    Time::EPOCH.plus_days(day)
+}
+
+fn uuid(n: u128) -> Uuid {
+    Uuid::from_u128(n)
+}
+
+fn digest(order: i64) -> Digest {
+    Digest::of(&order.to_be_bytes())
+}
+
+struct Make {
+    order: i64,
+    train: (&'static str, i64),
+    kind: ReleaseKind,
+    requires: &'static [&'static str],
+    floor: Option<i64>,
+}
+
+const FEATURE: Make = Make { order: 1, train: ("1.0", 0), kind: ReleaseKind::Feature, requires: &["CAM"], floor: None };
+
+fn release(make: Make) -> ReleaseView {
+    let id = ReleaseId(uuid(u128::try_from(make.order).unwrap()));
+    ReleaseView {
+        release: Release {
+            id,
+            product_id: ProductId(uuid(1)),
+            version: format!("v{}", make.order).parse().unwrap(),
+            order: make.order,
+            kind: make.kind,
+            train: make.train.0.parse().unwrap(),
+            requires: make.requires.iter().copied().collect(),
+            channel: Channel::Stable,
+            advisories: TextSet::default(),
+            notes_header: String::new(),
+            notes_body: String::new(),
+            published_at: day(make.train.1),
+            withdrawn_at: None,
+        },
+        artifacts: vec![Artifact {
+            id: ArtifactId(uuid(9)),
+            release_id: id,
+            component: "main".parse().unwrap(),
+            hw_ids: ["cam-r3"].into_iter().collect(),
+            path: format!("cam/v{}/image.bin", make.order),
+            sha256: digest(make.order),
+            length: 1000,
+            security_counter: 1,
+            min_installed: make.floor.map(|floor| format!("v{floor}").parse().unwrap()),
+            min_installed_order: make.floor,
+        }],
+        train_ga: day(make.train.1),
+    }
+}
+
+fn rollout_of(order: i64, percent: u8) -> Rollout {
+    Rollout {
+        id: RolloutId(uuid(u128::try_from(order).unwrap())),
+        release_id: ReleaseId(uuid(u128::try_from(order).unwrap())),
+        name: format!("r{order}").parse().unwrap(),
+        state: RolloutState::Running,
+        salt: "salt".into(),
+        weight: 0,
+        stages: Stages(vec![Stage { percent }]),
+        stage: 0,
+        selector: Selector::default(),
+        created_at: day(0),
+    }
+}
+
+fn product(mut releases: Vec<ReleaseView>, rollouts: Vec<Rollout>) -> ProductView {
+    releases.sort_by_key(|release| std::cmp::Reverse(release.release.order));
+    ProductView {
+        product: Product {
+            id: ProductId(uuid(1)),
+            name: "cam".parse().unwrap(),
+            title: "Camera".into(),
+            family: "cameras".parse().unwrap(),
+            pid: None,
+            visibility: Visibility::Gated,
+            created_at: day(0),
+        },
+        releases,
+        rollouts,
+    }
+}
+
+fn device(runs: i64, covers: Vec<Cover>) -> DeviceView {
+    DeviceView {
+        device: Device {
+            id: DeviceId(uuid(7)),
+            product_id: ProductId(uuid(1)),
+            serial: "SN7".parse().unwrap(),
+            hw_id: "cam-r3".parse().unwrap(),
+            customer_id: None,
+            site: None,
+            tags: TextSet::default(),
+            state: DeviceState::Active,
+            public_key: None,
+            epoch: 1,
+            cohort_id: CohortId(uuid(7)),
+            channel: Channel::Stable,
+            confirmed_train: Some("1.0".parse().unwrap()),
+            attempt_seq: 0,
+            profile: DecoderProfile::Default,
+            ram_budget: 64 << 20,
+            scratch_budget: 0,
+            patches_off: false,
+            created_at: day(0),
+        },
+        customer: None,
+        installed: vec![Installed {
+            component: "main".parse().unwrap(),
+            version: format!("v{runs}").parse().unwrap(),
+            sha256: digest(runs),
+            security_counter: 1,
+        }],
+        covers,
+        failed: vec![],
+    }
+}
+
+fn cover(rule: CoverRule, windows: &[(i64, i64)]) -> Cover {
+    Cover {
+        contract: "C-1".parse().unwrap(),
+        plan: "plus".parse().unwrap(),
+        rule,
+        grace_days: 14,
+        codes: vec![("CAM".parse().unwrap(), Channel::Stable)],
+        windows: Cover::merge(windows.iter().map(|&(from, to)| (day(from), day(to))).collect()),
+    }
+}
+
+fn reason(device: &DeviceView, product: &ProductView, now: i64) -> (Reason, Option<String>) {
+    let why = why(device, product, None, day(now));
+    (why.reason, why.version.map(String::from))
+}
+
+#[test]
+fn a_covered_device_in_stage_is_offered_the_newest() {
+    let product = product(
+        vec![
+            release(Make { order: 1, ..FEATURE }),
+            release(Make { order: 2, ..FEATURE }),
+            release(Make { order: 3, ..FEATURE }),
+        ],
+        vec![rollout_of(2, 100), rollout_of(3, 100)],
+    );
+    let device = device(1, vec![cover(CoverRule::TrainGa, &[(0, 30)])]);
+    assert_eq!(reason(&device, &product, 400), (Reason::Offered, Some("v3".into())), "a train owned stays owned");
+}
+
+#[test]
+fn without_a_contract_the_answer_names_the_reason_and_the_newest_entitled() {
+    let product = product(
+        vec![release(Make { order: 1, requires: &[], ..FEATURE }), release(Make { order: 2, ..FEATURE })],
+        vec![rollout_of(2, 100)],
+    );
+    let why = why(&device(1, vec![]), &product, None, day(10));
+    assert!(!why.offered);
+    assert_eq!(why.reason, Reason::NoContract);
+    assert_eq!(why.version.unwrap().as_str(), "v2");
+    assert_eq!(why.newest_entitled.unwrap().as_str(), "v1");
+    assert_eq!(why.steps[0].detail, "requires CAM");
+}
+
+#[test]
+fn a_security_fix_reaches_the_confirmed_train_without_cover_and_no_other() {
+    let fix = |train| release(Make { order: 2, kind: ReleaseKind::Security, train, ..FEATURE });
+    let device = device(1, vec![]);
+    let same = product(vec![release(FEATURE), fix(("1.0", 0))], vec![rollout_of(2, 100)]);
+    assert_eq!(reason(&device, &same, 10), (Reason::Offered, Some("v2".into())));
+    let other = product(vec![release(FEATURE), fix(("2.0", 5))], vec![rollout_of(2, 100)]);
+    assert_eq!(reason(&device, &other, 10), (Reason::NoContract, Some("v2".into())));
+    let steps = why(&device, &other, None, day(10)).steps;
+    assert!(steps.iter().any(|step| step.reason == Reason::TrainUnproven), "the claim is named as unproven");
+}
+
+#[test]
+fn the_stepping_stone_to_a_security_fix_is_free_too() {
+    let product = product(
+        vec![
+            release(FEATURE),
+            release(Make { order: 2, ..FEATURE }),
+            release(Make { order: 3, kind: ReleaseKind::Security, floor: Some(2), ..FEATURE }),
+        ],
+        vec![rollout_of(2, 100), rollout_of(3, 100)],
+    );
+    assert_eq!(reason(&device(1, vec![]), &product, 10), (Reason::Offered, Some("v2".into())));
+    assert_eq!(reason(&device(2, vec![]), &product, 10), (Reason::Offered, Some("v3".into())));
+}
+
+#[test]
+fn train_ga_before_at_and_after_each_edge_of_a_window() {
+    for (ga, want) in [
+        (9, Reason::TrainGaNotCovered),
+        (10, Reason::Offered),
+        (19, Reason::Offered),
+        (20, Reason::Offered), // first day of grace
+        (33, Reason::Offered), // last day of grace
+        (34, Reason::TrainGaNotCovered),
+    ] {
+        let product = product(
+            vec![release(FEATURE), release(Make { order: 2, train: ("2.0", ga), ..FEATURE })],
+            vec![rollout_of(2, 100)],
+        );
+        let device = device(1, vec![cover(CoverRule::TrainGa, &[(10, 20)])]);
+        assert_eq!(reason(&device, &product, 100).0, want, "train GA on day {ga}");
+    }
+}
+
+#[test]
+fn a_gap_is_real_until_a_backdated_window_closes_it() {
+    let product = product(
+        vec![release(FEATURE), release(Make { order: 2, train: ("2.0", 25), ..FEATURE })],
+        vec![rollout_of(2, 100)],
+    );
+    let gap = device(1, vec![cover(CoverRule::TrainGa, &[(0, 20), (30, 90)])]);
+    assert_eq!(reason(&gap, &product, 50).0, Reason::TrainGaNotCovered, "no grace inside a gap");
+    let closed = device(1, vec![cover(CoverRule::TrainGa, &[(0, 20), (20, 30), (30, 90)])]);
+    assert_eq!(reason(&closed, &product, 50).0, Reason::Offered);
+}
+
+#[test]
+fn a_live_plan_says_when_its_answer_changes() {
+    let product = product(vec![release(FEATURE), release(Make { order: 2, ..FEATURE })], vec![rollout_of(2, 100)]);
+    let device = device(1, vec![cover(CoverRule::Live, &[(10, 20), (40, 50)])]);
+    let at = |now| why(&device, &product, None, day(now));
+    assert_eq!((at(5).reason, at(5).changes_at), (Reason::NotLive, Some(day(10))));
+    assert_eq!(at(15).reason, Reason::Offered);
+    assert_eq!((at(30).reason, at(30).changes_at), (Reason::NotLive, Some(day(40))));
+    assert_eq!(at(55).reason, Reason::Offered, "grace after the last window");
+    assert_eq!((at(64).reason, at(64).changes_at), (Reason::NotLive, None));
+}
+
+#[test]
+fn rollout_gates_give_their_own_reasons() {
+    let releases = || vec![release(FEATURE), release(Make { order: 2, ..FEATURE })];
+    let device = device(1, vec![cover(CoverRule::Open, &[])]);
+    assert_eq!(reason(&device, &product(releases(), vec![]), 1).0, Reason::NoRollout);
+    let with = |change: fn(&mut Rollout)| {
+        let mut rollout = rollout_of(2, 100);
+        change(&mut rollout);
+        reason(&device, &product(releases(), vec![rollout]), 1).0
+    };
+    assert_eq!(with(|r| r.state = RolloutState::Draft), Reason::RolloutNotStarted);
+    assert_eq!(with(|r| r.state = RolloutState::Paused), Reason::RolloutPaused);
+    assert_eq!(with(|r| r.state = RolloutState::Halted), Reason::RolloutHalted);
+    assert_eq!(with(|r| r.selector.sites = ["hall"].into_iter().collect()), Reason::NotInAudience);
+    assert_eq!(with(|r| r.selector.serials = ["SN7"].into_iter().collect()), Reason::Offered);
+    // Bucket of cohort 7 under "salt" is fixed; one percent does not reach it.
+    assert!(crate::rollout::bucket("salt", CohortId(uuid(7))) >= 100);
+    assert_eq!(with(|r| r.stages = Stages(vec![Stage { percent: 1 }])), Reason::StageWait);
+}
+
+#[test]
+fn the_heavier_rollout_wins_over_the_newer_version() {
+    let mut heavy = rollout_of(2, 100);
+    heavy.weight = 5;
+    let product = product(
+        vec![release(FEATURE), release(Make { order: 2, ..FEATURE }), release(Make { order: 3, ..FEATURE })],
+        vec![heavy, rollout_of(3, 100)],
+    );
+    assert_eq!(reason(&device(1, vec![cover(CoverRule::Open, &[])]), &product, 1).1.unwrap(), "v2");
+}
+
+#[test]
+fn device_states_decide_first() {
+    let releases = vec![
+        release(FEATURE),
+        release(Make { order: 2, requires: &[], ..FEATURE }),
+        release(Make { order: 3, requires: &[], ..FEATURE }),
+    ];
+    let free = product(releases, vec![rollout_of(2, 100), rollout_of(3, 100)]);
+    let state = |state| {
+        let mut device = device(1, vec![]);
+        device.device.state = state;
+        reason(&device, &free, 1).0
+    };
+    assert_eq!(state(DeviceState::Active), Reason::Offered);
+    assert_eq!(state(DeviceState::RmaPending), Reason::Offered);
+    assert_eq!(state(DeviceState::Pending), Reason::DevicePending);
+    assert_eq!(state(DeviceState::Blocked), Reason::DeviceBlocked);
+    assert_eq!(state(DeviceState::Retired), Reason::DeviceRetired);
+    assert_eq!(state(DeviceState::Replaced), Reason::DeviceReplaced);
+}
+
+#[test]
+fn a_release_that_failed_three_times_is_offered_no_more() {
+    let product =
+        product(vec![release(FEATURE), release(Make { order: 2, requires: &[], ..FEATURE })], vec![rollout_of(2, 100)]);
+    let mut device = device(1, vec![]);
+    device.failed = vec![(ReleaseId(uuid(2)), 2)];
+    assert_eq!(reason(&device, &product, 1).0, Reason::Offered);
+    device.failed = vec![(ReleaseId(uuid(2)), 3)];
+    assert_eq!(reason(&device, &product, 1).0, Reason::AttemptFailed);
+}
+
+#[test]
+fn images_for_other_hardware_and_lower_counters_are_never_offered() {
+    let mut wrong = release(Make { order: 2, requires: &[], ..FEATURE });
+    wrong.artifacts[0].hw_ids = ["cam-r9"].into_iter().collect();
+    let mut low = release(Make { order: 3, requires: &[], ..FEATURE });
+    low.artifacts[0].security_counter = 0;
+    let device = device(1, vec![]);
+    let product = product(vec![release(FEATURE), wrong, low], vec![rollout_of(2, 100), rollout_of(3, 100)]);
+    assert_eq!(reason(&device, &product, 1), (Reason::SecurityCounterLower, Some("v3".into())));
+    let steps = why(&device, &product, Some(&"v2".parse().unwrap()), day(1));
+    assert_eq!(steps.reason, Reason::HardwareMismatch);
+}
+
+fn patch(profile: DecoderProfile, length: i64, ram: i64) -> Patch {
+    Patch {
+        id: crate::id::PatchId(uuid(1)),
+        from_sha256: digest(1),
+        to_sha256: digest(2),
+        profile,
+        state: PatchState::Ready,
+        sha256: digest(99),
+        length,
+        head_length: 100,
+        head_sha256: digest(98),
+        ram,
+        scratch: 0,
+        created_at: day(0),
+    }
+}
+
+#[test]
+fn the_smallest_encoding_the_device_can_take() {
+    let target = release(Make { order: 2, ..FEATURE }).artifacts[0].clone();
+    let fulls = [Full { of_sha256: digest(2), encoding: FullEncoding::Zstd, sha256: digest(50), length: 600 }];
+    let patches = [patch(DecoderProfile::Fast, 120, 1 << 20), patch(DecoderProfile::Default, 80, 8 << 20)];
+    let ask = |change: fn(&mut Device), from: Option<Digest>| {
+        let mut device = device(1, vec![]).device;
+        change(&mut device);
+        let (patch, full, reason) = choose(&device, from, &target, Encodings { patches: &patches, fulls: &fulls });
+        (patch.map(|p| p.length), full.length, reason)
+    };
+    assert_eq!(ask(|_| {}, Some(digest(1))), (Some(80), 600, Reason::PatchChosen));
+    assert_eq!(ask(|d| d.profile = DecoderProfile::Fast, Some(digest(1))), (Some(120), 600, Reason::PatchChosen));
+    assert_eq!(ask(|d| d.ram_budget = 4 << 20, Some(digest(1))), (Some(120), 600, Reason::PatchChosen));
+    assert_eq!(ask(|d| d.ram_budget = 1, Some(digest(1))), (None, 600, Reason::FullOverBudget));
+    assert_eq!(ask(|d| d.profile = DecoderProfile::Raw, Some(digest(1))), (None, 1000, Reason::FullProfile));
+    assert_eq!(ask(|d| d.patches_off = true, Some(digest(1))), (None, 600, Reason::FullPatchesOff));
+    assert_eq!(ask(|_| {}, Some(digest(7))), (None, 600, Reason::FullNoPatch));
+    assert_eq!(ask(|_| {}, None), (None, 600, Reason::FullNoPatch));
+}
+
+fn any_windows() -> impl Strategy<Value = Vec<(i64, i64)>> {
+    prop::collection::vec((0i64..200, 1i64..60).prop_map(|(from, len)| (from, from + len)), 0..4)
+}
+
+fn any_rule() -> impl Strategy<Value = CoverRule> {
+    prop::sample::select(vec![CoverRule::TrainGa, CoverRule::Live, CoverRule::ReleaseDate])
+}
+
+proptest! {
+    #[test]
+    fn another_contract_never_takes_access_away(
+        first in any_windows(), second in any_windows(), rules in (any_rule(), any_rule()), ga in 0i64..250, now in 0i64..300,
+    ) {
+        let target = release(Make { order: 2, train: ("2.0", ga), ..FEATURE });
+        let product = product(vec![release(FEATURE), target], vec![]);
+        let one = device(1, vec![cover(rules.0, &first)]);
+        let both = device(1, vec![cover(rules.0, &first), cover(rules.1, &second)]);
+        let pass = |device: &DeviceView| entitled(device, &product, &product.releases[0], day(now), &mut ()).pass;
+        prop_assert!(!pass(&one) || pass(&both));
+    }
+
+    #[test]
+    fn a_security_fix_on_the_confirmed_train_is_never_denied_for_lack_of_cover(
+        windows in any_windows(), rule in any_rule(), contracts in 0usize..3, now in 10i64..300,
+    ) {
+        let fix = release(Make { order: 2, kind: ReleaseKind::Security, ..FEATURE });
+        let product = product(vec![release(FEATURE), fix], vec![]);
+        let device = device(1, vec![cover(rule, &windows); contracts]);
+        prop_assert!(entitled(&device, &product, &product.releases[0], day(now), &mut ()).pass);
+    }
+
+    #[test]
+    fn the_trace_supports_the_outcome(windows in any_windows(), rule in any_rule(), ga in 0i64..250, now in 0i64..300, percent in 1u8..=100) {
+        let target = release(Make { order: 2, train: ("2.0", ga), ..FEATURE });
+        let product = product(vec![release(FEATURE), target], vec![rollout_of(2, percent)]);
+        let why = why(&device(1, vec![cover(rule, &windows)]), &product, Some(&"v2".parse().unwrap()), day(now));
+        let last = why.steps.last().unwrap();
+        prop_assert_eq!(why.offered, last.pass);
+        if !why.offered {
+            prop_assert_eq!(why.reason, last.reason);
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! Requests and answers of the administrative REST API `/api/v1`. Answers that are a noun use the noun itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::contract::{Contract, CoverRule, CoverageWindow, CoveredItem, Grant, Plan, WindowKind};
+use crate::device::{Device, DeviceState, EnrolToken, Installed};
+use crate::id::TokenId;
+use crate::principal::{Principal, PrincipalKind, Role};
+use crate::product::{Channel, Visibility};
+use crate::release::{Artifact, Release};
+use crate::rollout::{Attempt, Rollout, RolloutTransition, Selector, Stage};
+use crate::text::{Code, ContractNumber, Family, HardwareId, Pid, ProductName, Serial, Slug, TrainName};
+use crate::{TextSet, Time};
+
+/// Most items on a page.
+pub const MAX_PAGE: u32 = 500;
+/// Items on a page unless asked otherwise.
+pub const DEFAULT_PAGE: u32 = 50;
+/// Most windows or items in one request.
+pub const MAX_FACTS: usize = 10_000;
+/// Longest title or label, bytes.
+pub const MAX_TITLE_LEN: usize = 200;
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Page<T> {
+    /// The items, in the list's order.
+    pub items: Vec<T>,
+    /// `?after=` of the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// `POST /api/v1/bootstrap`: the bootstrap token makes the first administrator, and nothing else.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BootstrapRequest {
+    /// The administrator's name.
+    pub name: Slug,
+}
+
+/// A principal to make.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PrincipalCreate {
+    /// Unique.
+    pub name: Slug,
+    /// Person or machine.
+    pub kind: PrincipalKind,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// A token to make.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TokenCreate {
+    /// What people call it, at most 200 bytes.
+    pub label: String,
+    /// Permissions to limit it to; empty: all of the role.
+    pub scopes: TextSet,
+    /// When it ends; never unless given.
+    pub expires_at: Option<Time>,
+}
+
+/// A principal with the secret of its new token, which is shown this once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TokenCreated {
+    /// The principal.
+    pub principal: Principal,
+    /// The token's id, to revoke it by.
+    pub token_id: TokenId,
+    /// The secret.
+    pub token: String,
+}
+
+/// A product to enter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProductCreate {
+    /// Unique; also its TUF role.
+    pub name: ProductName,
+    /// What people read; the name unless given.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// Its family; the name unless given.
+    #[serde(default)]
+    pub family: Option<Family>,
+    /// The id Lens-style clients ask by.
+    #[serde(default)]
+    pub pid: Option<Pid>,
+    /// Who may read metadata and images.
+    pub visibility: Visibility,
+}
+
+/// A release with its images.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReleaseDetail {
+    /// The product's name.
+    pub product: ProductName,
+    /// The release.
+    pub release: Release,
+    /// When its train became generally available.
+    pub train_ga: Time,
+    /// Its images.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// A customer to enter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CustomerCreate {
+    /// Unique.
+    pub name: Slug,
+    /// What people read; the name unless given.
+    #[serde(default)]
+    pub title: Option<String>,
+}
+
+/// A plan to enter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PlanCreate {
+    /// Unique.
+    pub name: Slug,
+    /// How cover decides; `train-ga` unless given.
+    #[serde(default = "default_rule")]
+    pub rule: CoverRule,
+    /// Days of grace, 0 to 365; 14 unless given.
+    #[serde(default = "default_grace")]
+    pub grace_days: u16,
+    /// What it grants.
+    pub grants: Vec<GrantCreate>,
+}
+
+const fn default_rule() -> CoverRule {
+    CoverRule::TrainGa
+}
+
+const fn default_grace() -> u16 {
+    14
+}
+
+const fn default_ceiling() -> Channel {
+    Channel::Stable
+}
+
+/// A grant of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GrantCreate {
+    /// The code.
+    pub code: Code,
+    /// For this family only.
+    #[serde(default)]
+    pub family: Option<Family>,
+    /// Software at most this unfinished; `stable` unless given.
+    #[serde(default = "default_ceiling")]
+    pub channel_ceiling: Channel,
+}
+
+/// A plan with its grants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PlanDetail {
+    /// The plan.
+    #[serde(flatten)]
+    pub plan: Plan,
+    /// What it grants.
+    pub grants: Vec<Grant>,
+}
+
+/// A contract to enter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ContractCreate {
+    /// Unique.
+    pub number: ContractNumber,
+    /// The customer's name.
+    pub customer: Slug,
+    /// The plan's name.
+    pub plan: Slug,
+    /// When it covers.
+    #[serde(default)]
+    pub windows: Vec<WindowCreate>,
+    /// What it covers.
+    #[serde(default)]
+    pub items: Vec<ItemCreate>,
+}
+
+const fn default_window_kind() -> WindowKind {
+    WindowKind::Paid
+}
+
+/// A window of cover, `from` included, `to` excluded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WindowCreate {
+    /// First moment covered.
+    pub from: Time,
+    /// First moment no longer covered.
+    pub to: Time,
+    /// Why it covers; `paid` unless given.
+    #[serde(default = "default_window_kind")]
+    pub kind: WindowKind,
+}
+
+/// A covered device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ItemCreate {
+    /// The product's name.
+    pub product: ProductName,
+    /// The device's serial; it need not be enrolled yet.
+    pub serial: Serial,
+    /// First moment covered; always, unless given.
+    #[serde(default)]
+    pub from: Option<Time>,
+    /// First moment no longer covered; never, unless given.
+    #[serde(default)]
+    pub to: Option<Time>,
+}
+
+/// More windows and items for a contract.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ContractExtend {
+    /// Windows to add.
+    pub windows: Vec<WindowCreate>,
+    /// Items to add.
+    pub items: Vec<ItemCreate>,
+}
+
+/// A contract with its facts that hold by what is known now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ContractDetail {
+    /// The contract.
+    #[serde(flatten)]
+    pub contract: Contract,
+    /// The customer's name.
+    pub customer: Slug,
+    /// The plan's name.
+    pub plan: Slug,
+    /// When it covers.
+    pub windows: Vec<CoverageWindow>,
+    /// What it covers, at most 500 of them.
+    pub items: Vec<CoveredItem>,
+}
+
+/// A device to register before it enrols.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeviceCreate {
+    /// The product's name.
+    pub product: ProductName,
+    /// Unique within the product.
+    pub serial: Serial,
+    /// Its hardware.
+    pub hw_id: HardwareId,
+    /// Its owner's name.
+    #[serde(default)]
+    pub customer: Option<Slug>,
+    /// Where it stands.
+    #[serde(default)]
+    pub site: Option<Slug>,
+    /// Free labels.
+    #[serde(default)]
+    pub tags: TextSet,
+    /// The train it was made with, if known: security fixes of that train are free.
+    #[serde(default)]
+    pub train: Option<TrainName>,
+}
+
+/// A device to move in its life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeviceStateChange {
+    /// `active`, `blocked` or `retired`.
+    pub state: DeviceState,
+}
+
+/// A device with what it runs and its last attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeviceDetail {
+    /// The product's name.
+    pub product: ProductName,
+    /// The device.
+    pub device: Device,
+    /// What it runs.
+    pub installed: Vec<Installed>,
+    /// When it last polled; may lag behind by seconds.
+    pub last_seen_at: Option<Time>,
+    /// Its last attempts, newest first, at most 20.
+    pub attempts: Vec<Attempt>,
+}
+
+/// An enrolment token to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EnrolTokenCreate {
+    /// The product its devices belong to.
+    pub product: ProductName,
+    /// The customer its devices go to.
+    #[serde(default)]
+    pub customer: Option<Slug>,
+    /// What people call it.
+    #[serde(default)]
+    pub label: String,
+    /// How many devices it admits: 1 makes it one-use. At most 1,000,000.
+    pub uses: u32,
+    /// When it ends; in 30 days unless given.
+    #[serde(default)]
+    pub expires_at: Option<Time>,
+}
+
+/// An enrolment token with its secret, which is shown this once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EnrolTokenCreated {
+    /// What was made.
+    #[serde(flatten)]
+    pub enrol_token: EnrolToken,
+    /// The secret.
+    pub token: String,
+}
+
+/// A rollout to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RolloutCreate {
+    /// Unique.
+    pub name: Slug,
+    /// The product's name.
+    pub product: ProductName,
+    /// The version it brings.
+    pub version: crate::text::Version,
+    /// Its stages.
+    pub stages: Vec<Stage>,
+    /// Its audience; every device of the product unless given.
+    #[serde(default)]
+    pub selector: Selector,
+    /// -1000 to 1000; 0 unless given.
+    #[serde(default)]
+    pub weight: i32,
+}
+
+/// What to do with a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum RolloutAction {
+    /// Draft to preparing; stage one opens when the patches stand.
+    Start,
+    /// To the next stage; from the last one to done.
+    Advance,
+    /// Make no new offers.
+    Pause,
+    /// Go on.
+    Resume,
+    /// End it for good.
+    Halt,
+}
+
+/// Moves a rollout. Naming the state and stage one saw makes a repeated request harmless and a stale one a conflict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RolloutMove {
+    /// What to do.
+    pub action: RolloutAction,
+    /// The stage one saw, from 0; checked when given.
+    #[serde(default)]
+    pub from_stage: Option<i32>,
+    /// Why, at most 200 bytes.
+    #[serde(default)]
+    pub cause: String,
+}
+
+/// A rollout with its history and counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RolloutDetail {
+    /// The product's name.
+    pub product: ProductName,
+    /// The version it brings.
+    pub version: crate::text::Version,
+    /// The rollout.
+    pub rollout: Rollout,
+    /// Its transitions, oldest first, at most 500.
+    pub transitions: Vec<RolloutTransition>,
+    /// Attempts by state.
+    pub attempts: std::collections::BTreeMap<String, i64>,
+    /// Patches of its release: ready, not worth it, and jobs still waiting or running.
+    pub patches: PatchProgress,
+}
+
+/// How far the patches of a release are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PatchProgress {
+    /// Offered to devices.
+    pub ready: i64,
+    /// Too large to pay.
+    pub not_worth: i64,
+    /// Waiting or being built.
+    pub pending: i64,
+    /// Failed as often as allowed.
+    pub parked: i64,
+}
+
+/// Numbers of the whole installation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Status {
+    /// The server's version.
+    pub version: String,
+    /// `sqlite` or `postgres`.
+    pub database: String,
+    /// `local` or `s3`.
+    pub blobs: String,
+    /// Products.
+    pub products: i64,
+    /// Releases not withdrawn.
+    pub releases: i64,
+    /// Devices.
+    pub devices: i64,
+    /// Jobs waiting or running.
+    pub jobs_pending: i64,
+    /// Jobs that someone has to look at.
+    pub jobs_parked: i64,
+}
+
+/// The public online keys that offline roots name: TUF key objects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OnlineKeys {
+    /// Key S, role `snapshot`.
+    pub snapshot: serde_json::Value,
+    /// Key T, role `timestamp`.
+    pub timestamp: serde_json::Value,
+    /// Key D, the director's `targets`.
+    pub director: serde_json::Value,
+    /// Key E, offline entitlement certificates.
+    pub entitlement: serde_json::Value,
+}

@@ -1,0 +1,5 @@
+//! Wire types of our own surfaces: the device API, publishing, and the administrative REST API. Foreign protocols
+//! (TUF documents, hawkBit DDI, Lens GraphQL) have types of their own inside their adapters.
+
+pub mod admin;
+pub mod device;
