@@ -260,11 +260,9 @@ fn check_min_installed(path: String, release: &ReleaseCustom, policy: &InstallPo
     }
     match policy.known_orders.get(needed) {
         None => Err(AgreeError::MinInstalledUnknown { path, needed: needed.clone() }),
-        Some(order) if installed.order < *order => Err(AgreeError::MinInstalled {
-            path,
-            needed: needed.clone(),
-            installed: installed.version.clone(),
-        }),
+        Some(order) if installed.order < *order => {
+            Err(AgreeError::MinInstalled { path, needed: needed.clone(), installed: installed.version.clone() })
+        }
         Some(_) => Ok(()),
     }
 }

@@ -56,8 +56,7 @@ impl Envelope {
 
     /// Parses a document of `role` of at most `limit` bytes.
     pub fn parse(role: &str, bytes: &[u8], limit: u64, limits: &Limits) -> Result<Self, VerifyError> {
-        let value =
-            Json::parse(bytes, limit).map_err(|source| VerifyError::Json { role: role.to_owned(), source })?;
+        let value = Json::parse(bytes, limit).map_err(|source| VerifyError::Json { role: role.to_owned(), source })?;
         let fields = Fields::of(role, "", &value)?;
         let signed = fields.object("signed")?;
         let mut signatures = BTreeMap::new();

@@ -85,9 +85,7 @@ impl Json {
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         let parsed =
             Strict { fault: &fault, depth: 0 }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-        parsed.map_err(|error| {
-            fault.take().unwrap_or(JsonError::Syntax { line: error.line(), column: error.column() })
-        })
+        parsed.map_err(|error| fault.take().unwrap_or(JsonError::Syntax { line: error.line(), column: error.column() }))
     }
 
     /// The canonical bytes: what is signed and what key ids are hashed from.
@@ -308,10 +306,12 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut members = BTreeMap::new();
         while let Some(key) = access.next_key::<String>()? {
             if members.contains_key(&key) {
-                return Err(match self.refuse::<A::Error, Json>(JsonError::DuplicateKey { key: crate::error::quote(&key) }) {
-                    Err(error) => error,
-                    Ok(_) => A::Error::custom("duplicate key"),
-                });
+                return Err(
+                    match self.refuse::<A::Error, Json>(JsonError::DuplicateKey { key: crate::error::quote(&key) }) {
+                        Err(error) => error,
+                        Ok(_) => A::Error::custom("duplicate key"),
+                    },
+                );
             }
             let value = access.next_value_seed(inner)?;
             members.insert(key, value);

@@ -66,9 +66,8 @@ impl PublicKey {
 
     /// Reads a TUF key object. Unknown fields are kept: they are part of what the key id is hashed from.
     pub fn from_json(object: &Json) -> Result<Self, KeyError> {
-        let field = |name: &'static str| {
-            object.get(name).and_then(Json::as_str).ok_or(KeyError::Malformed { field: name })
-        };
+        let field =
+            |name: &'static str| object.get(name).and_then(Json::as_str).ok_or(KeyError::Malformed { field: name });
         let (keytype, scheme) = (field("keytype")?, field("scheme")?);
         let public = object
             .get("keyval")

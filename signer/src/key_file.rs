@@ -89,9 +89,8 @@ pub fn to_encrypted_pem(
     passphrase: &str,
     nonces: &EncryptionNonces,
 ) -> Result<Zeroizing<String>, KeyFileError> {
-    let parameters =
-        Parameters::generate_pbkdf2_sha256_aes256cbc(PBKDF2_ITERATIONS, &nonces.salt, nonces.iv)
-            .map_err(|_| KeyFileError::UnsupportedEncryption)?;
+    let parameters = Parameters::generate_pbkdf2_sha256_aes256cbc(PBKDF2_ITERATIONS, &nonces.salt, nonces.iv)
+        .map_err(|_| KeyFileError::UnsupportedEncryption)?;
     let plain = plain_document(key)?;
     let encrypted =
         parameters.encrypt(passphrase, plain.as_bytes()).map_err(|_| KeyFileError::UnsupportedEncryption)?;
@@ -120,7 +119,8 @@ pub fn from_pem(pem: &str, passphrase: Option<&str>) -> Result<SigningKey, KeyFi
         ("PRIVATE KEY", Some(_)) => Err(KeyFileError::NotEncrypted),
         ("ENCRYPTED PRIVATE KEY", None) => Err(KeyFileError::PassphraseNeeded),
         ("ENCRYPTED PRIVATE KEY", Some(passphrase)) => {
-            let info = EncryptedPrivateKeyInfoRef::from_der(document.as_bytes()).map_err(|_| KeyFileError::Malformed)?;
+            let info =
+                EncryptedPrivateKeyInfoRef::from_der(document.as_bytes()).map_err(|_| KeyFileError::Malformed)?;
             check_encryption(&info)?;
             let plain = info.decrypt(passphrase).map_err(|_| KeyFileError::WrongPassphrase)?;
             read_plain(plain.as_bytes())

@@ -12,10 +12,7 @@
 //! * [`repository`] is the trusted set that a device keeps (TUF specification, section 5).
 //! * [`director`] and [`agree`](mod@agree) are the per-device answer and the comparison of both repositories.
 //! * [`publish`] and [`online`] are the server's side: ingest checks, and its snapshot and timestamp roles.
-#![cfg_attr(
-    not(test),
-    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
-)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod agree;
 pub mod digest;
@@ -49,8 +46,9 @@ pub use error::VerifyError;
 pub use json::{Json, JsonError};
 pub use key::{KeyError, PublicKey, SigningKey};
 pub use limits::Limits;
+pub use lint::{Lint, Lints};
 pub use online::OnlineKeys;
-pub use publish::{ImageDocuments, PublishError};
+pub use publish::{Accepted, ImageDocuments, NewDocument, PublishContext, PublishError, publish_check};
 pub use release::{ReleaseCustom, ReleaseKind};
 pub use repository::{Found, Lookup, RepositoryState, TrustedRepository, Wanted};
 pub use roles::{FileMeta, SnapshotMetadata, TimestampMetadata};

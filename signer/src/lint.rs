@@ -1,13 +1,512 @@
 //! Mistakes in valid documents that a careful publisher refuses: what locks holders out, confuses roles, breaks
-//! clients or strands devices.
+//! clients or strands devices. The command line runs them before people sign, the server again on ingest.
+
+use crate::json::Json;
+use crate::key::PublicKey;
+use crate::limits::Limits;
+use crate::online::OnlineKeys;
+use crate::release::{ReleaseCustom, ReleaseKind};
+use crate::root::{RoleKeys, RootMetadata};
+use crate::targets::{Delegation, TargetsMetadata};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Longest life of root and top targets documents, with a little room for the ceremony.
+pub const MAX_ROOT_LIFETIME: SignedDuration = SignedDuration::from_hours(24 * 400);
+/// Longest life of a product role's document.
+pub const MAX_ROLE_LIFETIME: SignedDuration = SignedDuration::from_hours(24 * 130);
+/// Fewest holders of an offline role: with a threshold of two, one of three keys may be lost.
+pub const MIN_HOLDERS: usize = 3;
 
 /// One mistake, with the role and the value that made it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Lint {
-    /// One holder alone could replace every key.
-    #[error("{role}: a threshold of one lets a single holder sign; two at least are required")]
+    /// One holder alone could sign.
+    #[error("{role}: threshold {threshold} lets a single holder sign; use 2 at least")]
     ThresholdOne {
         /// The role.
         role: String,
+        /// Its threshold.
+        threshold: u32,
     },
+    /// The loss of one key would lock everyone out for ever.
+    #[error(
+        "{role}: threshold {threshold} of {holders} holders; losing one key would lock the role, use fewer or add holders"
+    )]
+    ThresholdTooHigh {
+        /// The role.
+        role: String,
+        /// Its threshold.
+        threshold: u32,
+        /// Its different keys.
+        holders: usize,
+    },
+    /// Too few holders.
+    #[error("{role}: {holders} holders; {min} at least are required")]
+    TooFewHolders {
+        /// The role.
+        role: String,
+        /// Its different keys.
+        holders: usize,
+        /// Keys required.
+        min: usize,
+    },
+    /// One key in two roles: documents do not name their delegated role, so one could pass for the other.
+    #[error("key {keyid} is in both {first} and {second}; every key may serve one role only")]
+    SharedKey {
+        /// The key.
+        keyid: String,
+        /// The first role.
+        first: String,
+        /// The second role.
+        second: String,
+    },
+    /// One key under two ids: it looks like two holders.
+    #[error("{role}: keys {first} and {second} are the same key")]
+    DuplicateKey {
+        /// The role.
+        role: String,
+        /// The first id.
+        first: String,
+        /// The second id.
+        second: String,
+    },
+    /// A key id that is not the hash of its key, or names no key.
+    #[error("{role}: key id {keyid} is not the SHA-256 of a listed key")]
+    KeyId {
+        /// The role.
+        role: String,
+        /// The id.
+        keyid: String,
+    },
+    /// The root does not name the server's key.
+    #[error("{role}: must name the server's key {expected} alone, with threshold 1")]
+    OnlineKey {
+        /// The role.
+        role: String,
+        /// The key that the server exports.
+        expected: String,
+    },
+    /// File names without versions can be mixed up by caches.
+    #[error("{role}: consistent_snapshot must be true")]
+    ConsistentSnapshot {
+        /// The role.
+        role: String,
+    },
+    /// The root does not say which repository it is for.
+    #[error("{role}: custom.repo_id is missing")]
+    RepoId {
+        /// The role.
+        role: String,
+    },
+    /// Top targets that sign images themselves.
+    #[error("targets: {path} stands in the top document; images belong to a product role")]
+    TopTargets {
+        /// A target found there.
+        path: String,
+    },
+    /// A product role that delegates further.
+    #[error("{role}: delegates to {child}; only the top targets document may delegate")]
+    NestedDelegation {
+        /// The role.
+        role: String,
+        /// The role below it.
+        child: String,
+    },
+    /// A document that lives longer than policy allows.
+    #[error("{role}: expires in {days} days, at most {limit} are allowed")]
+    Lifetime {
+        /// The role.
+        role: String,
+        /// Days from now to expiry.
+        days: i64,
+        /// Days allowed.
+        limit: i64,
+    },
+    /// Characters that clients in other languages may treat differently.
+    #[error("{role}: holds characters other than printable ASCII")]
+    NonAscii {
+        /// The role.
+        role: String,
+    },
+    /// The target's path is not in the role's reach, so no device would find it.
+    #[error("{role}: {path} is outside of the paths delegated to the role")]
+    Path {
+        /// The role.
+        role: String,
+        /// The target path.
+        path: String,
+    },
+    /// The path and the signed facts disagree.
+    #[error("{role}: {path} must begin with {expected}, as its product and version say")]
+    PathMismatch {
+        /// The role.
+        role: String,
+        /// The target path.
+        path: String,
+        /// Product and version from the signed facts.
+        expected: String,
+    },
+    /// The signed facts of a target are malformed.
+    #[error("{problem}")]
+    Custom {
+        /// What is wrong.
+        problem: String,
+    },
+    /// Other content under a path that was published.
+    #[error("{role}: {path} was published with other content; use a new version")]
+    ContentChanged {
+        /// The role.
+        role: String,
+        /// The target path.
+        path: String,
+    },
+    /// The same image twice, or two versions in one place of the order.
+    #[error("{role}: {first} and {second} have the same component and {what}")]
+    Ambiguous {
+        /// The role.
+        role: String,
+        /// The first target path.
+        first: String,
+        /// The second target path.
+        second: String,
+        /// What they share.
+        what: &'static str,
+    },
+    /// A new image below the published counter: devices that were raised to it would refuse the image.
+    #[error("{role}: {path} has security counter {found}, {highest} was published; it must not go down")]
+    SecurityCounter {
+        /// The role.
+        role: String,
+        /// The target path.
+        path: String,
+        /// The counter of the new image.
+        found: u64,
+        /// The highest published for the component.
+        highest: u64,
+    },
+    /// A security release that does not say what it closes.
+    #[error("{role}: {path} is a security release without an advisory")]
+    SecurityWithoutAdvisory {
+        /// The role.
+        role: String,
+        /// The target path.
+        path: String,
+    },
+    /// A reference to something the role does not sign.
+    #[error("{role}: {path} names {field} {value}, which the document does not hold")]
+    Dangling {
+        /// The role.
+        role: String,
+        /// The target path.
+        path: String,
+        /// The field.
+        field: &'static str,
+        /// What it names.
+        value: String,
+    },
+    /// More bytes than stock clients read.
+    #[error("{role}: {length} bytes are over the {limit} that clients accept")]
+    Size {
+        /// The role.
+        role: String,
+        /// Bytes of the document.
+        length: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+}
+
+/// All mistakes found, in the order of checking.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lints(pub Vec<Lint>);
+
+impl Lints {
+    /// Fails when there is any.
+    pub fn into_result(self) -> Result<(), Self> {
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for Lints {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, lint) in self.0.iter().enumerate() {
+            if index > 0 {
+                formatter.write_str("; ")?;
+            }
+            lint.fmt(formatter)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Lints {}
+
+/// Checks an offline role: enough holders, a threshold that neither one thief nor one loss can decide, honest key ids.
+fn lint_holders(role: &str, keys: &BTreeMap<String, PublicKey>, role_keys: &RoleKeys, lints: &mut Vec<Lint>) {
+    let holders = role_keys.materials(keys).len();
+    let threshold = role_keys.threshold;
+    let needed = usize::try_from(threshold).unwrap_or(usize::MAX);
+    if threshold < 2 {
+        lints.push(Lint::ThresholdOne { role: role.to_owned(), threshold });
+    }
+    if holders < MIN_HOLDERS {
+        lints.push(Lint::TooFewHolders { role: role.to_owned(), holders, min: MIN_HOLDERS });
+    }
+    if needed >= holders {
+        lints.push(Lint::ThresholdTooHigh { role: role.to_owned(), threshold, holders });
+    }
+    let mut seen: BTreeMap<Vec<u8>, &str> = BTreeMap::new();
+    for keyid in &role_keys.keyids {
+        match keys.get(keyid) {
+            Some(key) if key.keyid() == keyid => {
+                if let Some(first) = seen.insert(key.material(), keyid) {
+                    lints.push(Lint::DuplicateKey {
+                        role: role.to_owned(),
+                        first: first.to_owned(),
+                        second: keyid.clone(),
+                    });
+                }
+            }
+            _ => lints.push(Lint::KeyId { role: role.to_owned(), keyid: keyid.clone() }),
+        }
+    }
+}
+
+fn lint_online(
+    name: &str,
+    keys: &BTreeMap<String, PublicKey>,
+    role_keys: Option<&RoleKeys>,
+    key: &PublicKey,
+    lints: &mut Vec<Lint>,
+) {
+    let named = role_keys.is_some_and(|role| {
+        role.threshold == 1
+            && role.keyids.len() == 1
+            && role.keyids.contains(key.keyid())
+            && keys.get(key.keyid()).is_some_and(|listed| listed.material() == key.material())
+    });
+    if !named {
+        lints.push(Lint::OnlineKey { role: name.to_owned(), expected: key.keyid().to_owned() });
+    }
+}
+
+fn lint_lifetime(role: &str, expires: Timestamp, now: Timestamp, limit: SignedDuration, lints: &mut Vec<Lint>) {
+    let lifetime = now.duration_until(expires);
+    if lifetime > limit {
+        let days = |duration: SignedDuration| duration.as_hours() / 24;
+        lints.push(Lint::Lifetime { role: role.to_owned(), days: days(lifetime), limit: days(limit) });
+    }
+}
+
+/// Refuses anything but printable ASCII, and a document beyond the limit of stock clients.
+pub fn lint_document(role: &str, signed: &Json, length: usize, limit: u64) -> Vec<Lint> {
+    let mut lints = Vec::new();
+    // The PEM of an ECDSA key has line ends.
+    if !signed.canonical().iter().all(|&byte| byte == b'\n' || (b' '..=b'~').contains(&byte)) {
+        lints.push(Lint::NonAscii { role: role.to_owned() });
+    }
+    let length = u64::try_from(length).unwrap_or(u64::MAX);
+    if length > limit {
+        lints.push(Lint::Size { role: role.to_owned(), length, limit });
+    }
+    lints
+}
+
+/// Checks a root of the image repository.
+pub fn lint_image_root(root: &RootMetadata, online: &OnlineKeys, now: Timestamp) -> Vec<Lint> {
+    let mut lints = lint_any_root("image root", root, now);
+    if let Some(role_keys) = root.roles.get("targets") {
+        lint_holders("image targets", &root.keys, role_keys, &mut lints);
+    }
+    for (name, role, key) in
+        [("image snapshot", "snapshot", &online.snapshot), ("image timestamp", "timestamp", &online.timestamp)]
+    {
+        lint_online(name, &root.keys, root.roles.get(role), key, &mut lints);
+    }
+    lints
+}
+
+/// Checks a root of the director repository.
+pub fn lint_director_root(root: &RootMetadata, online: &OnlineKeys, now: Timestamp) -> Vec<Lint> {
+    let mut lints = lint_any_root("director root", root, now);
+    for (name, role, key) in [
+        ("director targets", "targets", &online.director),
+        ("director snapshot", "snapshot", &online.snapshot),
+        ("director timestamp", "timestamp", &online.timestamp),
+    ] {
+        lint_online(name, &root.keys, root.roles.get(role), key, &mut lints);
+    }
+    lint_online("director entitlement", &root.keys, root.entitlement.as_ref(), &online.entitlement, &mut lints);
+    lints
+}
+
+fn lint_any_root(name: &str, root: &RootMetadata, now: Timestamp) -> Vec<Lint> {
+    let mut lints = Vec::new();
+    if let Some(role_keys) = root.roles.get("root") {
+        lint_holders(name, &root.keys, role_keys, &mut lints);
+    }
+    if !root.consistent_snapshot {
+        lints.push(Lint::ConsistentSnapshot { role: name.to_owned() });
+    }
+    if root.repo_id.is_none() {
+        lints.push(Lint::RepoId { role: name.to_owned() });
+    }
+    lint_lifetime(name, root.expires, now, MAX_ROOT_LIFETIME, &mut lints);
+    lints
+}
+
+/// Checks the top targets document: it delegates and signs nothing itself.
+pub fn lint_top_targets(targets: &TargetsMetadata, now: Timestamp) -> Vec<Lint> {
+    let mut lints = Vec::new();
+    if let Some(path) = targets.targets.keys().next() {
+        lints.push(Lint::TopTargets { path: path.clone() });
+    }
+    for delegation in &targets.delegations {
+        lint_holders(&delegation.name, &targets.delegation_keys, &delegation.keys, &mut lints);
+    }
+    lint_lifetime("targets", targets.expires, now, MAX_ROOT_LIFETIME, &mut lints);
+    lints
+}
+
+/// Refuses one key in two roles, over both repositories. Snapshot and timestamp of both are the server's same two
+/// keys: there the documents name their repository (`custom.repo_id`).
+pub fn lint_shared_keys(
+    image_root: Option<&RootMetadata>,
+    director_root: Option<&RootMetadata>,
+    top_targets: Option<&TargetsMetadata>,
+) -> Vec<Lint> {
+    let mut uses: Vec<(String, &PublicKey)> = Vec::new();
+    for (repository, root) in [("image", image_root), ("director", director_root)] {
+        let Some(root) = root else { continue };
+        for role in root.roles.keys() {
+            let online = matches!(role.as_str(), "snapshot" | "timestamp");
+            let name = if online { role.clone() } else { format!("{repository} {role}") };
+            uses.extend(root.role_keys(role).into_iter().map(|key| (name.clone(), key)));
+        }
+        uses.extend(root.entitlement_keys().into_iter().map(|key| ("entitlement".to_owned(), key)));
+    }
+    if let Some(targets) = top_targets {
+        for delegation in &targets.delegations {
+            let keys = delegation.keys.keyids.iter().filter_map(|keyid| targets.delegation_keys.get(keyid));
+            uses.extend(keys.map(|key| (delegation.name.clone(), key)));
+        }
+    }
+    let mut seen: BTreeMap<Vec<u8>, String> = BTreeMap::new();
+    let mut lints = Vec::new();
+    for (role, key) in uses {
+        let first = seen.entry(key.material()).or_insert_with(|| role.clone());
+        if *first != role {
+            lints.push(Lint::SharedKey { keyid: key.keyid().to_owned(), first: first.clone(), second: role });
+        }
+    }
+    lints
+}
+
+/// Checks a product role's document against the one published before it.
+pub fn lint_role(
+    delegation: &Delegation,
+    previous: Option<&TargetsMetadata>,
+    new: &TargetsMetadata,
+    now: Timestamp,
+    limits: &Limits,
+) -> Vec<Lint> {
+    let role = delegation.name.as_str();
+    let mut lints = Vec::new();
+    if let Some(child) = new.delegations.first() {
+        lints.push(Lint::NestedDelegation { role: role.to_owned(), child: child.name.clone() });
+    }
+    lint_lifetime(role, new.expires, now, MAX_ROLE_LIFETIME, &mut lints);
+    let highest = previous.map(|previous| highest_counters(role, previous, limits)).unwrap_or_default();
+    let orders = new.targets.values().filter_map(|target| target.release(role, limits).ok()?);
+    let known: BTreeMap<(String, String), u64> =
+        orders.map(|release| ((release.component, release.version), release.order)).collect();
+    let mut places: BTreeMap<(String, String), &str> = BTreeMap::new();
+    for (path, target) in &new.targets {
+        if !delegation.covers(path) {
+            lints.push(Lint::Path { role: role.to_owned(), path: path.clone() });
+        }
+        let before = previous.and_then(|previous| previous.targets.get(path));
+        if before.is_some_and(|before| before.sha256 != target.sha256 || before.length != target.length) {
+            lints.push(Lint::ContentChanged { role: role.to_owned(), path: path.clone() });
+        }
+        let release = match target.release(role, limits) {
+            Ok(Some(release)) => release,
+            Ok(None) => continue,
+            Err(error) => {
+                lints.push(Lint::Custom { problem: error.to_string() });
+                continue;
+            }
+        };
+        for (what, place) in [("version", release.version.clone()), ("order", release.order.to_string())] {
+            if let Some(first) = places.insert((format!("{what} {}", release.component), place), path) {
+                lints.push(Lint::Ambiguous {
+                    role: role.to_owned(),
+                    first: first.to_owned(),
+                    second: path.clone(),
+                    what,
+                });
+            }
+        }
+        lint_release(role, path, &release, new, &known, &mut lints);
+        if before.is_none()
+            && let Some(&highest) = highest.get(&release.component)
+            && release.security_counter < highest
+        {
+            lints.push(Lint::SecurityCounter {
+                role: role.to_owned(),
+                path: path.clone(),
+                found: release.security_counter,
+                highest,
+            });
+        }
+    }
+    lints
+}
+
+fn lint_release(
+    role: &str,
+    path: &str,
+    release: &ReleaseCustom,
+    document: &TargetsMetadata,
+    known: &BTreeMap<(String, String), u64>,
+    lints: &mut Vec<Lint>,
+) {
+    let expected = format!("{}/{}/", release.product, release.version);
+    if !path.starts_with(&expected) {
+        lints.push(Lint::PathMismatch { role: role.to_owned(), path: path.to_owned(), expected });
+    }
+    if release.kind == ReleaseKind::Security && release.advisories.is_empty() {
+        lints.push(Lint::SecurityWithoutAdvisory { role: role.to_owned(), path: path.to_owned() });
+    }
+    let dangling = |field, value: &String| Lint::Dangling {
+        role: role.to_owned(),
+        path: path.to_owned(),
+        field,
+        value: value.clone(),
+    };
+    for (field, value) in [("sbom", &release.sbom), ("provenance", &release.provenance), ("notes", &release.notes)] {
+        if let Some(value) = value
+            && !document.targets.contains_key(value)
+        {
+            lints.push(dangling(field, value));
+        }
+    }
+    if let Some(min) = &release.min_installed {
+        // A minimum that nothing orders could never be compared; one above the release itself never met.
+        let order = known.get(&(release.component.clone(), min.clone()));
+        if order.is_none_or(|&order| order > release.order) {
+            lints.push(dangling("min_installed", min));
+        }
+    }
+}
+
+fn highest_counters(role: &str, document: &TargetsMetadata, limits: &Limits) -> BTreeMap<String, u64> {
+    let mut highest = BTreeMap::new();
+    for release in document.targets.values().filter_map(|target| target.release(role, limits).ok()?) {
+        let counter = highest.entry(release.component).or_insert(0);
+        *counter = release.security_counter.max(*counter);
+    }
+    highest
 }

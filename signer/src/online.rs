@@ -1,9 +1,9 @@
 //! The server's own roles: snapshot and timestamp of the image repository, and the public keys that the offline roots
 //! name for it. These keys can create no software; they only say which signed documents are current.
 
+use crate::envelope::Envelope;
 use crate::json::{Json, JsonError};
 use crate::key::{KeyError, PublicKey, SigningKey};
-use crate::envelope::Envelope;
 use crate::limits::Limits;
 use crate::roles::{FileMeta, SnapshotMetadata, TimestampMetadata};
 use jiff::{SignedDuration, Timestamp};

@@ -1,13 +1,20 @@
 //! What a server does when documents are published: the checks of a device, and the lints of a careful publisher.
 
+use crate::envelope::Envelope;
 use crate::error::VerifyError;
 use crate::limits::Limits;
-use crate::lint::Lint;
+use crate::lint::{self, Lints};
 use crate::online::OnlineKeys;
 use crate::release::ReleaseCustom;
+use crate::repository::TrustedRepository;
+use crate::roles::FileMeta;
+use crate::root::RootMetadata;
 use crate::targets::RepositoryTarget;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+mod ingest;
+use ingest::{Ingest, read_published};
 
 /// Documents in one publication: each costs signature checks before it can be refused.
 pub const MAX_DOCUMENTS: usize = 64;
@@ -101,9 +108,9 @@ pub enum PublishError {
     /// A device would refuse a document.
     #[error(transparent)]
     Verify(#[from] VerifyError),
-    /// A document is valid and yet a mistake.
+    /// The documents are valid and yet a mistake.
     #[error(transparent)]
-    Lint(#[from] Lint),
+    Lints(#[from] Lints),
     /// More documents than one publication may bring.
     #[error("{count} documents are over the limit of {limit} in one publication")]
     TooManyDocuments {
@@ -165,3 +172,88 @@ pub struct PublishContext<'a> {
     pub limits: &'a Limits,
 }
 
+/// Checks a publication as every device will, and lints it. Nothing is taken unless everything holds.
+pub fn publish_check(
+    current: &ImageDocuments,
+    new: &[NewDocument],
+    context: &PublishContext<'_>,
+) -> Result<Accepted, PublishError> {
+    check_shape(new)?;
+    let mut ingest = Ingest { context, new, after: current.clone(), documents: Vec::new(), lints: Vec::new() };
+    let image_root = ingest.roots(Repository::Image)?;
+    let director_root = ingest.roots(Repository::Director)?;
+    let top = ingest.top_targets(image_root.as_ref())?;
+    let targets = ingest.roles(image_root.as_ref(), top.as_ref())?;
+    ingest.lints.extend(lint::lint_shared_keys(image_root.as_ref(), director_root.as_ref(), top.as_ref()));
+    Lints(ingest.lints).into_result()?;
+    Ok(Accepted { documents_after: ingest.after, documents: ingest.documents, targets })
+}
+
+fn check_shape(new: &[NewDocument]) -> Result<(), PublishError> {
+    if new.len() > MAX_DOCUMENTS {
+        return Err(PublishError::TooManyDocuments { count: new.len(), limit: MAX_DOCUMENTS });
+    }
+    let mut seen = BTreeSet::new();
+    for document in new {
+        let NewDocument { repository, role, version, .. } = document;
+        if *repository == Repository::Director && role != "root" {
+            return Err(PublishError::DirectorRole { role: crate::error::quote(role) });
+        }
+        // Roots come as a chain; of every other role only the newest document counts.
+        let twice = if role == "root" { Some(*version) } else { None };
+        if !seen.insert((*repository, role, twice)) {
+            return Err(PublishError::Twice { role: crate::error::quote(role), version: *version });
+        }
+    }
+    Ok(())
+}
+
+impl ImageDocuments {
+    /// What the next snapshot must list: every targets document with version, length and digest.
+    pub fn snapshot_files(&self, limits: &Limits) -> Result<BTreeMap<String, FileMeta>, VerifyError> {
+        let top = self.targets.iter().map(|bytes| ("targets", bytes));
+        let roles = self.roles.iter().map(|(role, bytes)| (role.as_str(), bytes));
+        top.chain(roles)
+            .map(|(role, bytes)| {
+                Ok((role.to_owned(), FileMeta::of(read_published(role, bytes, limits)?.version, bytes)))
+            })
+            .collect()
+    }
+
+    /// The repository id that the newest image root states; snapshot and timestamp carry it too.
+    pub fn repo_id(&self, limits: &Limits) -> Result<Option<String>, VerifyError> {
+        let Some(bytes) = self.roots.last() else { return Ok(None) };
+        let envelope = Envelope::parse("root", bytes, limits.root_bytes, limits)?;
+        Ok(RootMetadata::from_json(envelope.signed(), limits)?.repo_id)
+    }
+
+    /// Goes through everything as a device from a warehouse would: from the first root to every role. The server does
+    /// this before it shows a new snapshot to anyone.
+    pub fn verify_as_device(
+        &self,
+        snapshot: &[u8],
+        timestamp: &[u8],
+        now: Timestamp,
+        limits: &Limits,
+    ) -> Result<TrustedRepository, VerifyError> {
+        let needs =
+            |role: &str, needs: &str| VerifyError::OutOfOrder { role: role.to_owned(), needs: needs.to_owned() };
+        let mut roots = self.roots.iter();
+        let first = roots.next().ok_or_else(|| needs("timestamp", "root"))?;
+        let mut repository = TrustedRepository::from_root(first, limits)?;
+        for root in roots {
+            repository.update_root(root)?;
+        }
+        repository.check_root_expiry(now)?;
+        repository.update_timestamp(timestamp, now)?;
+        repository.update_snapshot(snapshot, now)?;
+        let top = self.targets.as_ref().ok_or_else(|| needs("snapshot", "targets"))?;
+        repository.update_targets("targets", "root", top, now)?;
+        for (role, bytes) in &self.roles {
+            if repository.targets("targets").is_some_and(|top| top.delegation(role).is_some()) {
+                repository.update_targets(role, "targets", bytes, now)?;
+            }
+        }
+        Ok(repository)
+    }
+}

@@ -97,9 +97,8 @@ impl ReleaseCustom {
             return fields.refuse("schema", "1", &fields.uint("schema")?.to_string());
         }
         let date = fields.text("train_ga")?;
-        let train_ga = match parse_date(date) {
-            Some(date) => date,
-            None => return fields.refuse("train_ga", "a day as YYYY-MM-DD", date),
+        let Some(train_ga) = parse_date(date) else {
+            return fields.refuse("train_ga", "a day as YYYY-MM-DD", date);
         };
         let word = fields.text("kind")?;
         let Some(kind) = ReleaseKind::parse(word) else {

@@ -231,7 +231,8 @@ impl TrustedRepository {
     /// The snapshot to fetch, when the trusted timestamp names another one than is loaded.
     pub fn wanted_snapshot(&self) -> Option<Wanted> {
         let meta = &self.timestamp.as_ref()?.metadata.snapshot;
-        let current = self.snapshot.as_ref().is_some_and(|loaded| is_file(meta, loaded.metadata.version, &loaded.bytes));
+        let current =
+            self.snapshot.as_ref().is_some_and(|loaded| is_file(meta, loaded.metadata.version, &loaded.bytes));
         (!current).then(|| wanted("snapshot", meta, self.limits.snapshot_bytes))
     }
 
@@ -417,8 +418,7 @@ impl TrustedRepository {
 
     /// The keys that may sign a targets role.
     fn signers(&self, role: &str, parent: &str) -> Result<(&BTreeMap<String, PublicKey>, &RoleKeys), VerifyError> {
-        let not_delegated =
-            || VerifyError::NotDelegated { role: role.to_owned(), parent: parent.to_owned() };
+        let not_delegated = || VerifyError::NotDelegated { role: role.to_owned(), parent: parent.to_owned() };
         match (role, parent) {
             ("targets", "root") => Ok((&self.chain.root.keys, self.chain.root.role("targets")?)),
             ("targets", _) | (_, "root") => Err(not_delegated()),
@@ -450,21 +450,13 @@ pub(crate) fn read_targets(
 
 fn check_no_rollback(old: &SnapshotMetadata, new: &SnapshotMetadata) -> Result<(), VerifyError> {
     if new.version < old.version {
-        return Err(VerifyError::Rollback {
-            role: "snapshot".to_owned(),
-            trusted: old.version,
-            found: new.version,
-        });
+        return Err(VerifyError::Rollback { role: "snapshot".to_owned(), trusted: old.version, found: new.version });
     }
     for (role, file) in &old.roles {
         match new.roles.get(role) {
             None => return Err(VerifyError::RemovedFromSnapshot { role: role.clone(), version: new.version }),
             Some(newer) if newer.version < file.version => {
-                return Err(VerifyError::Rollback {
-                    role: role.clone(),
-                    trusted: file.version,
-                    found: newer.version,
-                });
+                return Err(VerifyError::Rollback { role: role.clone(), trusted: file.version, found: newer.version });
             }
             Some(_) => {}
         }

@@ -126,21 +126,23 @@ impl RootMetadata {
 
     /// The keys of one role.
     pub fn role(&self, name: &str) -> Result<&RoleKeys, VerifyError> {
-        self.roles.get(name).ok_or_else(|| VerifyError::NotDelegated { role: name.to_owned(), parent: "root".to_owned() })
+        self.roles
+            .get(name)
+            .ok_or_else(|| VerifyError::NotDelegated { role: name.to_owned(), parent: "root".to_owned() })
     }
 
     /// The public keys of one role, in the order of their ids.
     pub fn role_keys(&self, name: &str) -> Vec<&PublicKey> {
-        self.roles.get(name).map_or_else(Vec::new, |role| {
-            role.keyids.iter().filter_map(|keyid| self.keys.get(keyid)).collect()
-        })
+        self.roles
+            .get(name)
+            .map_or_else(Vec::new, |role| role.keyids.iter().filter_map(|keyid| self.keys.get(keyid)).collect())
     }
 
     /// The key that signs entitlement certificates, in a director root.
     pub fn entitlement_keys(&self) -> Vec<&PublicKey> {
-        self.entitlement.as_ref().map_or_else(Vec::new, |role| {
-            role.keyids.iter().filter_map(|keyid| self.keys.get(keyid)).collect()
-        })
+        self.entitlement
+            .as_ref()
+            .map_or_else(Vec::new, |role| role.keyids.iter().filter_map(|keyid| self.keys.get(keyid)).collect())
     }
 
     /// Whether a role has other keys or another threshold in `newer`.
@@ -159,7 +161,12 @@ pub(crate) fn read_keys(
     let mut keys = BTreeMap::new();
     for (keyid, object) in fields.members() {
         let key = PublicKey::from_json(object).map_err(|error| {
-            VerifyError::field(role, fields.at(&crate::error::quote(keyid)), "a supported public key", &error.to_string())
+            VerifyError::field(
+                role,
+                fields.at(&crate::error::quote(keyid)),
+                "a supported public key",
+                &error.to_string(),
+            )
         })?;
         keys.insert(keyid.clone(), key);
     }

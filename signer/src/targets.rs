@@ -152,10 +152,8 @@ impl TargetsMetadata {
                 entry.insert("terminating".to_owned(), Json::Bool(role.terminating));
                 Json::Object(entry)
             });
-            let block = Json::object([
-                ("keys", keys_json(&self.delegation_keys)),
-                ("roles", Json::List(roles.collect())),
-            ]);
+            let block =
+                Json::object([("keys", keys_json(&self.delegation_keys)), ("roles", Json::List(roles.collect()))]);
             members.insert("delegations".to_owned(), block);
         }
         insert_repo_id(&mut members, self.repo_id.as_ref());

@@ -1,0 +1,219 @@
+//! Taking a publication apart: each document in the order of trust, against what stands already.
+
+use super::{
+    AcceptedDocument, AcceptedTarget, ImageDocuments, NewDocument, Outcome, PublishContext, PublishError, Repository,
+};
+use crate::envelope::Envelope;
+use crate::error::VerifyError;
+use crate::limits::Limits;
+use crate::lint::{self, Lint};
+use crate::repository::read_targets;
+use crate::root::{RootChain, RootMetadata, check_expiry};
+use crate::targets::TargetsMetadata;
+
+/// A publication being checked.
+pub(super) struct Ingest<'a> {
+    pub context: &'a PublishContext<'a>,
+    pub new: &'a [NewDocument],
+    pub after: ImageDocuments,
+    pub documents: Vec<AcceptedDocument>,
+    pub lints: Vec<Lint>,
+}
+
+impl Ingest<'_> {
+    fn find(&self, role: &str) -> Option<&NewDocument> {
+        self.new.iter().find(|document| document.repository == Repository::Image && document.role == role)
+    }
+
+    fn accept(&mut self, repository: Repository, role: &str, version: u64, outcome: Outcome) {
+        self.documents.push(AcceptedDocument { repository, role: role.to_owned(), version, outcome });
+    }
+
+    /// Walks the whole chain from the first root, as a device from a warehouse does, and appends the new ones.
+    pub fn roots(&mut self, repository: Repository) -> Result<Option<RootMetadata>, PublishError> {
+        let limits = self.context.limits;
+        let mut roots = match repository {
+            Repository::Image => self.after.roots.clone(),
+            Repository::Director => self.after.director_roots.clone(),
+        };
+        let mut new: Vec<&NewDocument> =
+            self.new.iter().filter(|document| document.repository == repository && document.role == "root").collect();
+        new.sort_by_key(|document| document.version);
+        let mut chain: Option<RootChain> = None;
+        for bytes in &roots {
+            next_root(&mut chain, bytes, limits)?;
+        }
+        let mut changed = false;
+        for document in new {
+            let position = usize::try_from(document.version.saturating_sub(1)).unwrap_or(usize::MAX);
+            let outcome = match roots.get(position) {
+                Some(known) if *known == document.bytes && document.version > 0 => Outcome::Unchanged,
+                Some(_) => {
+                    return Err(PublishError::Conflict { role: "root".to_owned(), version: document.version });
+                }
+                None => {
+                    let found = next_root(&mut chain, &document.bytes, limits)?;
+                    check_stated("root", document.version, found)?;
+                    roots.push(document.bytes.clone());
+                    changed = true;
+                    Outcome::Published
+                }
+            };
+            self.accept(repository, "root", document.version, outcome);
+        }
+        let Some(chain) = chain else { return Ok(None) };
+        chain.check_expiry(self.context.now)?;
+        if changed {
+            let (online, now) = (self.context.online_keys, self.context.now);
+            let envelope = Envelope::parse("root", &chain.bytes, limits.root_bytes, limits)?;
+            self.lints.extend(lint::lint_document("root", envelope.signed(), chain.bytes.len(), limits.root_bytes));
+            self.lints.extend(match repository {
+                Repository::Image => lint::lint_image_root(&chain.root, online, now),
+                Repository::Director => lint::lint_director_root(&chain.root, online, now),
+            });
+        }
+        match repository {
+            Repository::Image => self.after.roots = roots,
+            Repository::Director => self.after.director_roots = roots,
+        }
+        Ok(Some(chain.root))
+    }
+
+    /// The top targets document as it stands afterwards, verified by the root as it stands afterwards: a root that
+    /// takes its keys away must come with a new one.
+    pub fn top_targets(&mut self, root: Option<&RootMetadata>) -> Result<Option<TargetsMetadata>, PublishError> {
+        let limits = self.context.limits;
+        let new = self.find("targets").cloned();
+        let Some(bytes) = new.as_ref().map(|document| document.bytes.clone()).or(self.after.targets.clone()) else {
+            return Ok(None);
+        };
+        let Some(root) = root else { return Err(missing("targets", "image root")) };
+        let (envelope, metadata) = read_targets("targets", "root", &bytes, &root.keys, root.role("targets")?, limits)?;
+        check_repo_id("targets", root, &metadata)?;
+        if let Some(document) = new {
+            check_stated("targets", document.version, metadata.version)?;
+            let before = self.after.targets.as_deref();
+            let outcome = successor("targets", before, &document, limits)?;
+            if outcome == Outcome::Published {
+                check_expiry("targets", metadata.expires, self.context.now)?;
+                self.lints.extend(lint::lint_document("targets", envelope.signed(), bytes.len(), limits.targets_bytes));
+                self.lints.extend(lint::lint_top_targets(&metadata, self.context.now));
+            }
+            self.accept(Repository::Image, "targets", metadata.version, outcome);
+            self.after.targets = Some(bytes);
+        }
+        Ok(Some(metadata))
+    }
+
+    pub fn roles(
+        &mut self,
+        root: Option<&RootMetadata>,
+        top: Option<&TargetsMetadata>,
+    ) -> Result<Vec<AcceptedTarget>, PublishError> {
+        let limits = self.context.limits;
+        for document in self.new.iter().filter(|document| !matches!(document.role.as_str(), "root" | "targets")) {
+            let Some(top) = top else { return Err(missing(&document.role, "targets")) };
+            if top.delegation(&document.role).is_none() {
+                let role = crate::error::quote(&document.role);
+                return Err(VerifyError::NotDelegated { role, parent: "targets".to_owned() }.into());
+            }
+        }
+        let (Some(root), Some(top)) = (root, top) else { return Ok(Vec::new()) };
+        let mut targets = Vec::new();
+        for delegation in &top.delegations {
+            let role = delegation.name.as_str();
+            let new = self.find(role).cloned();
+            let before = self.after.roles.get(role).cloned();
+            let Some(bytes) = new.as_ref().map(|document| &document.bytes).or(before.as_ref()) else {
+                continue;
+            };
+            let (envelope, metadata) =
+                read_targets(role, "targets", bytes, &top.delegation_keys, &delegation.keys, limits)?;
+            check_repo_id(role, root, &metadata)?;
+            let Some(document) = new else { continue };
+            check_stated(role, document.version, metadata.version)?;
+            let outcome = successor(role, before.as_deref(), &document, limits)?;
+            let previous = before.map(|bytes| read_published(role, &bytes, limits)).transpose()?;
+            if outcome == Outcome::Published {
+                check_expiry(role, metadata.expires, self.context.now)?;
+                let length = document.bytes.len();
+                self.lints.extend(lint::lint_document(role, envelope.signed(), length, limits.targets_bytes));
+                self.lints.extend(lint::lint_role(delegation, previous.as_ref(), &metadata, self.context.now, limits));
+            }
+            for target in metadata.targets.values() {
+                let known = previous.as_ref().is_some_and(|previous| previous.targets.contains_key(&target.path));
+                targets.push(AcceptedTarget {
+                    role: role.to_owned(),
+                    release: target.release(role, limits)?,
+                    target: target.clone(),
+                    outcome: if known { Outcome::Unchanged } else { Outcome::Published },
+                });
+            }
+            self.accept(Repository::Image, role, metadata.version, outcome);
+            self.after.roles.insert(role.to_owned(), document.bytes);
+        }
+        Ok(targets)
+    }
+}
+
+fn missing(role: &str, needs: &str) -> PublishError {
+    PublishError::Missing { role: crate::error::quote(role), needs: needs.to_owned() }
+}
+
+/// Takes the first or the next root and returns its version.
+fn next_root(chain: &mut Option<RootChain>, bytes: &[u8], limits: &Limits) -> Result<u64, VerifyError> {
+    if let Some(chain) = chain {
+        return Ok(chain.advance(bytes, limits)?.version);
+    }
+    let first = RootChain::start(bytes, limits)?;
+    let found = first.root.version;
+    if found != 1 {
+        return Err(VerifyError::Version { role: "root".to_owned(), expected: 1, found });
+    }
+    *chain = Some(first);
+    Ok(1)
+}
+
+fn check_stated(role: &str, stated: u64, found: u64) -> Result<(), PublishError> {
+    if stated != found {
+        return Err(PublishError::StatedVersion { role: role.to_owned(), stated, found });
+    }
+    Ok(())
+}
+
+fn check_repo_id(role: &str, root: &RootMetadata, metadata: &TargetsMetadata) -> Result<(), VerifyError> {
+    match (&root.repo_id, &metadata.repo_id) {
+        (Some(expected), Some(found)) if expected != found => Err(VerifyError::WrongRepository {
+            role: role.to_owned(),
+            expected: expected.clone(),
+            found: found.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a document follows the published one: the same bytes again, or exactly the next version.
+fn successor(role: &str, before: Option<&[u8]>, new: &NewDocument, limits: &Limits) -> Result<Outcome, PublishError> {
+    let Some(before) = before else { return Ok(Outcome::Published) };
+    if before == new.bytes {
+        return Ok(Outcome::Unchanged);
+    }
+    let trusted = read_published(role, before, limits)?.version;
+    let (role, found) = (role.to_owned(), new.version);
+    if found == trusted {
+        return Err(PublishError::Conflict { role, version: found });
+    }
+    if found < trusted {
+        return Err(VerifyError::Rollback { role, trusted, found }.into());
+    }
+    if found != trusted.saturating_add(1) {
+        return Err(VerifyError::Version { role, expected: trusted.saturating_add(1), found }.into());
+    }
+    Ok(Outcome::Published)
+}
+
+/// Reads a document that was verified when it was published.
+pub(super) fn read_published(role: &str, bytes: &[u8], limits: &Limits) -> Result<TargetsMetadata, VerifyError> {
+    let envelope = Envelope::parse(role, bytes, limits.targets_bytes, limits)?;
+    TargetsMetadata::from_json(role, envelope.signed(), limits)
+}
