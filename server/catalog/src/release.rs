@@ -67,6 +67,7 @@ pub struct Release {
     /// As people know it.
     pub version: Version,
     /// Its place among the product's versions, fixed by the signer: greater is newer. At most 2^53 - 1.
+    #[cfg_attr(feature = "sql", sqlx(rename = "ord"))]
     pub order: i64,
     /// Why it exists.
     pub kind: ReleaseKind,
@@ -116,5 +117,6 @@ pub struct Artifact {
     /// The oldest version it may be installed from.
     pub min_installed: Option<Version>,
     /// The order of that version.
+    #[cfg_attr(feature = "sql", sqlx(rename = "min_installed_ord"))]
     pub min_installed_order: Option<i64>,
 }

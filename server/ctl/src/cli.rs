@@ -1,0 +1,159 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::noun::{
+    access, audit, contract, customer, device, enrol_token, installation, job, plan, principal, product, release,
+    rollout, token, why,
+};
+use crate::output::Output;
+use crate::settings::Settings;
+
+/// Administers a Sluice server: products, releases, contracts, devices, rollouts.
+///
+/// Start with `sluicectl bootstrap` on a new server or `sluicectl login` on one that has you already; both remember
+/// server and token. Times are RFC 3339 or dates, which mean midnight UTC. A repeated `create` with the same content
+/// is no error.
+#[derive(Parser)]
+#[command(
+    name = "sluicectl",
+    version,
+    propagate_version = true,
+    after_help = "Exit codes: 0 done; 1 a check does not hold or signed metadata does not verify; 2 wrong usage or a \
+                  field is invalid; 3 no access; 4 no such thing; 5 conflict with what is there; 6 no answer, try \
+                  again later; 7 a fault of the server or of this machine."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args)]
+pub struct GlobalArgs {
+    /// The server's address [default: the one of the last login].
+    #[arg(long, global = true, env = "SLUICE_SERVER", value_name = "URL", hide_env_values = true)]
+    pub server: Option<String>,
+    /// File with the token; SLUICE_TOKEN may hold the token itself [default: the one of the last login].
+    #[arg(long, global = true, env = "SLUICE_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
+    pub token_file: Option<PathBuf>,
+    /// Configuration file that `login` writes [default: ~/.config/sluice/ctl.toml].
+    #[arg(long, global = true, env = "SLUICE_CTL_CONFIG", value_name = "FILE", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// Certificates (PEM) to trust instead of the public ones.
+    #[arg(long, global = true, env = "SLUICE_CA_FILE", value_name = "FILE", hide_env_values = true)]
+    pub ca_file: Option<PathBuf>,
+    /// Send the token over plain HTTP beyond this machine too: for private networks.
+    #[arg(long, global = true)]
+    pub plain_http: bool,
+    /// Print results as JSON on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the first administrator of a new server, and log in as them.
+    Bootstrap(access::Bootstrap),
+    /// Remember a server and a token for it.
+    Login(access::Login),
+    /// Show whom the token belongs to.
+    Whoami,
+    /// Product lines.
+    #[command(subcommand)]
+    Product(product::Command),
+    /// Published releases.
+    #[command(subcommand)]
+    Release(release::Command),
+    /// Customers.
+    #[command(subcommand)]
+    Customer(customer::Command),
+    /// Support plans: what contracts grant, and by which rule.
+    #[command(subcommand)]
+    Plan(plan::Command),
+    /// Support contracts: when they cover, and which devices.
+    #[command(subcommand)]
+    Contract(contract::Command),
+    /// Devices.
+    #[command(subcommand)]
+    Device(device::Command),
+    /// Explain why a device does or does not get a version.
+    Why(why::Why),
+    /// Tokens with which devices enrol.
+    #[command(subcommand)]
+    EnrolToken(enrol_token::Command),
+    /// Rollouts: bring a release to devices in stages.
+    #[command(subcommand)]
+    Rollout(rollout::Command),
+    /// People and machines that administer.
+    #[command(subcommand)]
+    Principal(principal::Command),
+    /// Tokens of principals.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Background jobs.
+    #[command(subcommand)]
+    Job(job::Command),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Show the numbers of the whole installation.
+    Status,
+    /// Export the server's public online keys, which the offline roots name.
+    OnlineKeys(installation::OnlineKeysArgs),
+    /// Print a completion script for a shell.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What a command works with.
+pub struct Session {
+    /// The server.
+    pub client: Client,
+    /// Where results go.
+    pub out: Output,
+}
+
+impl Cli {
+    /// Carries the command out.
+    pub fn run(self) -> Result<(), Failure> {
+        if let Command::Completion { shell } = self.command {
+            clap_complete::generate(shell, &mut Self::command(), "sluicectl", &mut std::io::stdout());
+            return Ok(());
+        }
+        let settings = Settings::new(&self.global)?;
+        match self.command {
+            Command::Bootstrap(args) => return args.run(&settings),
+            Command::Login(args) => return args.run(&settings),
+            _ => {}
+        }
+        let session = Session { client: settings.client()?, out: settings.output };
+        match self.command {
+            Command::Bootstrap(_) | Command::Login(_) | Command::Completion { .. } => Ok(()),
+            Command::Whoami => access::whoami(&session),
+            Command::Product(command) => command.run(&session),
+            Command::Release(command) => command.run(&session),
+            Command::Customer(command) => command.run(&session),
+            Command::Plan(command) => command.run(&session),
+            Command::Contract(command) => command.run(&session),
+            Command::Device(command) => command.run(&session),
+            Command::Why(command) => command.run(&session),
+            Command::EnrolToken(command) => command.run(&session),
+            Command::Rollout(command) => command.run(&session),
+            Command::Principal(command) => command.run(&session),
+            Command::Token(command) => command.run(&session),
+            Command::Job(command) => command.run(&session),
+            Command::Audit(command) => command.run(&session),
+            Command::Status => installation::status(&session),
+            Command::OnlineKeys(args) => args.run(&session),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Support contracts: windows of cover and covered devices. Facts are added, never overwritten.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use sluice_catalog::contract::Contract;
+use sluice_catalog::text::{ContractNumber, Slug};
+use sluice_catalog::wire::admin::{
+    ContractCreate, ContractDetail, ContractExtend, ItemCreate, MAX_FACTS, WindowCreate,
+};
+
+use crate::args::{Paging, item, window};
+use crate::cli::Session;
+use crate::client::path;
+use crate::failure::Failure;
+use crate::noun::list;
+use crate::output::{fields, made, table, when};
+
+/// Largest file of items, bytes: 10,000 lines of the longest names stay below it.
+const ITEMS_FILE_MAX: u64 = 4 << 20;
+
+/// Windows and devices.
+#[derive(Args)]
+pub struct Facts {
+    /// When it covers: FROM included, TO excluded; KIND is paid, warranty, trial, backdated or courtesy. May be
+    /// repeated.
+    #[arg(long = "window", value_name = "FROM..TO[:KIND]", value_parser = window)]
+    windows: Vec<WindowCreate>,
+    /// A device it covers; it need not be enrolled yet. May be repeated.
+    #[arg(long = "item", value_name = "PRODUCT/SERIAL[@FROM..TO]", value_parser = item)]
+    items: Vec<ItemCreate>,
+    /// File with one item on each line.
+    #[arg(long, value_name = "FILE")]
+    items_from: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Enter a contract.
+    Create {
+        /// Its number in the sales system.
+        number: ContractNumber,
+        /// Whose it is.
+        #[arg(long)]
+        customer: Slug,
+        /// The plan sold.
+        #[arg(long)]
+        plan: Slug,
+        #[command(flatten)]
+        facts: Facts,
+    },
+    /// Add windows and devices to a contract. What stands there already is left as it is.
+    Add {
+        /// Its number.
+        number: ContractNumber,
+        #[command(flatten)]
+        facts: Facts,
+    },
+    /// List contracts.
+    List(Paging),
+    /// Show a contract with its windows and devices.
+    Show {
+        /// Its number.
+        number: ContractNumber,
+    },
+}
+
+impl Command {
+    pub fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::Create { number, customer, plan, facts } => {
+                let (windows, items) = facts.read()?;
+                let request = ContractCreate { number, customer, plan, windows, items };
+                let answer = session.client.post::<ContractDetail>(&path(&["contracts"]), &request)?;
+                session.out.result(&answer.value, |detail| {
+                    made(answer.created, &format!("contract {}", detail.contract.number)) + "\n\n" + &text(detail)
+                })
+            }
+            Self::Add { number, facts } => {
+                let (windows, items) = facts.read()?;
+                if windows.is_empty() && items.is_empty() {
+                    return Err(Failure::Usage("nothing to add: give --window, --item or --items-from".into()));
+                }
+                let path = path(&["contracts", number.as_str(), "facts"]);
+                let detail: ContractDetail = session.client.post(&path, &ContractExtend { windows, items })?.value;
+                session.out.result(&detail, text)
+            }
+            Self::List(paging) => list(
+                session,
+                &path(&["contracts"]),
+                &[],
+                &paging,
+                &["NUMBER", "STATE", "CREATED"],
+                |contract: &Contract| {
+                    vec![contract.number.to_string(), contract.state.as_str().to_owned(), when(contract.created_at)]
+                },
+            ),
+            Self::Show { number } => {
+                let detail: ContractDetail = session.client.get(&path(&["contracts", number.as_str()]), &[])?;
+                session.out.result(&detail, text)
+            }
+        }
+    }
+}
+
+impl Facts {
+    /// Everything that was typed and that stands in the file, within what one request may carry.
+    fn read(self) -> Result<(Vec<WindowCreate>, Vec<ItemCreate>), Failure> {
+        let mut items = self.items;
+        if let Some(path) = &self.items_from {
+            let shown = || path.display().to_string();
+            let length = fs::metadata(path).with_context(shown)?.len();
+            if length > ITEMS_FILE_MAX {
+                return Err(Failure::Usage(format!("{}: {length} bytes, at most {ITEMS_FILE_MAX}", path.display())));
+            }
+            let text = fs::read_to_string(path).with_context(shown)?;
+            for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+                items.push(
+                    item(line.trim())
+                        .map_err(|rule| Failure::Usage(format!("{} line {}: {rule}", path.display(), number + 1)))?,
+                );
+            }
+        }
+        let count = items.len().max(self.windows.len());
+        if count > MAX_FACTS {
+            return Err(Failure::Usage(format!("{count} at once; at most {MAX_FACTS}: split them")));
+        }
+        Ok((self.windows, items))
+    }
+}
+
+fn text(detail: &ContractDetail) -> String {
+    let mut text = fields(&[
+        ("number", detail.contract.number.to_string()),
+        ("customer", detail.customer.to_string()),
+        ("plan", detail.plan.to_string()),
+        ("state", detail.contract.state.as_str().to_owned()),
+        ("created", when(detail.contract.created_at)),
+    ]);
+    text.push('\n');
+    text.push_str(&table(
+        &["WINDOW FROM", "TO", "KIND", "RECORDED"],
+        detail.windows.iter().map(|window| {
+            let kind = window.kind.as_str().to_owned();
+            vec![when(window.from_at), when(window.to_at), kind, when(window.recorded_at)]
+        }),
+    ));
+    text.push_str("\n\n");
+    text.push_str(&table(
+        &["PRODUCT", "SERIAL", "FROM", "TO", "RECORDED"],
+        detail.items.iter().map(|item| {
+            vec![
+                item.product.to_string(),
+                item.serial.to_string(),
+                when(item.from_at),
+                when(item.to_at),
+                when(item.recorded_at),
+            ]
+        }),
+    ));
+    text
+}

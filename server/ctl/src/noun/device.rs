@@ -1,0 +1,207 @@
+//! Devices: register, look up, accept, block, retire, revoke.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use sluice_catalog::TextSet;
+use sluice_catalog::device::{Device, DeviceState};
+use sluice_catalog::id::ProductId;
+use sluice_catalog::product::Product;
+use sluice_catalog::text::{HardwareId, ProductName, Serial, Slug, TrainName};
+use sluice_catalog::wire::admin::{DeviceCreate, DeviceDetail, DeviceStateChange};
+
+use crate::args::{LIST_MAX, Paging, one_of};
+use crate::cli::Session;
+use crate::client::path;
+use crate::failure::Failure;
+use crate::noun::list;
+use crate::output::{fields, joined, made, or_dash, table, when};
+
+/// Names of the states, as they are filtered by.
+const STATES: &[&str] = &["pending", "active", "rma_pending", "replaced", "blocked", "retired"];
+
+/// Names one device: serials are unique within a product only.
+#[derive(Args, Clone)]
+pub struct Name {
+    /// The product.
+    pub product: ProductName,
+    /// The serial.
+    pub serial: Serial,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Register a device before it enrols. It becomes active when it does.
+    Create {
+        #[command(flatten)]
+        name: Name,
+        /// Its hardware.
+        #[arg(long)]
+        hw_id: HardwareId,
+        /// Whose it is.
+        #[arg(long)]
+        customer: Option<Slug>,
+        /// Where it stands.
+        #[arg(long)]
+        site: Option<Slug>,
+        /// A free label; may be repeated.
+        #[arg(long = "tag")]
+        tags: Vec<Slug>,
+        /// The train it was made with: security fixes of that train are free for it.
+        #[arg(long)]
+        train: Option<TrainName>,
+    },
+    /// List devices.
+    List {
+        /// Of this product only.
+        #[arg(long)]
+        product: Option<ProductName>,
+        /// In this state only.
+        #[arg(long, value_parser = one_of::<DeviceState>(STATES))]
+        state: Option<DeviceState>,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show a device with what it runs and its last attempts.
+    Show(Name),
+    /// Accept a pending device.
+    Accept(Name),
+    /// Block a device: it gets nothing.
+    Block(Name),
+    /// Take a device out of service.
+    Retire(Name),
+    /// Void every session token of a device. It must prove its key again.
+    Revoke(Name),
+}
+
+impl Command {
+    pub fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::Create { name, hw_id, customer, site, tags, train } => {
+                let Name { product, serial } = name;
+                let tags = tags.into_iter().collect::<TextSet>();
+                let request = DeviceCreate { product: product.clone(), serial, hw_id, customer, site, tags, train };
+                let answer = session.client.post::<Device>(&path(&["devices"]), &request)?;
+                session.out.result(&answer.value, |device| {
+                    let what = format!("device {product}/{} ({})", device.serial, device.state.as_str());
+                    made(answer.created, &what)
+                })
+            }
+            Self::List { product, state, paging } => print_list(session, product.as_ref(), state, &paging),
+            Self::Show(name) => {
+                let detail: DeviceDetail = session.client.get(&name.path(&[]), &[])?;
+                session.out.result(&detail, text)
+            }
+            Self::Accept(name) => name.change(session, DeviceState::Active),
+            Self::Block(name) => name.change(session, DeviceState::Blocked),
+            Self::Retire(name) => name.change(session, DeviceState::Retired),
+            Self::Revoke(name) => {
+                let device: Device = session.client.post(&name.path(&["revoke"]), &serde_json::json!({}))?.value;
+                session.out.result(&device, |device| {
+                    format!("{}/{}: every session is void; epoch {}", name.product, device.serial, device.epoch)
+                })
+            }
+        }
+    }
+}
+
+impl Name {
+    /// Where the device stands in the API.
+    pub fn path(&self, rest: &[&str]) -> String {
+        let mut segments = vec!["products", self.product.as_str(), "devices", self.serial.as_str()];
+        segments.extend(rest);
+        path(&segments)
+    }
+
+    fn change(&self, session: &Session, state: DeviceState) -> Result<(), Failure> {
+        let device: Device = session.client.post(&self.path(&["state"]), &DeviceStateChange { state })?.value;
+        session.out.result(&device, |device| format!("{}/{} is {}", self.product, device.serial, device.state.as_str()))
+    }
+}
+
+fn print_list(
+    session: &Session,
+    product: Option<&ProductName>,
+    state: Option<DeviceState>,
+    paging: &Paging,
+) -> Result<(), Failure> {
+    // The record carries the product's id; people read names.
+    let names: BTreeMap<ProductId, ProductName> = if session.out.json || product.is_some() {
+        BTreeMap::new()
+    } else {
+        let all = Paging { limit: LIST_MAX, after: None };
+        let products = session.client.list::<Product>(&path(&["products"]), &[], &all)?;
+        products.items.into_iter().map(|product| (product.id, product.name)).collect()
+    };
+    let query =
+        [("product", product.map(ToString::to_string)), ("state", state.map(|state| state.as_str().to_owned()))];
+    list(
+        session,
+        &path(&["devices"]),
+        &query,
+        paging,
+        &["PRODUCT", "SERIAL", "HARDWARE", "STATE", "TRAIN", "SITE", "TAGS", "CREATED"],
+        |device: &Device| {
+            vec![
+                product
+                    .or_else(|| names.get(&device.product_id))
+                    .map_or_else(|| device.product_id.to_string(), ToString::to_string),
+                device.serial.to_string(),
+                device.hw_id.to_string(),
+                device.state.as_str().to_owned(),
+                or_dash(device.confirmed_train.as_ref()),
+                or_dash(device.site.as_ref()),
+                joined(device.tags.iter()),
+                when(device.created_at),
+            ]
+        },
+    )
+}
+
+fn text(detail: &DeviceDetail) -> String {
+    let device = &detail.device;
+    let mut text = fields(&[
+        ("product", detail.product.to_string()),
+        ("serial", device.serial.to_string()),
+        ("hardware", device.hw_id.to_string()),
+        ("state", device.state.as_str().to_owned()),
+        ("train", or_dash(device.confirmed_train.as_ref())),
+        ("channel", device.channel.as_str().to_owned()),
+        ("site", or_dash(device.site.as_ref())),
+        ("tags", joined(device.tags.iter())),
+        ("enrolled", if device.public_key.is_some() { "yes" } else { "no" }.to_owned()),
+        ("epoch", device.epoch.to_string()),
+        ("decodes", format!("{} in {} bytes", device.profile.as_str(), device.ram_budget)),
+        ("patches", if device.patches_off { "off: one gave a wrong image" } else { "on" }.to_owned()),
+        ("last seen", when(detail.last_seen_at)),
+        ("id", device.id.to_string()),
+    ]);
+    text.push('\n');
+    text.push_str(&table(
+        &["COMPONENT", "VERSION", "SHA-256", "COUNTER"],
+        detail.installed.iter().map(|installed| {
+            vec![
+                installed.component.to_string(),
+                installed.version.to_string(),
+                installed.sha256.short(),
+                installed.security_counter.to_string(),
+            ]
+        }),
+    ));
+    text.push_str("\n\n");
+    text.push_str(&table(
+        &["ATTEMPT", "STATE", "ENCODING", "BYTES", "FAILURE", "OFFERED", "CHANGED"],
+        detail.attempts.iter().map(|attempt| {
+            vec![
+                attempt.seq.to_string(),
+                attempt.state.as_str().to_owned(),
+                attempt.encoding.clone().unwrap_or_default(),
+                or_dash(attempt.bytes),
+                or_dash(attempt.failure.map(|failure| failure.as_str())),
+                when(attempt.offered_at),
+                when(attempt.changed_at),
+            ]
+        }),
+    ));
+    text
+}

@@ -1,0 +1,70 @@
+//! Support plans.
+
+use clap::Subcommand;
+use sluice_catalog::contract::{CoverRule, Grant};
+use sluice_catalog::text::Slug;
+use sluice_catalog::wire::admin::{GrantCreate, PlanCreate, PlanDetail};
+
+use crate::args::{Paging, grant, one_of};
+use crate::cli::Session;
+use crate::client::path;
+use crate::failure::Failure;
+use crate::noun::list;
+use crate::output::{joined, made};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Enter a support plan.
+    Create {
+        /// A short name.
+        name: Slug,
+        /// What has to lie in a window of cover: the train's general availability, this moment, the release's
+        /// publication, or nothing.
+        #[arg(
+            long,
+            default_value = "train-ga",
+            value_parser = one_of::<CoverRule>(&["train-ga", "live", "release-date", "open"])
+        )]
+        rule: CoverRule,
+        /// Days after the last window in which cover still counts.
+        #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u16).range(0..=365))]
+        grace_days: u16,
+        /// A code it grants, for one family or all, up to a channel (stable, preview, beta); may be repeated.
+        #[arg(long = "grant", value_name = "CODE[@FAMILY][:CEILING]", value_parser = grant)]
+        grants: Vec<GrantCreate>,
+    },
+    /// List support plans.
+    List(Paging),
+}
+
+impl Command {
+    pub fn run(self, session: &Session) -> Result<(), Failure> {
+        let path = path(&["plans"]);
+        match self {
+            Self::Create { name, rule, grace_days, grants } => {
+                let request = PlanCreate { name, rule, grace_days, grants };
+                let answer = session.client.post::<PlanDetail>(&path, &request)?;
+                session.out.result(&answer.value, |detail| {
+                    made(answer.created, &format!("plan {} ({})", detail.plan.name, detail.plan.rule.as_str()))
+                })
+            }
+            Self::List(paging) => {
+                list(session, &path, &[], &paging, &["NAME", "RULE", "GRACE DAYS", "GRANTS"], |detail: &PlanDetail| {
+                    let grants: Vec<String> = detail.grants.iter().map(grant_text).collect();
+                    vec![
+                        detail.plan.name.to_string(),
+                        detail.plan.rule.as_str().to_owned(),
+                        detail.plan.grace_days.to_string(),
+                        joined(grants.iter().map(String::as_str)),
+                    ]
+                })
+            }
+        }
+    }
+}
+
+/// A grant as it is typed.
+fn grant_text(grant: &Grant) -> String {
+    let family = grant.family.as_ref().map(|family| format!("@{family}")).unwrap_or_default();
+    format!("{}{family}:{}", grant.code, grant.channel_ceiling.as_str())
+}

@@ -1,0 +1,69 @@
+//! The answer to "why?": outcome first, then every gate's answer.
+
+use clap::Args;
+use sluice_catalog::Time;
+use sluice_catalog::decide::{Gate, Why as Answer};
+use sluice_catalog::text::Version;
+
+use crate::cli::Session;
+use crate::failure::Failure;
+use crate::noun::device::Name;
+use crate::output::{fields, or_dash, printable, when};
+
+/// Explains why a device does or does not get a version, at any moment past or future.
+#[derive(Args)]
+pub struct Why {
+    #[command(flatten)]
+    name: Name,
+    /// About this version only [default: every version, and what is decided among them].
+    version: Option<Version>,
+    /// At this moment [default: now].
+    #[arg(long, value_name = "TIME")]
+    at: Option<Time>,
+}
+
+impl Why {
+    pub fn run(self, session: &Session) -> Result<(), Failure> {
+        let query =
+            [("version", self.version.as_ref().map(ToString::to_string)), ("at", self.at.map(|at| at.to_string()))];
+        let answer: Answer = session.client.get(&self.name.path(&["why"]), &query)?;
+        session.out.result(&answer, |answer| text(&self.name, answer))
+    }
+}
+
+fn text(name: &Name, answer: &Answer) -> String {
+    let about = answer.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+    let outcome = if answer.offered { "OFFERED" } else { "NOT OFFERED" };
+    let mut text = fields(&[
+        ("device", format!("{}/{}", name.product, name.serial)),
+        ("at", when(answer.at)),
+        ("outcome", format!("{outcome}{about}: {}", answer.reason)),
+        ("because", answer.sentence.clone()),
+        ("may have", or_dash(answer.newest_entitled.as_ref())),
+        ("changes at", when(answer.changes_at)),
+    ]);
+    let mut version = None;
+    for step in &answer.steps {
+        if version != Some(&step.version) {
+            text.push_str(&format!("\n{}\n", step.version));
+            version = Some(&step.version);
+        }
+        let (mark, gate) = (if step.pass { "pass" } else { "stop" }, gate_name(step.gate));
+        let detail = if step.detail.is_empty() { String::new() } else { format!("  ({})", printable(&step.detail)) };
+        text.push_str(&format!("  {mark}  {gate:8}  {:22}  {}{detail}\n", step.reason.code(), step.reason.sentence()));
+    }
+    text
+}
+
+const fn gate_name(gate: Gate) -> &'static str {
+    match gate {
+        Gate::Identity => "identity",
+        Gate::Release => "release",
+        Gate::Path => "path",
+        Gate::Security => "security",
+        Gate::Grant => "grant",
+        Gate::Cover => "cover",
+        Gate::Rollout => "rollout",
+        Gate::Attempt => "attempt",
+    }
+}

@@ -1,0 +1,279 @@
+//! Devices and what they run.
+
+use sluice_catalog::Time;
+use sluice_catalog::device::{DecoderProfile, Device, DeviceState, Installed};
+use sluice_catalog::id::{DeviceId, ProductId, ReleaseId};
+use sluice_catalog::text::{Serial, Slug, TrainName};
+
+use super::sql::places;
+use super::{On, Result, Sql, Store, Tx};
+
+const COLUMNS: &str = "id, product_id, serial, hw_id, customer_id, site, tags, state, public_key, epoch, cohort_id, \
+                       channel, confirmed_train, attempt_seq, profile, ram_budget, scratch_budget, patches_off, \
+                       created_at";
+
+/// A device with its revision, which every change raises: a cached copy with another one is stale.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct DeviceRow {
+    /// The device.
+    #[sqlx(flatten)]
+    pub device: Device,
+    /// Its revision.
+    pub revision: i64,
+    /// When it last polled; written late.
+    pub last_seen_at: Option<Time>,
+    /// Its owner's name.
+    pub customer: Option<Slug>,
+}
+
+const ROW: &str = "SELECT d.id, d.product_id, d.serial, d.hw_id, d.customer_id, d.site, d.tags, d.state, d.public_key, \
+                   d.epoch, d.cohort_id, d.channel, d.confirmed_train, d.attempt_seq, d.profile, d.ram_budget, \
+                   d.scratch_budget, d.patches_off, d.created_at, d.revision, d.last_seen_at, c.name AS customer \
+                   FROM device d LEFT JOIN customer c ON c.id = d.customer_id";
+
+async fn by_serial<'a>(on: impl Into<On<'a>>, product: ProductId, serial: &Serial) -> Result<Option<DeviceRow>> {
+    Sql::built(format!("{ROW} WHERE d.product_id = $1 AND d.serial = $2"))
+        .bind(product)
+        .bind(serial)
+        .optional(on)
+        .await
+}
+
+async fn installed_list<'a>(on: impl Into<On<'a>>, device: DeviceId) -> Result<Vec<Installed>> {
+    Sql::new("SELECT component, version, sha256, security_counter FROM installed WHERE device_id = $1 ORDER BY component")
+        .bind(device)
+        .all(on)
+        .await
+}
+
+impl Store {
+    /// A device by id.
+    pub async fn device_get(&self, id: DeviceId) -> Result<Option<DeviceRow>> {
+        Sql::built(format!("{ROW} WHERE d.id = $1")).bind(id).optional(self).await
+    }
+
+    /// A device by serial.
+    pub async fn device_by_serial(&self, product: ProductId, serial: &Serial) -> Result<Option<DeviceRow>> {
+        by_serial(self, product, serial).await
+    }
+
+    /// Devices after an id, in the order of ids (that of registration), of one product and state or of all.
+    pub async fn device_list(
+        &self,
+        product: Option<ProductId>,
+        state: Option<DeviceState>,
+        after: Option<DeviceId>,
+        limit: u32,
+    ) -> Result<Vec<Device>> {
+        let mut text = format!("SELECT {COLUMNS} FROM device WHERE id > $1");
+        let mut place = 2;
+        for (column, given) in [("product_id", product.is_some()), ("state", state.is_some())] {
+            if given {
+                text.push_str(&format!(" AND {column} = ${place}"));
+                place += 1;
+            }
+        }
+        text.push_str(&format!(" ORDER BY id LIMIT ${place}"));
+        let mut sql = Sql::built(text).bind(after.unwrap_or(DeviceId(uuid::Uuid::nil())));
+        if let Some(product) = product {
+            sql = sql.bind(product);
+        }
+        if let Some(state) = state {
+            sql = sql.bind(state);
+        }
+        sql.bind(i64::from(limit)).all(self).await
+    }
+
+    /// What a device runs.
+    pub async fn installed_list(&self, device: DeviceId) -> Result<Vec<Installed>> {
+        installed_list(self, device).await
+    }
+
+    /// Releases that a device tried and failed, with how often.
+    pub async fn failed_attempts(&self, device: DeviceId) -> Result<Vec<(ReleaseId, i64)>> {
+        Sql::new(
+            "SELECT release_id, CAST(COUNT(*) AS BIGINT) FROM attempt
+             WHERE device_id = $1 AND state IN ('failed', 'rolled_back') GROUP BY release_id",
+        )
+        .bind(device)
+        .all(self)
+        .await
+    }
+
+    /// Devices that changed since a moment, with their revisions, at most 10,000: a replica drops the copies it holds at
+    /// another revision. More than that at once, and it drops everything.
+    pub async fn device_changes(&self, since: Time) -> Result<Vec<(DeviceId, i64)>> {
+        Sql::new("SELECT id, revision FROM device WHERE changed_at >= $1 LIMIT 10001").bind(since).all(self).await
+    }
+
+    /// Writes last-seen times in batches. They alone may be lost.
+    pub async fn device_seen(&self, seen: &[(DeviceId, Time)]) -> Result<()> {
+        let mut tx = self.begin().await?;
+        for chunk in seen.chunks(500) {
+            // A join against VALUES is the portable bulk update: both engines take it.
+            let text = format!(
+                "WITH seen (id, at) AS (VALUES {}) UPDATE device SET last_seen_at = (SELECT at FROM seen WHERE seen.id = \
+                 device.id) WHERE id IN (SELECT id FROM seen)",
+                places(chunk.len(), 2)
+            );
+            let mut sql = Sql::built(text);
+            for (id, at) in chunk {
+                sql = sql.bind(*id).bind(*at);
+            }
+            sql.execute(&mut tx).await?;
+        }
+        tx.commit().await
+    }
+}
+
+impl Tx {
+    /// A device by serial.
+    pub async fn device_by_serial(&mut self, product: ProductId, serial: &Serial) -> Result<Option<DeviceRow>> {
+        by_serial(self, product, serial).await
+    }
+
+    /// A device by id.
+    pub async fn device_get(&mut self, id: DeviceId) -> Result<Option<DeviceRow>> {
+        Sql::built(format!("{ROW} WHERE d.id = $1")).bind(id).optional(self).await
+    }
+
+    /// Enters a device.
+    pub async fn device_add(&mut self, device: &Device, at: Time) -> Result<()> {
+        Sql::new(
+            "INSERT INTO device (id, product_id, serial, hw_id, customer_id, site, tags, state, public_key, epoch,
+                                 cohort_id, channel, confirmed_train, attempt_seq, profile, ram_budget, scratch_budget,
+                                 patches_off, created_at, revision, changed_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 1, $20)",
+        )
+        .bind(device.id)
+        .bind(device.product_id)
+        .bind(&device.serial)
+        .bind(&device.hw_id)
+        .bind(device.customer_id)
+        .bind(device.site.as_ref())
+        .bind(&device.tags)
+        .bind(device.state)
+        .bind(device.public_key.clone())
+        .bind(device.epoch)
+        .bind(device.cohort_id)
+        .bind(device.channel)
+        .bind(device.confirmed_train.as_ref())
+        .bind(device.attempt_seq)
+        .bind(device.profile)
+        .bind(device.ram_budget)
+        .bind(device.scratch_budget)
+        .bind(device.patches_off)
+        .bind(device.created_at)
+        .bind(at)
+        .execute(self)
+        .await
+        .map(|_| ())
+    }
+
+    /// Binds a key, hardware, state, customer and train at enrolment.
+    pub async fn device_enrolled(&mut self, device: &Device, at: Time) -> Result<()> {
+        Sql::new(
+            "UPDATE device SET public_key = $1, hw_id = $2, state = $3, customer_id = $4, confirmed_train = $5,
+                               revision = revision + 1, changed_at = $6 WHERE id = $7",
+        )
+        .bind(device.public_key.clone())
+        .bind(&device.hw_id)
+        .bind(device.state)
+        .bind(device.customer_id)
+        .bind(device.confirmed_train.as_ref())
+        .bind(at)
+        .bind(device.id)
+        .execute(self)
+        .await
+        .map(|_| ())
+    }
+
+    /// Moves a device in its life.
+    pub async fn device_state(&mut self, id: DeviceId, state: DeviceState, at: Time) -> Result<()> {
+        Sql::new("UPDATE device SET state = $1, revision = revision + 1, changed_at = $2 WHERE id = $3")
+            .bind(state)
+            .bind(at)
+            .bind(id)
+            .execute(self)
+            .await
+            .map(|_| ())
+    }
+
+    /// Raises a device's epoch: every session token it holds is dead, and a new key may enrol.
+    pub async fn device_revoke(&mut self, id: DeviceId, at: Time) -> Result<()> {
+        Sql::new(
+            "UPDATE device SET epoch = epoch + 1, public_key = NULL, revision = revision + 1, changed_at = $1 WHERE id = $2",
+        )
+        .bind(at)
+        .bind(id)
+        .execute(self)
+        .await
+        .map(|_| ())
+    }
+
+    /// Keeps what a device says it runs and can decode.
+    pub async fn device_reported(
+        &mut self,
+        id: DeviceId,
+        installed: &[Installed],
+        profile: DecoderProfile,
+        ram_budget: i64,
+        scratch_budget: i64,
+        at: Time,
+    ) -> Result<()> {
+        Sql::new("DELETE FROM installed WHERE device_id = $1").bind(id).execute(&mut *self).await?;
+        for one in installed {
+            Sql::new(
+                "INSERT INTO installed (device_id, component, version, sha256, security_counter, reported_at)
+                 VALUES ($1, $2, $3, $4, $5, $6)",
+            )
+            .bind(id)
+            .bind(&one.component)
+            .bind(&one.version)
+            .bind(one.sha256)
+            .bind(one.security_counter)
+            .bind(at)
+            .execute(&mut *self)
+            .await?;
+        }
+        Sql::new(
+            "UPDATE device SET profile = $1, ram_budget = $2, scratch_budget = $3, last_seen_at = $4,
+                               revision = revision + 1, changed_at = $4 WHERE id = $5",
+        )
+        .bind(profile)
+        .bind(ram_budget)
+        .bind(scratch_budget)
+        .bind(at)
+        .bind(id)
+        .execute(self)
+        .await
+        .map(|_| ())
+    }
+
+    /// Records the train that a device confirmed, or was seen with at enrolment.
+    pub async fn device_confirm_train(&mut self, id: DeviceId, train: &TrainName, at: Time) -> Result<()> {
+        Sql::new("UPDATE device SET confirmed_train = $1, revision = revision + 1, changed_at = $2 WHERE id = $3")
+            .bind(train)
+            .bind(at)
+            .bind(id)
+            .execute(self)
+            .await
+            .map(|_| ())
+    }
+
+    /// Sends a device full images from now on.
+    pub async fn device_patches_off(&mut self, id: DeviceId, at: Time) -> Result<()> {
+        Sql::new("UPDATE device SET patches_off = $1, revision = revision + 1, changed_at = $2 WHERE id = $3")
+            .bind(true)
+            .bind(at)
+            .bind(id)
+            .execute(self)
+            .await
+            .map(|_| ())
+    }
+
+    /// What a device runs.
+    pub async fn installed_list(&mut self, device: DeviceId) -> Result<Vec<Installed>> {
+        installed_list(self, device).await
+    }
+}

@@ -1,0 +1,106 @@
+//! Signed documents, byte for byte as they were signed.
+
+use sluice_catalog::Time;
+
+use super::{On, Result, Sql, Store, Tx};
+
+/// Which repository a document belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Repository {
+    /// Signed images.
+    Image,
+    /// Per-device answers.
+    Director,
+}
+
+impl Repository {
+    /// The stored name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Director => "director",
+        }
+    }
+}
+
+/// A document.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Document {
+    /// `image` or `director`.
+    pub repository: String,
+    /// `root`, `targets`, `snapshot`, `timestamp`, or a delegated role.
+    pub role: String,
+    /// From 1.
+    pub version: i64,
+    /// The exact bytes.
+    pub body: Vec<u8>,
+}
+
+async fn latest<'a>(on: impl Into<On<'a>>, repository: Repository) -> Result<Vec<Document>> {
+    Sql::new(
+        "SELECT d.repository, d.role, d.version, d.body FROM document d
+         WHERE d.repository = $1
+           AND d.version = (SELECT MAX(e.version) FROM document e WHERE e.repository = d.repository AND e.role = d.role)
+         ORDER BY d.role",
+    )
+    .bind(repository.as_str())
+    .all(on)
+    .await
+}
+
+impl Store {
+    /// The newest version of every role.
+    pub async fn document_latest(&self, repository: Repository) -> Result<Vec<Document>> {
+        latest(self, repository).await
+    }
+
+    /// One document.
+    pub async fn document_get(&self, repository: Repository, role: &str, version: i64) -> Result<Option<Document>> {
+        Sql::new(
+            "SELECT repository, role, version, body FROM document WHERE repository = $1 AND role = $2 AND version = $3",
+        )
+        .bind(repository.as_str())
+        .bind(role)
+        .bind(version)
+        .optional(self)
+        .await
+    }
+}
+
+impl Tx {
+    /// The newest version of every role.
+    pub async fn document_latest(&mut self, repository: Repository) -> Result<Vec<Document>> {
+        latest(self, repository).await
+    }
+
+    /// Every version of a role, oldest first.
+    pub async fn document_chain(&mut self, repository: Repository, role: &str) -> Result<Vec<Document>> {
+        Sql::new(
+            "SELECT repository, role, version, body FROM document WHERE repository = $1 AND role = $2 ORDER BY version",
+        )
+        .bind(repository.as_str())
+        .bind(role)
+        .all(self)
+        .await
+    }
+
+    /// Keeps a document. A second one with the same repository, role and version is refused as a duplicate.
+    pub async fn document_add(
+        &mut self,
+        repository: Repository,
+        role: &str,
+        version: i64,
+        body: &[u8],
+        at: Time,
+    ) -> Result<()> {
+        Sql::new("INSERT INTO document (repository, role, version, body, published_at) VALUES ($1, $2, $3, $4, $5)")
+            .bind(repository.as_str())
+            .bind(role)
+            .bind(version)
+            .bind(body)
+            .bind(at)
+            .execute(self)
+            .await
+            .map(|_| ())
+    }
+}

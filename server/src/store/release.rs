@@ -1,0 +1,124 @@
+//! Releases and artifacts.
+
+use sluice_catalog::id::{ProductId, ReleaseId};
+use sluice_catalog::release::{Artifact, Release};
+use sluice_catalog::text::Version;
+use sluice_catalog::{Digest, Time};
+
+use super::{On, Result, Sql, Store, Tx};
+
+const COLUMNS: &str = "id, product_id, version, ord, kind, train, requires, channel, advisories, notes_header, \
+                       notes_body, published_at, withdrawn_at";
+const ARTIFACT_COLUMNS: &str = "id, release_id, component, hw_ids, path, sha256, length, security_counter, \
+                                min_installed, min_installed_ord";
+
+async fn by_version<'a>(on: impl Into<On<'a>>, product: ProductId, version: &Version) -> Result<Option<Release>> {
+    Sql::built(format!("SELECT {COLUMNS} FROM release WHERE product_id = $1 AND version = $2"))
+        .bind(product)
+        .bind(version)
+        .optional(on)
+        .await
+}
+
+impl Store {
+    /// Every release, newest first within its product.
+    pub async fn release_all(&self) -> Result<Vec<Release>> {
+        Sql::built(format!("SELECT {COLUMNS} FROM release ORDER BY product_id, ord DESC")).all(self).await
+    }
+
+    /// Every artifact.
+    pub async fn artifact_all(&self) -> Result<Vec<Artifact>> {
+        Sql::built(format!("SELECT {ARTIFACT_COLUMNS} FROM artifact")).all(self).await
+    }
+}
+
+impl Tx {
+    /// A release by version.
+    pub async fn release_by_version(&mut self, product: ProductId, version: &Version) -> Result<Option<Release>> {
+        by_version(self, product, version).await
+    }
+
+    /// The release with an order.
+    pub async fn release_by_order(&mut self, product: ProductId, order: i64) -> Result<Option<Release>> {
+        Sql::built(format!("SELECT {COLUMNS} FROM release WHERE product_id = $1 AND ord = $2"))
+            .bind(product)
+            .bind(order)
+            .optional(self)
+            .await
+    }
+
+    /// Takes in a release.
+    pub async fn release_add(&mut self, release: &Release) -> Result<()> {
+        Sql::new(
+            "INSERT INTO release (id, product_id, version, ord, kind, train, requires, channel, advisories,
+                                  notes_header, notes_body, published_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        )
+        .bind(release.id)
+        .bind(release.product_id)
+        .bind(&release.version)
+        .bind(release.order)
+        .bind(release.kind)
+        .bind(&release.train)
+        .bind(&release.requires)
+        .bind(release.channel)
+        .bind(&release.advisories)
+        .bind(&release.notes_header)
+        .bind(&release.notes_body)
+        .bind(release.published_at)
+        .execute(self)
+        .await
+        .map(|_| ())
+    }
+
+    /// Takes in an artifact.
+    pub async fn artifact_add(&mut self, artifact: &Artifact) -> Result<()> {
+        Sql::new(
+            "INSERT INTO artifact (id, release_id, component, hw_ids, path, sha256, length, security_counter,
+                                   min_installed, min_installed_ord)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        )
+        .bind(artifact.id)
+        .bind(artifact.release_id)
+        .bind(&artifact.component)
+        .bind(&artifact.hw_ids)
+        .bind(&artifact.path)
+        .bind(artifact.sha256)
+        .bind(artifact.length)
+        .bind(artifact.security_counter)
+        .bind(artifact.min_installed.as_ref())
+        .bind(artifact.min_installed_order)
+        .execute(self)
+        .await
+        .map(|_| ())
+    }
+
+    /// Withdraws a release; false when it was already.
+    pub async fn release_withdraw(&mut self, id: ReleaseId, at: Time) -> Result<bool> {
+        let rows = Sql::new("UPDATE release SET withdrawn_at = $1 WHERE id = $2 AND withdrawn_at IS NULL")
+            .bind(at)
+            .bind(id)
+            .execute(self)
+            .await?;
+        Ok(rows == 1)
+    }
+
+    /// Digests of known images of a product's component that devices run, those of most devices first: the versions in
+    /// the field, at most `limit`.
+    pub async fn field_images(&mut self, product: ProductId, component: &str, limit: u32) -> Result<Vec<(Digest, i64)>> {
+        let rows: Vec<(Vec<u8>, i64)> = Sql::new(
+            "SELECT i.sha256, CAST(COUNT(*) AS BIGINT) AS devices
+             FROM installed i JOIN device d ON d.id = i.device_id
+             WHERE d.product_id = $1 AND i.component = $2
+               AND EXISTS (SELECT 1 FROM artifact a JOIN release r ON r.id = a.release_id
+                           WHERE a.sha256 = i.sha256 AND r.product_id = $1 AND a.component = $2)
+             GROUP BY i.sha256 ORDER BY devices DESC, i.sha256 LIMIT $3",
+        )
+        .bind(product)
+        .bind(component)
+        .bind(i64::from(limit))
+        .all(self)
+        .await?;
+        Ok(rows.into_iter().filter_map(|(sha256, devices)| Some((Digest::try_from(sha256).ok()?, devices))).collect())
+    }
+}

@@ -1,0 +1,144 @@
+//! One query, either engine.
+
+use sea_query::{Value, Values};
+use sea_query_sqlx::SqlxValues;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, FromRow};
+
+use super::{Bind, Engine, Result, Store, Tx, TxInner};
+
+/// A row type that both engines fill: `#[derive(sqlx::FromRow)]` makes one.
+pub trait Row: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+
+impl<T> Row for T where T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+
+/// Where a query runs: on a connection of its own, or inside a transaction.
+pub enum On<'a> {
+    /// A reader's connection.
+    Store(&'a Store),
+    /// A write transaction.
+    Tx(&'a mut Tx),
+}
+
+impl<'a> From<&'a Store> for On<'a> {
+    fn from(store: &'a Store) -> Self {
+        Self::Store(store)
+    }
+}
+
+impl<'a> From<&'a mut Tx> for On<'a> {
+    fn from(tx: &'a mut Tx) -> Self {
+        Self::Tx(tx)
+    }
+}
+
+/// A query with its parameters.
+#[derive(Debug)]
+pub struct Sql {
+    text: Text,
+    values: Vec<Value>,
+}
+
+#[derive(Debug)]
+enum Text {
+    Static(&'static str),
+    /// Put together from static pieces or by sea-query: never from what an outsider sent.
+    Built(String),
+}
+
+macro_rules! run {
+    ($self:ident, $on:ident, $query:ident => $do:expr) => {{
+        let values = SqlxValues(Values($self.values));
+        let on: On<'_> = $on.into();
+        macro_rules! text {
+            () => {
+                match $self.text {
+                    Text::Static(text) => sqlx::SqlSafeStr::into_sql_str(text),
+                    Text::Built(text) => sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(text)),
+                }
+            };
+        }
+        match on {
+            On::Store(store) => match &store.engine {
+                Engine::Sqlite { read, .. } => {
+                    let $query = (text!(), values, read);
+                    $do
+                }
+                Engine::Postgres(pool) => {
+                    let $query = (text!(), values, pool);
+                    $do
+                }
+            },
+            On::Tx(tx) => match &mut tx.inner {
+                TxInner::Sqlite(tx) => {
+                    let $query = (text!(), values, &mut **tx);
+                    $do
+                }
+                TxInner::Postgres(tx) => {
+                    let $query = (text!(), values, &mut **tx);
+                    $do
+                }
+            },
+        }
+    }};
+}
+
+impl Sql {
+    /// A query written in the program.
+    pub const fn new(text: &'static str) -> Self {
+        Self { text: Text::Static(text), values: Vec::new() }
+    }
+
+    /// A query put together by the program from its own pieces; every value goes through [`Sql::bind`].
+    pub const fn built(text: String) -> Self {
+        Self { text: Text::Built(text), values: Vec::new() }
+    }
+
+    /// The next parameter.
+    #[must_use]
+    pub fn bind(mut self, value: impl Bind) -> Self {
+        self.values.push(value.bind());
+        self
+    }
+
+    /// No parameters at all.
+    #[must_use]
+    pub const fn bind_nothing(self) -> Self {
+        self
+    }
+
+    /// Every row. Callers bound their queries by `LIMIT` or by a key that is limited elsewhere.
+    pub async fn all<'a, T: Row>(self, on: impl Into<On<'a>>) -> Result<Vec<T>> {
+        Ok(run!(self, on, q => sqlx::query_as_with::<_, T, _>(q.0, q.1).fetch_all(q.2).await?))
+    }
+
+    /// The one row.
+    pub async fn one<'a, T: Row>(self, on: impl Into<On<'a>>) -> Result<T> {
+        Ok(run!(self, on, q => sqlx::query_as_with::<_, T, _>(q.0, q.1).fetch_one(q.2).await?))
+    }
+
+    /// The one row, if it is there.
+    pub async fn optional<'a, T: Row>(self, on: impl Into<On<'a>>) -> Result<Option<T>> {
+        Ok(run!(self, on, q => sqlx::query_as_with::<_, T, _>(q.0, q.1).fetch_optional(q.2).await?))
+    }
+
+    /// Runs it; the number of rows changed. On SQLite only inside a transaction: readers' connections never write.
+    pub async fn execute<'a>(self, on: impl Into<On<'a>>) -> Result<u64> {
+        Ok(run!(self, on, q => sqlx::query_with(q.0, q.1).execute(q.2).await?.rows_affected()))
+    }
+}
+
+/// `($1, $2, $3), ($4, …)`: places for bulk inserts of rows with this many columns.
+pub fn places(rows: usize, columns: usize) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(rows * columns * 5);
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 0..columns {
+            let _ = write!(text, "{}${}", if column == 0 { "" } else { ", " }, row * columns + column + 1);
+        }
+        text.push(')');
+    }
+    text
+}
