@@ -144,7 +144,8 @@ impl Ingest<'_> {
                 let known = previous.as_ref().is_some_and(|previous| previous.targets.contains_key(&target.path));
                 targets.push(AcceptedTarget {
                     role: role.to_owned(),
-                    release: target.release(role, limits)?,
+                    // A malformed block is a lint above and refuses the whole publication.
+                    release: target.release(role, limits).unwrap_or_default(),
                     target: target.clone(),
                     outcome: if known { Outcome::Unchanged } else { Outcome::Published },
                 });

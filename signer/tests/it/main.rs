@@ -1,1 +1,13 @@
-//! Integration tests.
+//! The signed documents as devices, servers and attackers see them.
+
+mod agreement;
+mod canonical_json;
+mod director;
+mod frozen;
+mod key_files;
+mod keys;
+mod publication;
+mod repository_attacks;
+mod repository_state;
+mod sample;
+mod signatures;
