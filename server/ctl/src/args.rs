@@ -94,6 +94,7 @@ pub fn stages(text: &str) -> Result<Stages, String> {
     Ok(stages)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 fn shown(error: impl ToString) -> String {
     error.to_string()
 }

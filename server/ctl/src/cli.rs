@@ -22,7 +22,6 @@ use crate::settings::Settings;
 #[command(
     name = "sluicectl",
     version,
-    propagate_version = true,
     after_help = "Exit codes: 0 done; 1 a check does not hold or signed metadata does not verify; 2 wrong usage or a \
                   field is invalid; 3 no access; 4 no such thing; 5 conflict with what is there; 6 no answer, try \
                   again later; 7 a fault of the server or of this machine."
@@ -36,6 +35,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Args)]
+#[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
     /// The server's address [default: the one of the last login].
     #[arg(long, global = true, env = "SLUICE_SERVER", value_name = "URL", hide_env_values = true)]

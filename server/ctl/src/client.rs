@@ -28,7 +28,7 @@ const BACKOFF_MS: u64 = 250;
 /// Longest wait that a server's `Retry-After` is granted.
 const RETRY_AFTER_MAX_S: u64 = 10;
 /// A request that takes longer has failed: no command hangs for ever.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time to a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -59,7 +59,7 @@ pub fn path(segments: &[&str]) -> String {
             if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
                 path.push(char::from(byte));
             } else {
-                path.push_str(&format!("%{byte:02X}"));
+                path.extend(["%", &hex::encode_upper([byte])]);
             }
         }
     }

@@ -62,7 +62,8 @@ pub fn fields(pairs: &[(&str, String)]) -> String {
     let mut text = String::new();
     for (name, value) in pairs {
         let value = if value.is_empty() { Cow::Borrowed("-") } else { printable(value) };
-        text.push_str(&format!("{name:width$}  {value}\n"));
+        let padding = " ".repeat(width - name.len() + 2);
+        text.extend([name, &padding[..], &value, "\n"]);
     }
     text
 }
@@ -109,6 +110,12 @@ mod tests {
         assert_eq!(printable("fine"), "fine");
         assert_eq!(printable("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
         assert!(!table(&["A"], [vec!["\u{7}".to_owned()]]).contains('\u{7}'));
+    }
+
+    #[test]
+    fn an_interval_without_an_end_reads_open() {
+        assert_eq!(when(Time::FOREVER), "open");
+        assert_eq!(when(None), "");
     }
 
     #[test]

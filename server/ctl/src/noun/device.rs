@@ -197,7 +197,7 @@ fn text(detail: &DeviceDetail) -> String {
                 attempt.state.as_str().to_owned(),
                 attempt.encoding.clone().unwrap_or_default(),
                 or_dash(attempt.bytes),
-                or_dash(attempt.failure.map(|failure| failure.as_str())),
+                or_dash(attempt.failure.map(sluice_catalog::rollout::Failure::as_str)),
                 when(attempt.offered_at),
                 when(attempt.changed_at),
             ]

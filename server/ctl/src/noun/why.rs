@@ -45,12 +45,13 @@ fn text(name: &Name, answer: &Answer) -> String {
     let mut version = None;
     for step in &answer.steps {
         if version != Some(&step.version) {
-            text.push_str(&format!("\n{}\n", step.version));
+            text.extend(["\n", step.version.as_str(), "\n"]);
             version = Some(&step.version);
         }
         let (mark, gate) = (if step.pass { "pass" } else { "stop" }, gate_name(step.gate));
         let detail = if step.detail.is_empty() { String::new() } else { format!("  ({})", printable(&step.detail)) };
-        text.push_str(&format!("  {mark}  {gate:8}  {:22}  {}{detail}\n", step.reason.code(), step.reason.sentence()));
+        let (code, sentence) = (step.reason.code(), step.reason.sentence());
+        text.push_str(&["  ", mark, "  ", &format!("{gate:8}  {code:22}  {sentence}{detail}"), "\n"].concat());
     }
     text
 }
