@@ -152,11 +152,11 @@ mod tests {
         for seq in 1..=length {
             let prev_hash = entries.last().map_or(Digest([0; 32]), |entry| entry.hash);
             let at = Time::EPOCH.plus_s(seq);
-            let hash = chain_hash(prev_hash, seq, at, "ann", "product.create", "product:cam", "{}");
+            let hash = chain_hash(prev_hash, seq, at, "admin", "product.create", "product:cam", "{}");
             entries.push(AuditEntry {
                 seq,
                 at,
-                actor: "ann".into(),
+                actor: "admin".into(),
                 action: "product.create".into(),
                 subject: "product:cam".into(),
                 detail: "{}".into(),
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn altered_and_missing_entries_are_found() {
         let mut altered = log(4);
-        altered[1].actor = "bob".into();
+        altered[1].actor = "intruder".into();
         assert!(verify(&altered, None).unwrap_err().contains("entry 2 was altered"));
         let mut cut = log(4);
         cut.remove(2);

@@ -7,9 +7,9 @@ use sluice_catalog::Kind;
 
 use crate::script::{answer, problem, program, run_in};
 
-fn ann() -> Value {
+fn admin() -> Value {
     json!({
-        "id": "01980000-0000-7000-8000-000000000002", "name": "ann", "kind": "person", "role": "administrator",
+        "id": "01980000-0000-7000-8000-000000000002", "name": "admin", "kind": "person", "role": "administrator",
         "customer_id": null, "created_at": "2026-01-01T00:00:00Z", "disabled_at": null,
     })
 }
@@ -20,20 +20,20 @@ fn bootstrap_trades_the_servers_token_for_ones_own() {
     let bootstrap_token = home.path().join("bootstrap-token");
     fs::write(&bootstrap_token, "boot\n").unwrap();
     let made = json!({
-        "principal": ann(), "token_id": "01980000-0000-7000-8000-000000000003", "token": "anns-own-token",
+        "principal": admin(), "token_id": "01980000-0000-7000-8000-000000000003", "token": "admins-own-token",
     });
     let run = run_in(
         home.path(),
         &[],
-        &["bootstrap", "--name", "ann", "--bootstrap-token", bootstrap_token.to_str().unwrap()],
+        &["bootstrap", "--name", "admin", "--bootstrap-token", bootstrap_token.to_str().unwrap()],
         vec![answer("POST /api/v1/bootstrap", 201, &made)],
     );
     assert_eq!(run.code, 0, "{}", run.text());
     assert_eq!(run.seen[0].authorization.as_deref(), Some("Bearer boot"));
-    assert_eq!(run.seen[0].body, json!({ "name": "ann" }));
-    assert!(!run.stdout.contains("anns-own-token"), "a secret is not shown");
+    assert_eq!(run.seen[0].body, json!({ "name": "admin" }));
+    assert!(!run.stdout.contains("admins-own-token"), "a secret is not shown");
     let config = fs::read_to_string(home.path().join("ctl.toml")).unwrap();
-    assert!(config.contains("anns-own-token"));
+    assert!(config.contains("admins-own-token"));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn login_checks_the_token_and_remembers_it_for_that_server_alone() {
         home.path(),
         &[],
         &["--token-file", token.to_str().unwrap(), "login"],
-        vec![answer("GET /api/v1/me", 200, &ann())],
+        vec![answer("GET /api/v1/me", 200, &admin())],
     );
     assert_eq!(login.code, 0, "{}", login.text());
 

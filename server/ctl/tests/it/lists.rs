@@ -69,15 +69,15 @@ fn filters_travel_in_the_query() {
     assert_eq!(run_jobs.code, 0);
 }
 
-/// A log of entries by ann, as the server answers it.
+/// A log, as the server answers it.
 fn log(length: i64) -> Vec<Value> {
     let mut prev = Digest([0; 32]);
     (1..=length)
         .map(|seq| {
             let at = Time::EPOCH.plus_s(seq);
-            let hash = chain_hash(prev, seq, at, "ann", "customer.create", "customer:acme", "{}");
+            let hash = chain_hash(prev, seq, at, "admin", "customer.create", "customer:acme", "{}");
             let entry = json!({
-                "seq": seq, "at": at, "actor": "ann", "action": "customer.create", "subject": "customer:acme",
+                "seq": seq, "at": at, "actor": "admin", "action": "customer.create", "subject": "customer:acme",
                 "detail": "{}", "prev_hash": prev, "hash": hash,
             });
             prev = hash;
@@ -98,7 +98,7 @@ fn the_audit_chain_is_computed_over_all_pages() {
     assert_snapshot!(run(&["audit", "verify"], pages(&entries[2..])).text());
 
     let mut altered = entries[2].clone();
-    altered["actor"] = json!("bob");
+    altered["actor"] = json!("intruder");
     let run_altered = run(&["audit", "verify"], pages(&[altered]));
     assert_eq!(run_altered.code, 1);
     assert_snapshot!(run_altered.text());
