@@ -31,7 +31,8 @@ pub fn run(steps: &Steps, args: &[String]) -> Result<ExitCode> {
     let scope = if chosen.is_empty() { vec!["--workspace"] } else { chosen };
     // With the same targets and features that `cargo test` takes, so that nothing is built twice.
     let mut build = cargo(&["build", "--bins", "--tests"]);
-    steps.run("building programs and tests (cargo build)", build.args(&scope))?;
+    let (profile, folder) = if is_release(args) { (Some("--release"), "release") } else { (None, "debug") };
+    steps.run("building programs and tests (cargo build)", build.args(&scope).args(profile))?;
     let server = postgres::Server::start(steps)?;
     steps.announce("running tests (cargo test)");
     let mut test = cargo(&["test"]);
@@ -41,10 +42,15 @@ pub fn run(steps: &Steps, args: &[String]) -> Result<ExitCode> {
     test.args(args)
         .env(postgres::URL_VARIABLE, server.url())
         .env(python::PYTHON_VARIABLE, &python)
-        .env(BIN_DIR_VARIABLE, target.join("debug"));
+        .env(BIN_DIR_VARIABLE, target.join(folder));
     let code = steps.status(&mut test);
     server.stop();
     code
+}
+
+/// True when the tests are to run optimised: the programs that they start must be built alike.
+fn is_release(args: &[String]) -> bool {
+    args.iter().take_while(|word| *word != "--").any(|word| ["-r", "--release"].contains(&word.as_str()))
 }
 
 /// The `-p NAME` and `--package NAME` among arguments for cargo; what stands behind `--` is for the tests.
@@ -65,6 +71,13 @@ fn chosen_packages(args: &[String]) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_argument_for_cargo_chooses_the_profile() {
+        let release = |line: &str| is_release(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert!(release("--release") && release("-p a -r"));
+        assert!(!release("--lib -- --release"));
+    }
 
     #[test]
     fn chosen_packages_are_found_in_every_spelling() {

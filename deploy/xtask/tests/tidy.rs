@@ -42,6 +42,8 @@ fn sql_text_belongs_to_the_store() {
             ("server/catalog/src/device.rs", "#[cfg_attr(feature = \"sql\", derive(sqlx::FromRow))] struct D;"),
             ("server/catalog/src/query.rs", "fn f() { sea_query::Query::select(); }"),
             ("server/src/http/prose.rs", "// SELECT 1\nconst A: &str = \"Select a product\";"),
+            ("server/ctl/tests/it/token.rs", "const A: &str = \"DELETE /api/v1/tokens/1\";"),
+            ("server/tests/it/store/device.rs", query),
         ],
     );
     assert_eq!(
@@ -357,4 +359,15 @@ fn a_package_without_a_place_among_the_arrows_is_told() {
     let messages: Vec<_> = report.findings.iter().map(|found| found.message.as_str()).collect();
     assert!(messages.contains(&"the package sluice-new has no place in the list of arrows"));
     assert!(messages.contains(&"the package sluice-server is gone; correct the list of arrows"));
+}
+
+#[test]
+fn the_command_prints_its_findings_as_json_and_fails_when_there_are_any() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_xtask")).args(["tidy", "--json"]).output().unwrap();
+    let findings: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.success(), findings.is_empty());
+    for finding in findings {
+        assert!(finding["rule"].is_string() && finding["path"].is_string(), "{finding}");
+        assert!(finding["line"].is_u64() && finding["message"].is_string(), "{finding}");
+    }
 }

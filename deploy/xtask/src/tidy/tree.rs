@@ -11,8 +11,8 @@ use super::RustFile;
 /// Endings of the files that rules look at.
 const ENDINGS: [&str; 4] = ["rs", "md", "sql", "toml"];
 
-/// Folders that hold nothing of ours: build results, downloads, version control.
-const SKIPPED: [&str; 4] = ["target", ".git", "corpus", "node_modules"];
+/// Folders that hold nothing of ours, by the end of their path: build results, version control, what fuzzing collected.
+const SKIPPED: [&str; 3] = ["target", ".git", "fuzz/corpus"];
 
 /// Deepest folder that is read; sources are nested far less, and a loop of links must end.
 const DEPTH_MAX: usize = 16;
@@ -76,7 +76,8 @@ fn read_dir(dir: &Path, prefix: &str, depth: usize, files: &mut BTreeMap<String,
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            if !SKIPPED.contains(&name.as_str()) {
+            let is_skipped = |end: &&str| path == **end || path.ends_with(&format!("/{end}"));
+            if !SKIPPED.iter().any(is_skipped) {
                 read_dir(&entry.path(), &path, depth + 1, files)?;
             }
         } else if kind.is_file() {
@@ -91,4 +92,24 @@ fn read_dir(dir: &Path, prefix: &str, depth: usize, files: &mut BTreeMap<String,
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_read_and_what_is_not_ours_is_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = ["a/src/corpus/mod.rs", "README.md", "a/logo.bin"];
+        for path in ["target/x.rs", "a/target/y.rs", ".git/config", "a/fuzz/corpus/seed.rs"].iter().chain(&kept) {
+            fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(path), "mod a;").unwrap();
+        }
+        let tree = Tree::read(dir.path()).unwrap();
+        let paths: Vec<_> = tree.files().map(|(path, _)| path).collect();
+        assert_eq!(paths, ["README.md", "a/logo.bin", "a/src/corpus/mod.rs"]);
+        assert_eq!((tree.text("a/logo.bin"), tree.rust().len()), (Some(""), 1));
+        assert!(tree.has("a/src") && tree.has("a/src/") && tree.has("README.md") && !tree.has("a/s"));
+    }
 }
