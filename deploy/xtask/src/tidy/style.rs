@@ -130,8 +130,9 @@ fn module_files(package: &str, root: &str, dir: &str) -> Vec<String> {
 
 /// Package folder (ending with `/`), kind of root, and path inside it. None for files outside packages.
 fn place<'a>(tree: &Tree, path: &'a str) -> Option<(&'a str, &'a str, &'a str)> {
+    // The workspace has no package at its root, so a package's folder always stands before.
     ["src", "tests", "benches", "examples"].into_iter().find_map(|root| {
-        let at = if path.starts_with(root) { 0 } else { path.find(&format!("/{root}/"))? + 1 };
+        let at = path.find(&format!("/{root}/"))? + 1;
         let (package, rest) = path.split_at(at);
         let inside = rest.get(root.len() + 1..)?;
         let root = rest.get(..root.len())?;
