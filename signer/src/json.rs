@@ -221,6 +221,14 @@ impl Serialize for Json {
     }
 }
 
+/// Reads a value as part of another format, as strictly as [`Json::parse`] does.
+impl<'de> serde::Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fault = RefCell::new(None);
+        Strict { fault: &fault, depth: 0 }.deserialize(deserializer)
+    }
+}
+
 /// Reads one value at one depth; the first rule that is broken is kept in `fault`, because serde carries only text.
 #[derive(Clone, Copy)]
 struct Strict<'a> {

@@ -1,2 +1,59 @@
-//! .
-fn main() {}
+//! `sluice-sign`: the release engineer's command line. It keeps a repository folder, makes keys, stages documents,
+//! signs them on as many machines as there are holders, and publishes what is complete. Only `publish` uses a network.
+
+mod args;
+mod ceremony;
+mod describe;
+mod edge;
+mod failure;
+mod folder;
+mod key;
+mod output;
+mod publish;
+mod release;
+mod sign;
+mod signing_file;
+mod stage;
+mod status;
+
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+use clap::{CommandFactory as _, Parser as _};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let failure = error.downcast_ref::<Failure>();
+            if let Some(next) = failure.and_then(|failure| failure.next.as_deref()) {
+                eprintln!("next: {next}");
+            }
+            ExitCode::from(failure.map_or(failure::FILE, |failure| failure.code))
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let now = edge::now(cli.now.as_deref())?;
+    let json = cli.json;
+    match cli.command {
+        Command::Key(command) => key::run(command, json)?,
+        Command::Root(args::RootCommand::Init(init)) => ceremony::root_init(&init, now, json)?,
+        Command::Delegate(args::DelegateCommand::Add(add)) => ceremony::delegate_add(&add, now, json)?,
+        Command::Release(args::ReleaseCommand::New(new)) => release::new(&new, now, json)?,
+        Command::Sign(args) => sign::run(&args, now, json)?,
+        Command::Request(args) => sign::request(&args, json)?,
+        Command::Merge(args) => sign::merge(&args, now, json)?,
+        Command::Discard(args) => stage::discard(&args, json)?,
+        Command::Status(args) => status::status(&args, now, json)?,
+        Command::Verify(args) => return status::verify(&args, now, json),
+        Command::Publish(args) => publish::run(&args, now, json)?,
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "sluice-sign", &mut std::io::stdout());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

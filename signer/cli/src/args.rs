@@ -1,0 +1,306 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Sign firmware releases offline, with several holders, and publish them.
+#[derive(Debug, Parser)]
+#[command(name = "sluice-sign", version, max_term_width = 100)]
+pub struct Cli {
+    /// Print results as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Take this as the time, `YYYY-MM-DDTHH:MM:SSZ` (for tests).
+    #[arg(long, global = true, hide = true, value_name = "TIME")]
+    pub now: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make and show keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Make the roots of trust.
+    #[command(subcommand)]
+    Root(RootCommand),
+    /// Give a product line to its holders.
+    #[command(subcommand)]
+    Delegate(DelegateCommand),
+    /// Prepare releases.
+    #[command(subcommand)]
+    Release(ReleaseCommand),
+    /// Sign every staged document that a key is authorised for.
+    Sign(SignArgs),
+    /// Write a request file, for signing on a machine without the repository.
+    Request(RequestArgs),
+    /// Take in signature files; any order, and again, is fine.
+    Merge(MergeArgs),
+    /// Drop staged documents that are not complete.
+    Discard(DiscardArgs),
+    /// Show every document, its signatures and its expiry.
+    Status(FolderArgs),
+    /// Check everything as the server and every device will. Exits 1 when something is missing or wrong.
+    Verify(FolderArgs),
+    /// Send images and complete documents to a server.
+    Publish(PublishArgs),
+    /// Print a completion script.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `key`
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key pair: NAME.key (private, stays with its holder) and NAME.pub (public, for the ceremony).
+    New(KeyNewArgs),
+    /// Show the id and the public half of a key file.
+    Show(KeyShowArgs),
+}
+
+/// `key new`
+#[derive(Debug, Args)]
+pub struct KeyNewArgs {
+    /// Name of the holder; it becomes the file name.
+    pub name: String,
+    /// Folder for both files.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub out: PathBuf,
+    /// Read the passphrase from the first line of this file instead of asking.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_passphrase")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Write the private key unencrypted.
+    #[arg(long)]
+    pub no_passphrase: bool,
+}
+
+/// `key show`
+#[derive(Debug, Args)]
+pub struct KeyShowArgs {
+    /// A .pub or .key file.
+    pub file: PathBuf,
+    /// Read the passphrase of a .key file from the first line of this file.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// `root`
+#[derive(Debug, Subcommand)]
+pub enum RootCommand {
+    /// Stage version 1 of both roots: images and director.
+    Init(RootInitArgs),
+}
+
+/// `root init`
+#[derive(Debug, Args)]
+pub struct RootInitArgs {
+    /// The repository folder; it is made when missing.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// Public key of a holder of the image root; three at least.
+    #[arg(long = "holder", required = true, num_args = 1.., value_name = "PUB")]
+    pub holders: Vec<PathBuf>,
+    /// Public key of a holder of the top targets role; three at least, other keys.
+    #[arg(long = "targets-holder", required = true, num_args = 1.., value_name = "PUB")]
+    pub targets_holders: Vec<PathBuf>,
+    /// Public key of a holder of the director root; three at least, other keys.
+    #[arg(long = "director-holder", required = true, num_args = 1.., value_name = "PUB")]
+    pub director_holders: Vec<PathBuf>,
+    /// Signatures needed in each of these roles.
+    #[arg(long, default_value_t = 2)]
+    pub threshold: u32,
+    /// The server's public keys, from `sluice-server keys export` or GET /api/v1/online-keys.
+    #[arg(long, value_name = "FILE")]
+    pub online_keys: PathBuf,
+    /// Name of the installation; documents carry it, so that those of two installations cannot be exchanged.
+    #[arg(long, default_value = "sluice")]
+    pub id: String,
+    /// Days until the roots expire.
+    #[arg(long, default_value_t = 365, value_name = "DAYS")]
+    pub expires_days: u32,
+}
+
+/// `delegate`
+#[derive(Debug, Subcommand)]
+pub enum DelegateCommand {
+    /// Stage a product role with its holders, and the top targets document that names it.
+    Add(DelegateAddArgs),
+}
+
+/// `delegate add`
+#[derive(Debug, Args)]
+pub struct DelegateAddArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// Product line, for example `acme-cam`.
+    #[arg(long)]
+    pub product: String,
+    /// Public key of a holder of the product role; three at least, keys of no other role.
+    #[arg(long = "holder", required = true, num_args = 1.., value_name = "PUB")]
+    pub holders: Vec<PathBuf>,
+    /// Signatures needed for a release.
+    #[arg(long, default_value_t = 2)]
+    pub threshold: u32,
+    /// Days until the top targets document expires.
+    #[arg(long, default_value_t = 365, value_name = "DAYS")]
+    pub expires_days: u32,
+}
+
+/// `release`
+#[derive(Debug, Subcommand)]
+pub enum ReleaseCommand {
+    /// Hash the images of a release and stage the product's next document.
+    New(Box<ReleaseNewArgs>),
+}
+
+/// `release new`
+#[derive(Debug, Args)]
+pub struct ReleaseNewArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// Product line.
+    #[arg(long)]
+    pub product: String,
+    /// Version as people know it. It becomes part of target paths.
+    #[arg(long)]
+    pub version: String,
+    /// Place in the order of versions; a greater number is newer.
+    #[arg(long)]
+    pub order: u64,
+    /// Train, usually major.minor.
+    #[arg(long)]
+    pub train: String,
+    /// Day on which the train became generally available, YYYY-MM-DD.
+    #[arg(long, value_name = "DAY")]
+    pub train_ga: String,
+    /// Why it exists: security, maintenance, feature or recovery.
+    #[arg(long)]
+    pub kind: String,
+    /// Hardware id that the images run on; may be given again.
+    #[arg(long = "hw-id", required = true, value_name = "ID")]
+    pub hw_ids: Vec<String>,
+    /// Anti-rollback counter; it may never go down.
+    #[arg(long)]
+    pub security_counter: u64,
+    /// Oldest version from which this one may be installed.
+    #[arg(long, value_name = "VERSION")]
+    pub min_installed: Option<String>,
+    /// Channel that carries the release; may be given again.
+    #[arg(long = "channel", default_value = "stable", value_name = "NAME")]
+    pub channels: Vec<String>,
+    /// Entitlement code that a contract must grant; may be given again.
+    #[arg(long = "requires", value_name = "CODE")]
+    pub requires: Vec<String>,
+    /// Advisory that the release answers; may be given again, required for kind security.
+    #[arg(long = "advisory", value_name = "ID")]
+    pub advisories: Vec<String>,
+    /// Release notes in Markdown.
+    #[arg(long, value_name = "FILE")]
+    pub notes: Option<PathBuf>,
+    /// Software bill of materials.
+    #[arg(long, value_name = "FILE")]
+    pub sbom: Option<PathBuf>,
+    /// Provenance statement.
+    #[arg(long, value_name = "FILE")]
+    pub provenance: Option<PathBuf>,
+    /// Raw image of a component, for example main=build/cam.bin; may be given again.
+    #[arg(long = "component", required = true, value_name = "NAME=FILE")]
+    pub components: Vec<String>,
+    /// Days until the product's document expires.
+    #[arg(long, default_value_t = 120, value_name = "DAYS")]
+    pub expires_days: u32,
+}
+
+/// `sign`
+#[derive(Debug, Args)]
+pub struct SignArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR", required_unless_present = "request", conflicts_with = "request")]
+    pub repo: Option<PathBuf>,
+    /// A request file, to sign without the repository.
+    #[arg(long, value_name = "FILE", requires = "out")]
+    pub request: Option<PathBuf>,
+    /// Where to write the signatures for a request.
+    #[arg(long, value_name = "FILE", requires = "request")]
+    pub out: Option<PathBuf>,
+    /// The private key file.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Read the passphrase from the first line of this file instead of asking.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Sign this role only: `root`, `director-root`, `targets` or a product.
+    #[arg(long)]
+    pub role: Option<String>,
+    /// Do not ask for confirmation (asked only at a terminal).
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `request`
+#[derive(Debug, Args)]
+pub struct RequestArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// The request file to write, usually *.fwreq.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Ask for this role only.
+    #[arg(long)]
+    pub role: Option<String>,
+}
+
+/// `merge`
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// Signature files, usually *.fwsig.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `discard`
+#[derive(Debug, Args)]
+pub struct DiscardArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// The role: `root`, `director-root`, `targets` or a product.
+    #[arg(long)]
+    pub role: String,
+}
+
+/// Commands that need the folder only.
+#[derive(Debug, Args)]
+pub struct FolderArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+}
+
+/// `publish`
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// The server, for example https://updates.example.org.
+    #[arg(long, value_name = "URL")]
+    pub server: String,
+    /// File with the API token in its first line.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// The API token.
+    #[arg(long, env = "SLUICE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+}

@@ -1,0 +1,168 @@
+//! `root init` and `delegate add`: giving roles to holders.
+
+use crate::args::{DelegateAddArgs, RootInitArgs};
+use crate::failure::Failure;
+use crate::folder::{DocumentId, Folder, read_limited};
+use crate::stage::Stage;
+use crate::{describe, edge, key};
+use anyhow::Context as _;
+use jiff::Timestamp;
+use sluice_signer::publish::Repository;
+use sluice_signer::root::{RoleKeys, RootMetadata};
+use sluice_signer::{Delegation, Envelope, OnlineKeys, PublicKey, TargetsMetadata};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// Bytes of the server's export of public keys.
+const MAX_ONLINE_KEYS_BYTES: u64 = 16 * 1024;
+
+/// Holders as they were given on the command line: public keys with names.
+struct Holders(Vec<(String, PublicKey)>);
+
+impl Holders {
+    fn read(files: &[PathBuf]) -> anyhow::Result<Self> {
+        files
+            .iter()
+            .map(|file| Ok((key::holder_name(file), key::public(file)?)))
+            .collect::<anyhow::Result<_>>()
+            .map(Self)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.0.iter().map(|(_, key)| key)
+    }
+
+    fn role(&self, threshold: u32) -> RoleKeys {
+        RoleKeys::new(self.keys(), threshold)
+    }
+
+    fn names(&self) -> impl Iterator<Item = (String, String)> {
+        self.0.iter().map(|(name, key)| (key.keyid().to_owned(), name.clone()))
+    }
+}
+
+/// `root init`
+pub fn root_init(args: &RootInitArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
+    let online = OnlineKeys::from_bytes(&read_limited(&args.online_keys, MAX_ONLINE_KEYS_BYTES)?)
+        .with_context(|| args.online_keys.display().to_string())?;
+    let root = Holders::read(&args.holders)?;
+    let targets = Holders::read(&args.targets_holders)?;
+    let director = Holders::read(&args.director_holders)?;
+    let expires = edge::in_days(now, args.expires_days)?;
+
+    let image_root = new_root(
+        expires,
+        &format!("{}-image", args.id),
+        [
+            ("root", root.role(args.threshold)),
+            ("targets", targets.role(args.threshold)),
+            ("snapshot", RoleKeys::new([&online.snapshot], 1)),
+            ("timestamp", RoleKeys::new([&online.timestamp], 1)),
+        ],
+        root.keys().chain(targets.keys()).chain([&online.snapshot, &online.timestamp]),
+    );
+    let mut director_root = new_root(
+        expires,
+        &format!("{}-director", args.id),
+        [
+            ("root", director.role(args.threshold)),
+            ("targets", RoleKeys::new([&online.director], 1)),
+            ("snapshot", RoleKeys::new([&online.snapshot], 1)),
+            ("timestamp", RoleKeys::new([&online.timestamp], 1)),
+        ],
+        director.keys().chain([&online.director, &online.snapshot, &online.timestamp, &online.entitlement]),
+    );
+    director_root.entitlement = Some(RoleKeys::new([&online.entitlement], 1));
+
+    let mut stage = Stage {
+        folder: Folder::create(&args.repo)?,
+        holders: BTreeMap::new(),
+        image_roots: Vec::new(),
+        director_roots: Vec::new(),
+        sealed: BTreeMap::new(),
+        staged: Vec::new(),
+        online_keys: online,
+    };
+    // Both are linted before anything is written, and the key list, which makes a folder of ours, comes last.
+    for (repository, root) in [(Repository::Image, &image_root), (Repository::Director, &director_root)] {
+        let id = DocumentId { repository, role: "root".to_owned(), version: 1 };
+        stage.staged.push((id, Envelope::new(root.to_json())));
+    }
+    for (id, envelope) in stage.staged.clone() {
+        let lints = sluice_signer::Lints(stage.lints(&id, &envelope, now)?);
+        lints.into_result().map_err(|lints| crate::stage::refuse(&id, &lints))?;
+    }
+    for (id, envelope) in &stage.staged {
+        stage.folder.stage(id, envelope)?;
+    }
+    stage.folder.add_holders(root.names().chain(targets.names()).chain(director.names()))?;
+    stage.folder.write_online_keys(&stage.online_keys)?;
+    let stage = Stage::load(stage.folder)?;
+    describe::print_staged(
+        &stage,
+        json,
+        |_| true,
+        "give each product line to its holders with `sluice-sign delegate add`, then let the holders sign",
+    )
+}
+
+fn new_root<'a>(
+    expires: Timestamp,
+    repo_id: &str,
+    roles: [(&str, RoleKeys); 4],
+    keys: impl Iterator<Item = &'a PublicKey>,
+) -> RootMetadata {
+    RootMetadata {
+        version: 1,
+        expires,
+        consistent_snapshot: true,
+        keys: keys.map(|key| (key.keyid().to_owned(), key.clone())).collect(),
+        roles: roles.map(|(name, role)| (name.to_owned(), role)).into(),
+        repo_id: Some(repo_id.to_owned()),
+        entitlement: None,
+    }
+}
+
+/// `delegate add`
+pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
+    let mut stage = Stage::load(Folder::open(&args.repo)?)?;
+    if !sluice_signer::path::is_delegated_role_name(&args.product) {
+        let message = format!("{:?} cannot be the name of a product role", args.product);
+        return Err(Failure::refused(message, "use letters, digits, '-', '_' and '.', and no role of TUF"));
+    }
+    let holders = Holders::read(&args.holders)?;
+    let Some(root) = stage.root(Repository::Image)? else {
+        return Err(Failure::refused("there is no root yet", "make one with `sluice-sign root init`"));
+    };
+    let expires = edge::in_days(now, args.expires_days)?;
+    let mut top = match stage.targets("targets")? {
+        Some(top) => top,
+        None => TargetsMetadata::new(1, expires, root.repo_id.clone()),
+    };
+    if top.delegation(&args.product).is_some() {
+        let message = format!("product {} has its holders already", args.product);
+        return Err(Failure::refused(message, "see them with `sluice-sign status`"));
+    }
+    top.version = stage.next_version("targets");
+    top.expires = expires;
+    for key in holders.keys() {
+        top.delegation_keys.insert(key.keyid().to_owned(), key.clone());
+    }
+    top.delegations.push(Delegation {
+        name: args.product.clone(),
+        keys: holders.role(args.threshold),
+        paths: BTreeSet::from([format!("{}/*/*", args.product)]),
+        terminating: true,
+    });
+    stage.put(&DocumentId::image("targets", top.version), top.to_json(), now)?;
+    let product = TargetsMetadata::new(1, edge::in_days(now, crate::release::EXPIRES_DAYS)?, root.repo_id);
+    stage.put(&DocumentId::image(&args.product, 1), product.to_json(), now)?;
+    stage.folder.add_holders(holders.names())?;
+    stage.holders = stage.folder.holders()?;
+    describe::print_staged(
+        &stage,
+        json,
+        |id| id.role == "targets" || id.role == args.product,
+        "let the holders sign with `sluice-sign sign`, or prepare the first release with `sluice-sign release new`",
+    )
+}

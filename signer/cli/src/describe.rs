@@ -1,0 +1,216 @@
+//! What a document says and changes, in words, so that nobody signs a blob.
+
+use crate::folder::DocumentId;
+use crate::output;
+use crate::stage::{Signers, Stage};
+use serde::Serialize;
+use sluice_signer::publish::Repository;
+use sluice_signer::root::{RoleKeys, RootMetadata};
+use sluice_signer::{Envelope, Limits, TargetsMetadata, sha256, time};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// A staged document and what it still needs.
+#[derive(Debug, Serialize)]
+pub struct Staged {
+    pub role: String,
+    pub version: u64,
+    pub expires: String,
+    pub payload_sha256: String,
+    pub signatures: usize,
+    pub missing: usize,
+    /// What it changes, one line each.
+    pub changes: Vec<String>,
+    /// Who can still sign.
+    pub waiting_for: Vec<String>,
+}
+
+impl Staged {
+    pub fn of(stage: &Stage, id: &DocumentId, envelope: &Envelope) -> anyhow::Result<Self> {
+        let previous = if id.role == "root" { None } else { stage.previous(&id.role)? };
+        let (expires, changes) =
+            changes(id, envelope, previous.as_ref(), &stage.folder.limits, &|keyid| stage.holder(keyid))?;
+        let signers = stage.signers(id, envelope)?;
+        let valid = |signers: &Signers| envelope.valid_signers(&signers.keys, &signers.role_keys);
+        let mut waiting_for = Vec::new();
+        for signers in signers.iter().filter(|signers| signers.missing(envelope) > 0) {
+            let have = valid(signers);
+            let names = signers.role_keys.keyids.iter().filter(|keyid| !have.contains(*keyid));
+            waiting_for.extend(names.map(|keyid| stage.holder(keyid)));
+        }
+        waiting_for.sort();
+        waiting_for.dedup();
+        Ok(Self {
+            role: id.name(),
+            version: id.version,
+            expires,
+            payload_sha256: hex::encode(sha256(&envelope.payload())),
+            signatures: envelope.signatures().count(),
+            missing: signers.iter().map(|signers| signers.missing(envelope)).max().unwrap_or(0),
+            changes,
+            waiting_for,
+        })
+    }
+
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "{} version {}, expires {}, SHA-256 {}\n",
+            self.role,
+            self.version,
+            self.expires,
+            short_hex(&self.payload_sha256)
+        );
+        for change in &self.changes {
+            let _ = writeln!(text, "  {change}");
+        }
+        match self.missing {
+            0 => text.push_str("  complete\n"),
+            missing => {
+                let _ = writeln!(text, "  needs {missing} more of: {}", self.waiting_for.join(", "));
+            }
+        }
+        text
+    }
+}
+
+fn short_hex(hex: &str) -> String {
+    sluice_signer::digest::parse_hex(hex).map(|digest| output::short(&digest)).unwrap_or_default()
+}
+
+/// Prints the staged documents that a command touched, and what to do next.
+pub fn print_staged(
+    stage: &Stage,
+    json: bool,
+    touched: impl Fn(&DocumentId) -> bool,
+    next: &str,
+) -> anyhow::Result<()> {
+    let mut staged = Vec::new();
+    for (id, envelope) in stage.staged.iter().filter(|(id, _)| touched(id)) {
+        staged.push(Staged::of(stage, id, envelope)?);
+    }
+    let report = BTreeMap::from([("staged", &staged)]);
+    output::print(json, &report, || {
+        let texts: Vec<String> = staged.iter().map(Staged::text).collect();
+        format!("staged:\n{}\nnext: {next}", texts.join("\n"))
+    })
+}
+
+/// The expiry of a document, and its changes against the one before it.
+pub fn changes(
+    id: &DocumentId,
+    envelope: &Envelope,
+    previous: Option<&TargetsMetadata>,
+    limits: &Limits,
+    holder: &dyn Fn(&str) -> String,
+) -> anyhow::Result<(String, Vec<String>)> {
+    if id.role == "root" {
+        let root = RootMetadata::from_json(envelope.signed(), limits)?;
+        return Ok((time::format(root.expires), root_lines(id, &root, holder)));
+    }
+    let targets = TargetsMetadata::from_json(&id.role, envelope.signed(), limits)?;
+    let mut lines = Vec::new();
+    for delegation in &targets.delegations {
+        let known = previous.and_then(|previous| previous.delegation(&delegation.name));
+        let mark = match known {
+            Some(known) if known == delegation => '=',
+            Some(_) => '~',
+            None => '+',
+        };
+        let paths: Vec<&str> = delegation.paths.iter().map(String::as_str).collect();
+        lines.push(format!(
+            "{mark} product {} ({}): {}",
+            delegation.name,
+            paths.join(" "),
+            holders(&delegation.keys, holder)
+        ));
+    }
+    for gone in previous.iter().flat_map(|previous| &previous.delegations) {
+        if targets.delegation(&gone.name).is_none() {
+            lines.push(format!("- product {}", gone.name));
+        }
+    }
+    lines.extend(target_lines(&id.role, &targets, previous, limits));
+    if lines.is_empty() {
+        lines.push("no releases yet".to_owned());
+    }
+    Ok((time::format(targets.expires), lines))
+}
+
+fn root_lines(id: &DocumentId, root: &RootMetadata, holder: &dyn Fn(&str) -> String) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, role) in &root.roles {
+        let offline = name == "root" || (name == "targets" && id.repository == Repository::Image);
+        let who = if offline { holders(role, holder) } else { online(role) };
+        lines.push(format!("role {name}: {who}"));
+    }
+    if let Some(entitlement) = &root.entitlement {
+        lines.push(format!("role entitlement: {}", online(entitlement)));
+    }
+    lines.push(format!("repository {}", root.repo_id.as_deref().unwrap_or("unnamed")));
+    lines
+}
+
+fn holders(role: &RoleKeys, holder: &dyn Fn(&str) -> String) -> String {
+    let mut names: Vec<String> = role.keyids.iter().map(|keyid| holder(keyid)).collect();
+    names.sort();
+    format!("{} of {}", role.threshold, names.join(", "))
+}
+
+fn online(role: &RoleKeys) -> String {
+    let ids: Vec<&str> = role.keyids.iter().map(|keyid| output::short_id(keyid)).collect();
+    format!("server key {}", ids.join(", "))
+}
+
+fn target_lines(
+    role: &str,
+    targets: &TargetsMetadata,
+    previous: Option<&TargetsMetadata>,
+    limits: &Limits,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut same = 0;
+    for (path, target) in &targets.targets {
+        let known = previous.and_then(|previous| previous.targets.get(path));
+        let mark = match known {
+            Some(known) if known == target => {
+                same += 1;
+                continue;
+            }
+            Some(_) => '~',
+            None => '+',
+        };
+        let mut line = format!("{mark} {path}, {} bytes, SHA-256 {}", target.length, output::short(&target.sha256));
+        if let Ok(Some(release)) = target.release(role, limits) {
+            let join = |set: &std::collections::BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(" ");
+            let _ = write!(
+                line,
+                "\n      {} release, order {}, train {} (GA {}), counter {}, hardware {}, channels {}",
+                release.kind,
+                release.order,
+                release.train,
+                release.train_ga,
+                release.security_counter,
+                join(&release.hw_ids),
+                join(&release.channels),
+            );
+            for (name, set) in [("requires", &release.requires), ("advisories", &release.advisories)] {
+                if !set.is_empty() {
+                    let _ = write!(line, ", {name} {}", join(set));
+                }
+            }
+            if let Some(min) = &release.min_installed {
+                let _ = write!(line, ", from {min}");
+            }
+        }
+        lines.push(line);
+    }
+    for path in previous.iter().flat_map(|previous| previous.targets.keys()) {
+        if !targets.targets.contains_key(path) {
+            lines.push(format!("- {path}"));
+        }
+    }
+    if same > 0 {
+        lines.push(format!("= {same} targets unchanged"));
+    }
+    lines
+}

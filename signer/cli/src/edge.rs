@@ -1,0 +1,90 @@
+//! The edge of the program: its only clock, its only randomness, its only questions to a person.
+
+use crate::failure::Failure;
+use anyhow::Context as _;
+use jiff::{SignedDuration, Timestamp};
+use rand::TryRng as _;
+use std::io::IsTerminal as _;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// Bytes of a file that holds one passphrase or token.
+const MAX_SECRET_BYTES: u64 = 4_096;
+/// Shortest passphrase accepted for a new key: a private key file travels on sticks and in backups.
+const MIN_PASSPHRASE_CHARS: usize = 8;
+
+/// The time: the one given, or the clock's.
+pub fn now(given: Option<&str>) -> anyhow::Result<Timestamp> {
+    #[expect(clippy::disallowed_methods, reason = "the one place where this program reads the clock")]
+    let clock = Timestamp::now;
+    match given {
+        None => Ok(clock()),
+        Some(text) => sluice_signer::time::parse(text)
+            .ok_or_else(|| Failure::file(format!("--now {text}: not a time"), "write YYYY-MM-DDTHH:MM:SSZ")),
+    }
+}
+
+/// The moment this many days from now, in whole seconds.
+pub fn in_days(now: Timestamp, days: u32) -> anyhow::Result<Timestamp> {
+    let moment =
+        now.checked_add(SignedDuration::from_hours(24 * i64::from(days))).context("the time is out of range")?;
+    Timestamp::from_second(moment.as_second()).context("the time is out of range")
+}
+
+/// Random bytes from the operating system.
+pub fn random<const N: usize>() -> anyhow::Result<Zeroizing<[u8; N]>> {
+    let mut bytes = Zeroizing::new([0; N]);
+    rand::rngs::SysRng.try_fill_bytes(bytes.as_mut_slice()).context("the system gives no randomness")?;
+    Ok(bytes)
+}
+
+/// The first line of a file that holds a secret.
+pub fn secret_file(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let bytes = Zeroizing::new(crate::folder::read_limited(path, MAX_SECRET_BYTES)?);
+    let text = std::str::from_utf8(&bytes).with_context(|| format!("{}: not UTF-8", path.display()))?;
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+/// A passphrase for a new key: from the file, or asked twice.
+pub fn new_passphrase(file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
+    let passphrase = if let Some(path) = file {
+        secret_file(path)?
+    } else {
+        let first = ask("Passphrase for the new key: ")?;
+        if first != ask("The same again: ")? {
+            return Err(Failure::refused("the two passphrases differ", "run the command again"));
+        }
+        first
+    };
+    if passphrase.chars().count() < MIN_PASSPHRASE_CHARS {
+        let message = format!("the passphrase is shorter than {MIN_PASSPHRASE_CHARS} characters");
+        return Err(Failure::refused(message, "choose a longer one, or give --no-passphrase for a test key"));
+    }
+    Ok(passphrase)
+}
+
+/// The passphrase of an existing key: from the file, or asked.
+pub fn passphrase(file: Option<&Path>, key: &Path) -> anyhow::Result<Zeroizing<String>> {
+    match file {
+        Some(path) => secret_file(path),
+        None => ask(&format!("Passphrase of {}: ", key.display())),
+    }
+}
+
+fn ask(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::file("a passphrase is needed and there is no terminal", "give --passphrase-file FILE"));
+    }
+    rpassword::prompt_password(prompt).map(Zeroizing::new).context("the terminal gives no passphrase")
+}
+
+/// Whether the person at the terminal agrees. Without a terminal there is nobody to ask.
+pub fn confirm(question: &str, yes: bool) -> anyhow::Result<bool> {
+    if yes || !std::io::stdin().is_terminal() {
+        return Ok(true);
+    }
+    eprint!("{question} [y/N] ");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,180 @@
+//! `release new`: hashing images, keeping them by digest, staging the product's next document.
+
+use crate::args::ReleaseNewArgs;
+use crate::failure::Failure;
+use crate::folder::{DocumentId, Folder};
+use crate::stage::Stage;
+use crate::{describe, edge};
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use sluice_signer::release::{ReleaseCustom, ReleaseKind, parse_date};
+use sluice_signer::{RepositoryTarget, Sha256Digest, TargetsMetadata};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+
+/// Days that a product's document lives by default.
+pub const EXPIRES_DAYS: u32 = 120;
+/// Bytes of one image: the order of magnitude of the largest firmware, and a stop for a file given by mistake.
+const MAX_IMAGE_BYTES: u64 = 16 << 30;
+/// Bytes read at a time.
+const BLOCK_BYTES: usize = 1 << 16;
+
+/// `release new`
+pub fn new(args: &ReleaseNewArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
+    let mut stage = Stage::load(Folder::open(&args.repo)?)?;
+    if stage.targets("targets")?.is_none_or(|top| top.delegation(&args.product).is_none()) {
+        let message = format!("product {} is given to nobody", args.product);
+        return Err(Failure::refused(message, "give it to its holders with `sluice-sign delegate add`"));
+    }
+    let mut release = facts(args)?;
+    let mut document = match stage.targets(&args.product)? {
+        Some(document) => document,
+        None => TargetsMetadata::new(
+            1,
+            now,
+            stage.root(sluice_signer::publish::Repository::Image)?.and_then(|root| root.repo_id),
+        ),
+    };
+    document.version = stage.next_version(&args.product);
+    document.expires = edge::in_days(now, args.expires_days)?;
+
+    let mut files = Vec::new();
+    for (file, name, field) in [
+        (&args.notes, "notes.md", &mut release.notes),
+        (&args.sbom, "bom.cdx.json", &mut release.sbom),
+        (&args.provenance, "provenance.dsse.json", &mut release.provenance),
+    ] {
+        if let Some(file) = file {
+            let path = format!("{}/{}/{name}", args.product, args.version);
+            *field = Some(path.clone());
+            files.push((path, file.as_path(), None));
+        }
+    }
+    let mut components = BTreeSet::new();
+    for given in &args.components {
+        let Some((component, file)) = given.split_once('=') else {
+            let message = format!("--component {given}: no '='");
+            return Err(Failure::refused(message, "write the component's name, '=' and the file: main=build/cam.bin"));
+        };
+        if !components.insert(component) {
+            let message = format!("component {component} is given twice");
+            return Err(Failure::refused(message, "give each component once"));
+        }
+        let path = format!("{}/{}/{component}.bin", args.product, args.version);
+        let custom = ReleaseCustom { component: component.to_owned(), ..release.clone() };
+        files.push((path, Path::new(file), Some(custom)));
+    }
+
+    let mut kept = BTreeMap::new();
+    for (path, file, custom) in &files {
+        let (sha256, length) = hash(file)?;
+        let custom = custom.as_ref().map(ReleaseCustom::to_json);
+        let target = RepositoryTarget { path: path.clone(), length, sha256, custom };
+        if document.targets.get(path).is_some_and(|known| *known != target) {
+            let message = format!("{path} is in version {} with other content or facts", document.version);
+            return Err(Failure::refused(message, "use a new version; a published path never changes"));
+        }
+        document.targets.insert(path.clone(), target);
+        kept.insert(sha256, *file);
+    }
+    stage.put(&DocumentId::image(&args.product, document.version), document.to_json(), now)?;
+    for (sha256, file) in kept {
+        keep(&stage.folder, &sha256, file)?;
+    }
+    describe::print_staged(
+        &stage,
+        json,
+        |id| id.role == args.product,
+        "let the holders sign with `sluice-sign sign`, then `sluice-sign publish`",
+    )
+}
+
+/// The signed facts, from what was typed. The component is set for each image.
+fn facts(args: &ReleaseNewArgs) -> anyhow::Result<ReleaseCustom> {
+    let Some(train_ga) = parse_date(&args.train_ga) else {
+        return Err(Failure::refused(format!("--train-ga {}: not a day", args.train_ga), "write YYYY-MM-DD"));
+    };
+    let Some(kind) = ReleaseKind::parse(&args.kind) else {
+        let message = format!("--kind {}: no such kind", args.kind);
+        return Err(Failure::refused(message, "use security, maintenance, feature or recovery"));
+    };
+    if args.version.contains('/') {
+        let message = format!("--version {:?} has a slash", args.version);
+        return Err(Failure::refused(message, "the version is one segment of target paths; leave the slash out"));
+    }
+    let set = |items: &[String]| items.iter().cloned().collect();
+    Ok(ReleaseCustom {
+        product: args.product.clone(),
+        component: String::new(),
+        version: args.version.clone(),
+        order: args.order,
+        train: args.train.clone(),
+        train_ga,
+        hw_ids: set(&args.hw_ids),
+        security_counter: args.security_counter,
+        min_installed: args.min_installed.clone(),
+        channels: set(&args.channels),
+        kind,
+        requires: set(&args.requires),
+        advisories: set(&args.advisories),
+        sbom: None,
+        provenance: None,
+        notes: None,
+    })
+}
+
+/// Digest and length of a file, read once from end to end.
+pub fn hash(file: &Path) -> anyhow::Result<(Sha256Digest, u64)> {
+    let context = || format!("cannot read {}", file.display());
+    let mut reader = File::open(file).with_context(context)?;
+    let total = reader.metadata().with_context(context)?.len();
+    if total > MAX_IMAGE_BYTES {
+        anyhow::bail!("{} is larger than {MAX_IMAGE_BYTES} bytes", file.display());
+    }
+    let bar = progress(total, "hashing");
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; BLOCK_BYTES];
+    let mut length = 0u64;
+    loop {
+        let count = reader.read(&mut block).with_context(context)?;
+        let Some(read) = block.get(..count).filter(|read| !read.is_empty()) else { break };
+        hasher.update(read);
+        length = length.saturating_add(u64::try_from(count)?);
+        bar.set_position(length);
+    }
+    bar.finish_and_clear();
+    Ok((hasher.finalize().into(), length))
+}
+
+/// A progress bar on standard error, shown only at a terminal.
+pub fn progress(total: u64, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(total).with_message(what);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {eta}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Keeps a copy under its digest; the copy is hashed again, so that a file changed meanwhile is noticed.
+fn keep(folder: &Folder, sha256: &Sha256Digest, file: &Path) -> anyhow::Result<()> {
+    let to = folder.blob(sha256);
+    if to.exists() {
+        return Ok(());
+    }
+    let context = || format!("cannot keep {} as {}", file.display(), to.display());
+    let parent = to.parent().with_context(context)?;
+    fs::create_dir_all(parent).with_context(context)?;
+    let partial = to.with_extension("partial");
+    let mut writer = File::create(&partial).with_context(context)?;
+    std::io::copy(&mut File::open(file).with_context(context)?, &mut writer).with_context(context)?;
+    writer.flush().and_then(|()| writer.sync_all()).with_context(context)?;
+    if hash(&partial)?.0 != *sha256 {
+        let message = format!("{} changed while it was read", file.display());
+        return Err(Failure::refused(message, "let the build finish and run the command again"));
+    }
+    fs::rename(&partial, &to).with_context(context)
+}

@@ -1,0 +1,185 @@
+//! `status` and `verify`: what is there, what is missing, and whether devices will take it.
+
+use crate::args::FolderArgs;
+use crate::describe::Staged;
+use crate::failure;
+use crate::folder::Folder;
+use crate::output;
+use crate::stage::Stage;
+use jiff::Timestamp;
+use serde::Serialize;
+use sluice_signer::publish::{Accepted, NewDocument, PublishContext, Repository, publish_check};
+use sluice_signer::root::RootMetadata;
+use sluice_signer::{Envelope, ImageDocuments, PublishError, TargetsMetadata, time};
+use std::process::ExitCode;
+
+#[derive(Serialize)]
+struct StatusReport {
+    complete: Vec<Complete>,
+    staged: Vec<Staged>,
+}
+
+#[derive(Serialize)]
+struct Complete {
+    role: String,
+    version: u64,
+    expires: String,
+    expires_days: i64,
+    signatures: usize,
+}
+
+/// `status`
+pub fn status(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
+    let stage = Stage::load(Folder::open(&args.repo)?)?;
+    let mut complete = Vec::new();
+    for document in newest(&stage) {
+        complete.push(describe_complete(&stage, &document, now)?);
+    }
+    let staged =
+        stage.staged.iter().map(|(id, envelope)| Staged::of(&stage, id, envelope)).collect::<Result<_, _>>()?;
+    let report = StatusReport { complete, staged };
+    output::print(json, &report, || {
+        let complete = report.complete.iter().map(|document| {
+            vec![
+                document.role.clone(),
+                document.version.to_string(),
+                "complete".to_owned(),
+                document.signatures.to_string(),
+                format!("{} ({} days)", document.expires, document.expires_days),
+                String::new(),
+            ]
+        });
+        let staged = report.staged.iter().map(|document| {
+            let waiting = match document.missing {
+                0 => "its voucher".to_owned(),
+                missing => format!("{missing} of {}", document.waiting_for.join(", ")),
+            };
+            vec![
+                document.role.clone(),
+                document.version.to_string(),
+                "staged".to_owned(),
+                document.signatures.to_string(),
+                document.expires.clone(),
+                waiting,
+            ]
+        });
+        output::table(&["ROLE", "VERSION", "STATE", "SIGNATURES", "EXPIRES", "WAITS FOR"], complete.chain(staged))
+    })
+}
+
+fn describe_complete(stage: &Stage, document: &NewDocument, now: Timestamp) -> anyhow::Result<Complete> {
+    let limits = &stage.folder.limits;
+    let envelope = Envelope::parse(&document.role, &document.bytes, stage.folder.limit(&document.role), limits)?;
+    let expires = if document.role == "root" {
+        RootMetadata::from_json(envelope.signed(), limits)?.expires
+    } else {
+        TargetsMetadata::from_json(&document.role, envelope.signed(), limits)?.expires
+    };
+    let role = match document.repository {
+        Repository::Image => document.role.clone(),
+        Repository::Director => format!("director-{}", document.role),
+    };
+    Ok(Complete {
+        role,
+        version: document.version,
+        expires: time::format(expires),
+        expires_days: now.duration_until(expires).as_hours() / 24,
+        signatures: envelope.signatures().count(),
+    })
+}
+
+/// The newest complete document of every role, in the order of trust.
+fn newest(stage: &Stage) -> Vec<NewDocument> {
+    let mut documents = complete(stage);
+    let mut newest: Vec<NewDocument> = Vec::new();
+    for document in documents.drain(..) {
+        newest.retain(|known| (known.repository, &known.role) != (document.repository, &document.role));
+        newest.push(document);
+    }
+    newest
+}
+
+/// Every complete document as it is published: all roots, and the newest of every other role.
+pub fn complete(stage: &Stage) -> Vec<NewDocument> {
+    let mut documents = Vec::new();
+    for (repository, roots) in [(Repository::Image, &stage.image_roots), (Repository::Director, &stage.director_roots)]
+    {
+        documents.extend((1..).zip(roots).map(|(version, bytes)| NewDocument {
+            repository,
+            role: "root".to_owned(),
+            version,
+            bytes: bytes.clone(),
+        }));
+    }
+    let mut others: Vec<_> = stage.sealed.values().collect();
+    others.sort_by_key(|(id, _)| (id.role != "targets", id.role.clone()));
+    documents.extend(others.into_iter().map(|(id, bytes)| NewDocument {
+        repository: id.repository,
+        role: id.role.clone(),
+        version: id.version,
+        bytes: bytes.clone(),
+    }));
+    documents
+}
+
+/// Checks every complete document with the code that the server and devices run.
+pub fn check(stage: &Stage, now: Timestamp) -> Result<Accepted, PublishError> {
+    let context = PublishContext { online_keys: &stage.online_keys, now, limits: &stage.folder.limits };
+    publish_check(&ImageDocuments::default(), &complete(stage), &context)
+}
+
+#[derive(Serialize)]
+struct VerifyReport {
+    ok: bool,
+    /// Releases that devices will find.
+    releases: usize,
+    /// Why complete documents are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+    /// Roles that must exist and have no complete document.
+    missing: Vec<String>,
+    /// Documents that lack signatures.
+    staged: Vec<Staged>,
+}
+
+/// `verify`
+pub fn verify(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<ExitCode> {
+    let stage = Stage::load(Folder::open(&args.repo)?)?;
+    let staged: Vec<Staged> =
+        stage.staged.iter().map(|(id, envelope)| Staged::of(&stage, id, envelope)).collect::<Result<_, _>>()?;
+    let mut missing = Vec::new();
+    if stage.image_roots.is_empty() {
+        missing.push("root".to_owned());
+    }
+    if stage.director_roots.is_empty() {
+        missing.push("director-root".to_owned());
+    }
+    if !stage.sealed.contains_key("targets") {
+        missing.push("targets".to_owned());
+    }
+    let (releases, refused) = match check(&stage, now) {
+        Ok(accepted) => (accepted.targets.iter().filter(|target| target.release.is_some()).count(), None),
+        Err(error) => (0, Some(error.to_string())),
+    };
+    let ok = staged.is_empty() && missing.is_empty() && refused.is_none();
+    let report = VerifyReport { ok, releases, refused, missing, staged };
+    output::print(json, &report, || {
+        let mut lines = Vec::new();
+        if let Some(refused) = &report.refused {
+            lines.push(format!("refused: {refused}"));
+        }
+        lines.extend(report.missing.iter().map(|role| format!("missing: no complete {role}")));
+        for document in &report.staged {
+            let wait = match document.missing {
+                0 => "waits for the document that vouches for it".to_owned(),
+                missing => format!("lacks {missing} signatures of: {}", document.waiting_for.join(", ")),
+            };
+            lines.push(format!("missing: {} version {} {wait}", document.role, document.version));
+        }
+        if report.ok {
+            lines.push(format!("OK: devices will accept all documents; {} images are signed", report.releases));
+        }
+        lines.join("\n")
+    })?;
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(failure::INCOMPLETE) })
+}
