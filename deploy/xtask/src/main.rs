@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use xtask::steps::{Steps, workspace_root};
-use xtask::{lint, postgres, test, tidy};
+use xtask::{demo, lint, postgres, test, tidy};
 
 /// Developer commands. They say each step, and what to install when something is missing.
 ///
@@ -18,6 +18,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Play the whole story with the real programs: sign, publish, enrol, patch, roll out, deny, tamper, recover.
+    Demo(demo::Options),
     /// Run all tests: starts PostgreSQL, prepares Python's TUF client, builds the programs, runs cargo test.
     Test {
         /// Passed on to cargo test, such as `-p sluice-server` or `-- name_of_a_test`.
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> anyhow::Result<ExitCode> {
     match task {
+        Task::Demo(options) => demo::run(&Steps::new()?, &options),
         Task::Test { args } => test::run(&Steps::new()?, &args),
         Task::Tidy { json } => tidy::command(&workspace_root(), json),
         Task::Lint => lint::run(&Steps::new()?),
