@@ -1,0 +1,191 @@
+//! `agent.toml`: who the device is, which server it asks, and what it accepts.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sluice_catalog::device::DecoderProfile;
+use sluice_catalog::text::{Component, HardwareId, ProductName, Serial};
+
+use crate::error::AgentError;
+use crate::state::{StateDir, read_bounded, write_atomic};
+
+/// Longest `agent.toml`, bytes: it is written by hand or by `init`.
+const MAX_CONFIG_BYTES: u64 = 64 << 10;
+/// Longest image accepted unless the file says otherwise, bytes: a wrong or hostile offer cannot fill the storage.
+pub const DEFAULT_MAX_IMAGE_BYTES: u64 = 1 << 30;
+/// Memory given to patching unless the file says otherwise, bytes: what a Linux-class device can spare while it works.
+pub const DEFAULT_RAM_BUDGET: u32 = 64 << 20;
+/// Most channels a device may follow.
+const MAX_CHANNELS: usize = 16;
+
+/// The configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The server: scheme, host and port, no path.
+    pub server: String,
+    /// The product line.
+    pub product: ProductName,
+    /// The serial number.
+    pub serial: Serial,
+    /// The hardware id; an image that does not name it is refused.
+    pub hw_id: HardwareId,
+    /// Components with slots of their own.
+    pub components: BTreeSet<Component>,
+    /// Channels accepted; an image in none of them is refused.
+    pub channels: BTreeSet<String>,
+    /// What the device can decode.
+    #[serde(default = "default_profile")]
+    pub profile: DecoderProfile,
+    /// Memory given to patching, bytes.
+    #[serde(default = "default_ram_budget")]
+    pub ram_budget: u32,
+    /// Longest image accepted, bytes: the size of a slot.
+    #[serde(default = "default_max_image_bytes")]
+    pub max_image_bytes: u64,
+    /// Certificates (PEM) to trust instead of the public ones, for a server with a private authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ca: Option<PathBuf>,
+    /// A program with arguments that says whether the new image is healthy (exit status 0). Without one, an image whose
+    /// slot still has the signed digest is healthy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot_check: Vec<String>,
+    /// When to poll.
+    #[serde(default)]
+    pub poll: PollOptions,
+}
+
+/// When to poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PollOptions {
+    /// Never sooner than this after the last poll, seconds: a server's mistake cannot make a fleet hammer it.
+    pub min_s: u32,
+    /// Never later than this, seconds: a server's mistake cannot silence a device for years.
+    pub max_s: u32,
+    /// Up to this share of the interval is added at random, percent: a fleet that lost power together must not come
+    /// back in one second.
+    pub jitter_percent: u8,
+    /// Polls in a row that may go unanswered after a switch before the device takes the new image for the cause and goes
+    /// back. 0 never goes back for that reason.
+    pub max_unanswered: u32,
+}
+
+impl Default for PollOptions {
+    fn default() -> Self {
+        Self { min_s: 30, max_s: 86_400, jitter_percent: 10, max_unanswered: 12 }
+    }
+}
+
+const fn default_profile() -> DecoderProfile {
+    DecoderProfile::Default
+}
+
+const fn default_ram_budget() -> u32 {
+    DEFAULT_RAM_BUDGET
+}
+
+const fn default_max_image_bytes() -> u64 {
+    DEFAULT_MAX_IMAGE_BYTES
+}
+
+impl Config {
+    /// Reads and checks `agent.toml`.
+    pub fn load(state: &StateDir) -> Result<Self, AgentError> {
+        let path = state.config();
+        let Some(bytes) = read_bounded(&path, MAX_CONFIG_BYTES)? else {
+            return Err(AgentError::NotProvisioned { path: state.root().to_owned() });
+        };
+        let corrupt = |reason: String| AgentError::Corrupt { path: path.clone(), reason };
+        let text = String::from_utf8(bytes).map_err(|error| corrupt(error.to_string()))?;
+        let config: Self = toml::from_str(&text).map_err(|error| corrupt(error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Writes `agent.toml`.
+    pub fn save(&self, state: &StateDir) -> Result<(), AgentError> {
+        self.check()?;
+        let path = state.config();
+        let text = toml::to_string_pretty(self)
+            .map_err(|error| AgentError::Corrupt { path: path.clone(), reason: error.to_string() })?;
+        write_atomic(&path, text.as_bytes())
+    }
+
+    /// Holds every field against its rule.
+    pub fn check(&self) -> Result<(), AgentError> {
+        let refuse = |field, reason: &str| Err(AgentError::Setting { field, reason: reason.to_owned() });
+        let host = self.server.strip_prefix("https://").or_else(|| self.server.strip_prefix("http://"));
+        if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' '])) {
+            return refuse("server", "must be http:// or https:// with host and port, without a path");
+        }
+        if self.components.is_empty() || self.components.len() > sluice_catalog::wire::device::MAX_COMPONENTS {
+            return refuse("components", "1 to 16 components");
+        }
+        if self.channels.is_empty() || self.channels.len() > MAX_CHANNELS {
+            return refuse("channels", "1 to 16 channels");
+        }
+        if self.max_image_bytes == 0 || self.max_image_bytes > sluice_delta::MAX_IMAGE_LEN {
+            return refuse("max_image_bytes", "1 byte to 64 GiB");
+        }
+        if self.poll.min_s == 0 || self.poll.min_s > self.poll.max_s {
+            return refuse("poll.min_s", "1 or more, and at most poll.max_s");
+        }
+        if self.poll.jitter_percent > 100 {
+            return refuse("poll.jitter_percent", "at most 100");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(server: &str) -> Config {
+        Config {
+            server: server.to_owned(),
+            product: "acme-cam".parse().unwrap(),
+            serial: "SN-1".parse().unwrap(),
+            hw_id: "cam-r3".parse().unwrap(),
+            components: BTreeSet::from(["main".parse().unwrap()]),
+            channels: BTreeSet::from(["stable".to_owned()]),
+            profile: DecoderProfile::Default,
+            ram_budget: DEFAULT_RAM_BUDGET,
+            max_image_bytes: DEFAULT_MAX_IMAGE_BYTES,
+            tls_ca: None,
+            boot_check: Vec::new(),
+            poll: PollOptions::default(),
+        }
+    }
+
+    #[test]
+    fn the_file_reads_back_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        let written = config("https://updates.example:8443");
+        written.save(&state).unwrap();
+        assert_eq!(Config::load(&state).unwrap(), written);
+    }
+
+    #[test]
+    fn a_server_is_an_origin_and_nothing_more() {
+        for good in ["http://127.0.0.1:8080", "https://updates.example"] {
+            assert!(config(good).check().is_ok(), "{good}");
+        }
+        for bad in ["", "updates.example", "ftp://x", "https://", "https://x/y", "https://user@x", "http://x?y"] {
+            assert!(config(bad).check().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn unknown_settings_are_refused_not_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        config("http://x").save(&state).unwrap();
+        let text = std::fs::read_to_string(state.config()).unwrap();
+        std::fs::write(state.config(), format!("chanels = [\"beta\"]\n{text}")).unwrap();
+        assert!(Config::load(&state).unwrap_err().to_string().contains("chanels"));
+    }
+}

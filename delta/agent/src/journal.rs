@@ -1,0 +1,566 @@
+//! The journal of an attempt: append-only, one synced record for each step. Reading it back gives the state in which a
+//! kill or a power cut left the device, and the next start goes on from there.
+//!
+//! A line is the first eight hexadecimal digits of the SHA-256 of the record, a blank, and the record as JSON. A line that
+//! does not match, torn by a power cut, ends the journal: whatever it was to say has not happened.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sluice_catalog::Digest;
+use sluice_catalog::rollout::Failure;
+use sluice_catalog::text::Component;
+
+use crate::error::AgentError;
+use crate::failpoint;
+use crate::installed::SlotImage;
+use crate::slot::Slot;
+use crate::state::{read_bounded, write_atomic};
+
+/// Longest journal read back, bytes. Stops a damaged file system from filling the memory.
+const MAX_JOURNAL_BYTES: u64 = 4 << 20;
+/// Past this length a journal is cut down to its last attempt when that attempt ends, bytes.
+const COMPACT_BYTES: u64 = 64 << 10;
+/// Hexadecimal digits of the check in front of a record.
+const CHECK_DIGITS: usize = 8;
+
+/// How an image was carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// A patch from the running image.
+    Patch,
+    /// The full image as one zstd frame.
+    Zstd,
+    /// The full image as it is.
+    Raw,
+}
+
+impl Encoding {
+    /// The word in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Patch => "patch",
+            Self::Zstd => "zstd",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Record {
+    /// An offer was accepted and its download begins.
+    Begun {
+        /// The number to report under; none when the server gave none.
+        attempt: Option<i32>,
+        /// The component.
+        component: Component,
+        /// The slot to be written.
+        slot: Slot,
+        /// What runs.
+        from: SlotImage,
+        /// What was offered, as offline keys signed it.
+        to: SlotImage,
+        /// Bytes of the full download, for the report.
+        full_length: u64,
+    },
+    /// The same image is now offered under another number.
+    Renumbered {
+        /// The number.
+        attempt: Option<i32>,
+    },
+    /// The patch was given up; the full image follows.
+    Fallback {
+        /// Why.
+        detail: String,
+        /// Bytes received since the last record of bytes.
+        bytes: u64,
+    },
+    /// The download broke; the next start goes on.
+    Interrupted {
+        /// Bytes received since the last such record.
+        bytes: u64,
+    },
+    /// The slot holds the image and its digest was read back.
+    Verified {
+        /// How it was carried; none when the slot held it already.
+        encoding: Option<Encoding>,
+        /// Bytes received since the last record of bytes.
+        bytes: u64,
+    },
+    /// A fresh answer confirmed the offer; the pointer is about to be switched.
+    Switching,
+    /// The pointer names the new slot.
+    Applied,
+    /// The new image is being checked; counted, so that a check that kills the agent does not go on for ever.
+    BootTried,
+    /// The new image came up and passed its check.
+    Booted,
+    /// A poll on the new image got no answer.
+    Unanswered,
+    /// A poll on the new image was answered: success.
+    Healthy,
+    /// The new image is being left.
+    RollingBack {
+        /// Why.
+        detail: String,
+    },
+    /// The pointer names the old slot again.
+    RolledBack,
+    /// The attempt failed before anything was switched.
+    Failed {
+        /// The class.
+        failure: Failure,
+        /// What happened.
+        detail: String,
+        /// Bytes received since the last record of bytes.
+        bytes: u64,
+    },
+    /// The offer was taken back before the switch.
+    Abandoned {
+        /// Why.
+        detail: String,
+    },
+    /// Everything that follows from the last step is done.
+    Ended,
+}
+
+/// How far an attempt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The slot is being written.
+    Downloading,
+    /// The slot is verified.
+    Verified,
+    /// The pointer may or may not have been switched.
+    Switching,
+    /// The pointer names the new slot.
+    Applied,
+    /// The new image passed its check.
+    Booted,
+    /// Success.
+    Healthy,
+    /// The pointer may or may not have been put back.
+    RollingBack,
+    /// Back on the old slot.
+    RolledBack,
+    /// Failed before the switch.
+    Failed,
+    /// Taken back before the switch.
+    Abandoned,
+}
+
+/// An attempt as the journal tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The number to report under.
+    pub number: Option<i32>,
+    /// The component.
+    pub component: Component,
+    /// The slot written.
+    pub slot: Slot,
+    /// What ran when it began.
+    pub from: SlotImage,
+    /// What it brings.
+    pub to: SlotImage,
+    /// Bytes of the full download.
+    pub full_length: u64,
+    /// How far it is.
+    pub phase: Phase,
+    /// Why the patch was given up, if it was.
+    pub fallback: Option<String>,
+    /// How the image was carried.
+    pub encoding: Option<Encoding>,
+    /// Bytes received.
+    pub bytes: u64,
+    /// Times the download broke.
+    pub interruptions: u32,
+    /// Times the new image was checked.
+    pub boot_tries: u32,
+    /// Polls without answer since the switch.
+    pub unanswered: u32,
+    /// Class of the failure.
+    pub failure: Option<Failure>,
+    /// What happened.
+    pub detail: Option<String>,
+    /// Whether everything that follows from its end is done.
+    pub ended: bool,
+}
+
+/// A record that cannot follow the ones before it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{record} cannot follow {phase}")]
+pub struct OutOfPlace {
+    record: &'static str,
+    phase: &'static str,
+}
+
+impl Attempt {
+    /// Takes the next record. One function for writing and for reading back, so that both agree on every state.
+    pub fn apply(current: Option<Self>, record: &Record) -> Result<Self, OutOfPlace> {
+        use Phase::{
+            Abandoned, Applied, Booted, Downloading, Failed, Healthy, RolledBack, RollingBack, Switching, Verified,
+        };
+        if let Record::Begun { attempt, component, slot, from, to, full_length } = record {
+            if current.as_ref().is_some_and(|current| !current.ended) {
+                return Err(OutOfPlace { record: "begun", phase: "an open attempt" });
+            }
+            return Ok(Self {
+                number: *attempt,
+                component: component.clone(),
+                slot: *slot,
+                from: from.clone(),
+                to: to.clone(),
+                full_length: *full_length,
+                phase: Downloading,
+                fallback: None,
+                encoding: None,
+                bytes: 0,
+                interruptions: 0,
+                boot_tries: 0,
+                unanswered: 0,
+                failure: None,
+                detail: None,
+                ended: false,
+            });
+        }
+        let Some(mut attempt) = current.filter(|current| !current.ended) else {
+            return Err(OutOfPlace { record: record.name(), phase: "no open attempt" });
+        };
+        let next = match (record, attempt.phase) {
+            (Record::Renumbered { attempt: number }, Downloading | Verified | Switching) => {
+                attempt.number = *number;
+                attempt.phase
+            }
+            (Record::Fallback { detail, bytes }, Downloading) => {
+                attempt.bytes = attempt.bytes.saturating_add(*bytes);
+                attempt.fallback = Some(detail.clone());
+                Downloading
+            }
+            (Record::Interrupted { bytes }, Downloading) => {
+                attempt.bytes = attempt.bytes.saturating_add(*bytes);
+                attempt.interruptions = attempt.interruptions.saturating_add(1);
+                Downloading
+            }
+            (Record::Verified { encoding, bytes }, Downloading) => {
+                attempt.encoding = *encoding;
+                attempt.bytes = attempt.bytes.saturating_add(*bytes);
+                Verified
+            }
+            (Record::Switching, Verified) => Switching,
+            // From the earlier phases too: when the pointer is found switched, it is.
+            (Record::Applied, Downloading | Verified | Switching) => Applied,
+            (Record::BootTried, Applied) => {
+                attempt.boot_tries = attempt.boot_tries.saturating_add(1);
+                Applied
+            }
+            (Record::Booted, Applied) => Booted,
+            (Record::Unanswered, Booted) => {
+                attempt.unanswered = attempt.unanswered.saturating_add(1);
+                Booted
+            }
+            (Record::Healthy, Booted) => Healthy,
+            (Record::RollingBack { detail }, Switching | Applied | Booted) => {
+                attempt.failure = Some(Failure::Unhealthy);
+                attempt.detail = Some(detail.clone());
+                RollingBack
+            }
+            (Record::RolledBack, RollingBack) => RolledBack,
+            (Record::Failed { failure, detail, bytes }, Downloading | Verified | Switching) => {
+                attempt.bytes = attempt.bytes.saturating_add(*bytes);
+                attempt.failure = Some(*failure);
+                attempt.detail = Some(detail.clone());
+                Failed
+            }
+            (Record::Abandoned { detail }, Downloading | Verified | Switching) => {
+                attempt.detail = Some(detail.clone());
+                Abandoned
+            }
+            (Record::Ended, Healthy | RolledBack | Failed | Abandoned) => {
+                attempt.ended = true;
+                attempt.phase
+            }
+            (record, phase) => return Err(OutOfPlace { record: record.name(), phase: phase.name() }),
+        };
+        attempt.phase = next;
+        Ok(attempt)
+    }
+
+    /// Whether the pointer has not been seen to name the new slot.
+    pub const fn is_before_switch(&self) -> bool {
+        matches!(self.phase, Phase::Downloading | Phase::Verified | Phase::Switching)
+    }
+}
+
+impl Phase {
+    /// The name in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Downloading => "downloading",
+            Self::Verified => "verified",
+            Self::Switching => "switching",
+            Self::Applied => "applied",
+            Self::Booted => "booted",
+            Self::Healthy => "healthy",
+            Self::RollingBack => "rolling_back",
+            Self::RolledBack => "rolled_back",
+            Self::Failed => "failed",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+impl Record {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Begun { .. } => "begun",
+            Self::Renumbered { .. } => "renumbered",
+            Self::Fallback { .. } => "fallback",
+            Self::Interrupted { .. } => "interrupted",
+            Self::Verified { .. } => "verified",
+            Self::Switching => "switching",
+            Self::Applied => "applied",
+            Self::BootTried => "boot_tried",
+            Self::Booted => "booted",
+            Self::Unanswered => "unanswered",
+            Self::Healthy => "healthy",
+            Self::RollingBack { .. } => "rolling_back",
+            Self::RolledBack => "rolled_back",
+            Self::Failed { .. } => "failed",
+            Self::Abandoned { .. } => "abandoned",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// The open journal.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    /// The last attempt, open or ended.
+    attempt: Option<Attempt>,
+    /// The lines of that attempt, for compaction.
+    lines: Vec<u8>,
+    length: u64,
+}
+
+/// What was found when a journal was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// Bytes of torn or damaged records that were cut off.
+    pub cut_bytes: u64,
+}
+
+impl Journal {
+    /// Opens or makes the journal, reads it back and cuts off a torn tail.
+    pub fn open(path: &Path) -> Result<(Self, Opened), AgentError> {
+        let bytes = read_bounded(path, MAX_JOURNAL_BYTES)?.unwrap_or_default();
+        let (attempt, from, good) = replay(&bytes);
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(AgentError::io(path))?;
+        let cut_bytes = (bytes.len() - good) as u64;
+        if cut_bytes > 0 {
+            file.set_len(good as u64).and_then(|()| file.sync_all()).map_err(AgentError::io(path))?;
+        }
+        let lines = bytes.get(from..good).unwrap_or_default().to_vec();
+        Ok((Self { path: path.to_owned(), file, attempt, lines, length: good as u64 }, Opened { cut_bytes }))
+    }
+
+    /// Reads the last attempt without changing the file, for `status`.
+    pub fn peek(path: &Path) -> Result<Option<Attempt>, AgentError> {
+        let bytes = read_bounded(path, MAX_JOURNAL_BYTES)?.unwrap_or_default();
+        Ok(replay(&bytes).0)
+    }
+
+    /// The last attempt, open or ended.
+    pub fn last(&self) -> Option<&Attempt> {
+        self.attempt.as_ref()
+    }
+
+    /// The attempt under way.
+    pub fn open_attempt(&self) -> Option<&Attempt> {
+        self.attempt.as_ref().filter(|attempt| !attempt.ended)
+    }
+
+    /// Appends a record; when this returns it is on the storage.
+    pub fn append(&mut self, record: &Record) -> Result<&Attempt, AgentError> {
+        let corrupt = |reason: String| AgentError::Corrupt { path: self.path.clone(), reason };
+        let attempt = Attempt::apply(self.attempt.clone(), record).map_err(|error| corrupt(error.to_string()))?;
+        let json = serde_json::to_string(record).map_err(|error| corrupt(error.to_string()))?;
+        let line = format!("{} {json}\n", check(json.as_bytes()));
+        if failpoint::is_set("agent.journal.torn") {
+            let half = line.as_bytes().get(..line.len() / 2).unwrap_or_default();
+            self.file.write_all(half).map_err(AgentError::io(&self.path))?;
+            failpoint::kill_self();
+        }
+        self.file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.sync_data())
+            .map_err(AgentError::io(&self.path))?;
+        if matches!(record, Record::Begun { .. }) {
+            self.lines.clear();
+        }
+        self.lines.extend_from_slice(line.as_bytes());
+        self.length += line.len() as u64;
+        if attempt.ended && self.length > COMPACT_BYTES {
+            self.compact()?;
+        }
+        Ok(self.attempt.insert(attempt))
+    }
+
+    /// Keeps the last attempt alone.
+    fn compact(&mut self) -> Result<(), AgentError> {
+        write_atomic(&self.path, &self.lines)?;
+        self.file = OpenOptions::new().append(true).open(&self.path).map_err(AgentError::io(&self.path))?;
+        self.length = self.lines.len() as u64;
+        Ok(())
+    }
+}
+
+/// Reads records up to the first that is torn, damaged or out of place. Returns the last attempt, where its lines begin,
+/// and how many bytes are good.
+fn replay(bytes: &[u8]) -> (Option<Attempt>, usize, usize) {
+    let (mut attempt, mut from, mut good) = (None, 0, 0);
+    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+        let Some(record) = parse_line(line) else { break };
+        match Attempt::apply(attempt.clone(), &record) {
+            Ok(next) => attempt = Some(next),
+            Err(_) => break,
+        }
+        if matches!(record, Record::Begun { .. }) {
+            from = good;
+        }
+        good += line.len();
+    }
+    (attempt, from, good)
+}
+
+fn parse_line(line: &[u8]) -> Option<Record> {
+    let (digits, rest) = line.strip_suffix(b"\n")?.split_at_checked(CHECK_DIGITS)?;
+    let json = rest.strip_prefix(b" ")?;
+    if digits != check(json).as_bytes() {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
+}
+
+fn check(json: &[u8]) -> String {
+    Digest::of(json).to_string().chars().take(CHECK_DIGITS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn image(version: &str) -> SlotImage {
+        SlotImage {
+            version: version.parse().unwrap(),
+            sha256: Digest::of(version.as_bytes()),
+            length: 7,
+            order: Some(1),
+            security_counter: 2,
+        }
+    }
+
+    fn begun(number: i32) -> Record {
+        Record::Begun {
+            attempt: Some(number),
+            component: "main".parse().unwrap(),
+            slot: Slot::B,
+            from: image("1.0"),
+            to: image("2.0"),
+            full_length: 100,
+        }
+    }
+
+    fn whole(number: i32) -> Vec<Record> {
+        vec![
+            begun(number),
+            Record::Fallback { detail: "segment 3 is damaged".to_owned(), bytes: 5 },
+            Record::Interrupted { bytes: 5 },
+            Record::Verified { encoding: Some(Encoding::Zstd), bytes: 90 },
+            Record::Switching,
+            Record::Applied,
+            Record::BootTried,
+            Record::Booted,
+            Record::Healthy,
+            Record::Ended,
+        ]
+    }
+
+    #[test]
+    fn what_was_appended_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        for record in whole(7) {
+            journal.append(&record).unwrap();
+        }
+        let (again, opened) = Journal::open(&path).unwrap();
+        assert_eq!(opened.cut_bytes, 0);
+        assert_eq!(again.last(), journal.last());
+        let last = again.last().unwrap();
+        assert_eq!((last.phase, last.bytes, last.interruptions, last.ended), (Phase::Healthy, 100, 1, true));
+        assert_eq!(again.open_attempt(), None);
+    }
+
+    #[test]
+    fn a_step_out_of_place_is_refused_and_nothing_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        assert!(journal.append(&Record::Switching).is_err(), "no attempt is open");
+        journal.append(&begun(1)).unwrap();
+        assert!(journal.append(&Record::Switching).is_err(), "nothing is verified");
+        assert!(journal.append(&begun(2)).is_err(), "one attempt at a time");
+        assert_eq!(Journal::peek(&path).unwrap().unwrap().phase, Phase::Downloading);
+    }
+
+    #[test]
+    fn a_long_journal_is_cut_down_to_its_last_attempt() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        for number in 1..200 {
+            for record in whole(number) {
+                journal.append(&record).unwrap();
+            }
+        }
+        assert!(std::fs::metadata(&path).unwrap().len() <= COMPACT_BYTES + 4096);
+        assert_eq!(Journal::open(&path).unwrap().0.last().unwrap().number, Some(199));
+    }
+
+    proptest! {
+        /// Cut anywhere, or flip any byte: what is read back is a state that the attempt really went through.
+        #[test]
+        fn any_damage_reads_back_as_an_earlier_state(cut in 0usize..3000, flip in proptest::option::of(0usize..3000)) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("journal");
+            let (mut journal, _) = Journal::open(&path).unwrap();
+            let mut states = vec![None];
+            for record in whole(1).into_iter().chain(whole(2)) {
+                states.push(Some(journal.append(&record).unwrap().clone()));
+            }
+            let mut bytes = std::fs::read(&path).unwrap();
+            let length = bytes.len();
+            if let Some(flip) = flip {
+                bytes[flip % length] ^= 0x20;
+            }
+            bytes.truncate(cut % (length + 1));
+            std::fs::write(&path, &bytes).unwrap();
+            let (mut again, _) = Journal::open(&path).unwrap();
+            prop_assert!(states.contains(&again.last().cloned()));
+            // And it can be written on.
+            if again.open_attempt().is_none() {
+                again.append(&begun(3)).unwrap();
+                prop_assert_eq!(Journal::open(&path).unwrap().0.last().unwrap().number, Some(3));
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Refreshing the trusted documents: the director's root chain, and the image repository as the TUF specification has it
+//! in section 5. Every body is read up to the signer's limit for its kind and no further.
+
+use sluice_signer::{Found, Lookup, RootUpdate, VerifyError, Wanted};
+
+use crate::agent::Agent;
+use crate::error::AgentError;
+use crate::http::Request;
+use crate::state::write_json;
+
+impl Agent<'_> {
+    /// Takes every next director root until the server has no more.
+    pub(crate) fn walk_director_root(&mut self) -> Result<(), AgentError> {
+        let before = self.director.root_version();
+        // The verifier refuses more than `root_rotations` in one process; the range bounds the requests as well.
+        for _ in 0..=self.limits.root_rotations {
+            let path = format!("/director/{}.root.json", self.director.root_version() + 1);
+            let Some(bytes) = self.fetch_document("director root", &path, self.limits.root_bytes)? else { break };
+            let RootUpdate { rotated, .. } =
+                self.director.update_root(&bytes).map_err(refused("director root"))?;
+            if rotated.contains("targets") {
+                // The old director key may have set both to anything.
+                self.kept.last_version = 0;
+                self.kept.attested_time = None;
+                self.kept.held = None;
+            }
+            self.kept.root = String::from_utf8_lossy(self.director.root_bytes()).into_owned();
+            self.save_director()?;
+        }
+        if self.director.root_version() != before {
+            (self.host.log)(&format!("director root is now version {}", self.director.root_version()));
+        }
+        Ok(())
+    }
+
+    /// Refreshes root, timestamp, snapshot and top targets, and keeps whatever verified.
+    pub(crate) fn refresh_repository(&mut self) -> Result<(), AgentError> {
+        let refreshed = self.refresh_documents();
+        // A document that is refused changes nothing, and those before it are good: a rollback check must not lose them.
+        write_json(&self.state.image_metadata(), &self.repository.state())?;
+        refreshed
+    }
+
+    fn refresh_documents(&mut self) -> Result<(), AgentError> {
+        let now = self.now();
+        for _ in 0..=self.limits.root_rotations {
+            let path = format!("/metadata/{}.root.json", self.repository.root_version() + 1);
+            let Some(bytes) = self.fetch_document("image root", &path, self.limits.root_bytes)? else { break };
+            self.repository.update_root(&bytes).map_err(refused("image root"))?;
+        }
+        self.repository.check_root_expiry(now).map_err(refused("image root"))?;
+        let bytes = self.must_fetch("timestamp", "/metadata/timestamp.json", self.limits.timestamp_bytes)?;
+        self.repository.update_timestamp(&bytes, now).map_err(refused("timestamp"))?;
+        if let Some(wanted) = self.repository.wanted_snapshot() {
+            let bytes = self.fetch_wanted("snapshot", &wanted)?;
+            self.repository.update_snapshot(&bytes, now).map_err(refused("snapshot"))?;
+        }
+        if let Some(wanted) = self.repository.wanted_role("targets") {
+            let bytes = self.fetch_wanted("targets", &wanted)?;
+            self.repository.update_targets("targets", "root", &bytes, now).map_err(refused("targets"))?;
+        }
+        Ok(())
+    }
+
+    /// Finds what offline keys signed about a path, loading delegated roles on the way.
+    pub(crate) fn find_target(&mut self, path: &str) -> Result<Found, AgentError> {
+        let now = self.now();
+        // The verifier bounds the roles visited; one more round than that finds or fails.
+        for _ in 0..=self.limits.visited_roles {
+            match self.repository.target(path, now).map_err(refused("image repository"))? {
+                Lookup::Found(found) => {
+                    write_json(&self.state.image_metadata(), &self.repository.state())?;
+                    return Ok(*found);
+                }
+                Lookup::NeedsRole { role, parent, wanted } => {
+                    let bytes = self.fetch_wanted("delegated targets", &wanted)?;
+                    self.repository
+                        .update_targets(&role, &parent, &bytes, now)
+                        .map_err(refused("delegated targets"))?;
+                }
+                Lookup::NotFound => break,
+            }
+        }
+        Err(AgentError::OfferRefused(format!("no offline-signed document lists {}", crate::error::shown(path))))
+    }
+
+    fn fetch_wanted(&mut self, what: &'static str, wanted: &Wanted) -> Result<Vec<u8>, AgentError> {
+        self.must_fetch(what, &format!("/metadata/{}", wanted.file), wanted.limit)
+    }
+
+    fn must_fetch(&mut self, what: &'static str, path: &str, limit: u64) -> Result<Vec<u8>, AgentError> {
+        self.fetch_document(what, path, limit)?.ok_or_else(|| AgentError::Protocol {
+            what: what.to_owned(),
+            detail: format!("the server has no {path}, although signed metadata names it"),
+        })
+    }
+
+    /// `None` when the server says that there is none. Only 404 says so: anything else that is not the document could
+    /// hide a newer one.
+    fn fetch_document(&mut self, what: &'static str, path: &str, limit: u64) -> Result<Option<Vec<u8>>, AgentError> {
+        let request = Request { what, path, bearer: None, if_none_match: None, post: None, limit };
+        let reply = self.call_authorised(&request)?;
+        match reply.status {
+            200 => Ok(Some(reply.body)),
+            404 => Ok(None),
+            _ => Err(reply.denied(what)),
+        }
+    }
+}
+
+fn refused(what: &'static str) -> impl FnOnce(VerifyError) -> AgentError {
+    move |source| AgentError::Refused { what, source: Box::new(source) }
+}
