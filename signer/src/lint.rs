@@ -154,8 +154,8 @@ pub enum Lint {
         /// What is wrong.
         problem: String,
     },
-    /// Other content under a path that was published.
-    #[error("{role}: {path} was published with other content; use a new version")]
+    /// Other content or other signed facts under a path that was published.
+    #[error("{role}: {path} was published with other content or facts; use a new version")]
     ContentChanged {
         /// The role.
         role: String,
@@ -428,7 +428,7 @@ pub fn lint_role(
             lints.push(Lint::Path { role: role.to_owned(), path: path.clone() });
         }
         let before = previous.and_then(|previous| previous.targets.get(path));
-        if before.is_some_and(|before| before.sha256 != target.sha256 || before.length != target.length) {
+        if before.is_some_and(|before| before != target) {
             lints.push(Lint::ContentChanged { role: role.to_owned(), path: path.clone() });
         }
         let release = match target.release(role, limits) {

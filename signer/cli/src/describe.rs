@@ -21,6 +21,8 @@ pub struct Staged {
     pub missing: usize,
     /// What it changes, one line each.
     pub changes: Vec<String>,
+    /// The role whose document must be complete first.
+    pub vouched_by: Option<&'static str>,
     /// Who can still sign.
     pub waiting_for: Vec<String>,
 }
@@ -48,8 +50,18 @@ impl Staged {
             signatures: envelope.signatures().count(),
             missing: signers.iter().map(|signers| signers.missing(envelope)).max().unwrap_or(0),
             changes,
+            vouched_by: id.vouched_by(),
             waiting_for,
         })
+    }
+
+    /// What the document waits for, in words.
+    pub fn waits_for(&self) -> String {
+        match (self.missing, self.vouched_by) {
+            (0, Some(role)) => format!("{role}, which must be complete first"),
+            (0, None) => "the next `sluice-sign sign` or `merge`".to_owned(),
+            (missing, _) => format!("{missing} more of: {}", self.waiting_for.join(", ")),
+        }
     }
 
     pub fn text(&self) -> String {
@@ -64,7 +76,7 @@ impl Staged {
             let _ = writeln!(text, "  {change}");
         }
         match self.missing {
-            0 => text.push_str("  complete\n"),
+            0 => text.push_str("  has all its signatures\n"),
             missing => {
                 let _ = writeln!(text, "  needs {missing} more of: {}", self.waiting_for.join(", "));
             }
@@ -210,7 +222,7 @@ fn target_lines(
         }
     }
     if same > 0 {
-        lines.push(format!("= {same} targets unchanged"));
+        lines.push(format!("= {} unchanged", output::count(same, "target")));
     }
     lines
 }

@@ -45,6 +45,15 @@ impl DocumentId {
         }
     }
 
+    /// The role whose document names the keys that may sign this one; a root names its own.
+    pub fn vouched_by(&self) -> Option<&'static str> {
+        match self.role.as_str() {
+            "root" => None,
+            "targets" => Some("root"),
+            _ => Some("targets"),
+        }
+    }
+
     fn file(&self) -> String {
         format!("{}.{}.json", self.version, self.role)
     }

@@ -32,3 +32,9 @@ pub fn short(digest: &[u8; 32]) -> String {
 pub fn short_id(keyid: &str) -> &str {
     keyid.get(..8).unwrap_or(keyid)
 }
+
+/// A number with its noun: `1 image`, `2 images`.
+pub fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}

@@ -11,6 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sluice_catalog::wire::publish::{
+    PublishDocument, PublishOutcome, PublishRepository, PublishRequest, PublishResponse,
+};
 use sluice_signer::Sha256Digest;
 use sluice_signer::publish::{NewDocument, Repository};
 use std::collections::BTreeMap;
@@ -19,7 +22,6 @@ use std::path::Path;
 use std::time::Duration;
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body, SendBody};
-use wire::{PublishDocument, PublishOutcome, PublishRepository, PublishRequest, PublishResponse};
 
 /// How often a request is tried when the network or the server is briefly away.
 const ATTEMPTS: u32 = 5;
@@ -31,9 +33,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
 /// Bytes of an answer: a misdirected request must not fill the memory.
 const MAX_ANSWER_BYTES: u64 = 16 << 20;
-
-#[path = "../../../server/catalog/src/wire/publish.rs"]
-mod wire;
 
 #[derive(Serialize)]
 struct PublishReport<'a> {

@@ -74,10 +74,6 @@ pub fn new(args: &ReleaseNewArgs, now: Timestamp, json: bool) -> anyhow::Result<
         let (sha256, length) = hash(file)?;
         let custom = custom.as_ref().map(ReleaseCustom::to_json);
         let target = RepositoryTarget { path: path.clone(), length, sha256, custom };
-        if document.targets.get(path).is_some_and(|known| *known != target) {
-            let message = format!("{path} is in version {} with other content or facts", document.version);
-            return Err(Failure::refused(message, "use a new version; a published path never changes"));
-        }
         document.targets.insert(path.clone(), target);
         kept.insert(sha256, *file);
     }

@@ -56,15 +56,11 @@ impl SignReport {
         let mut lines = Vec::new();
         lines.extend(self.signed.iter().map(|id| format!("signed   {} version {}", id.role, id.version)));
         lines.extend(self.complete.iter().map(|id| format!("complete {} version {}", id.role, id.version)));
-        lines.extend(self.waiting.iter().map(|staged| match staged.missing {
-            0 => format!("waiting  {} version {} for the document that vouches for it", staged.role, staged.version),
-            missing => format!(
-                "waiting  {} version {} for {missing} more of: {}",
-                staged.role,
-                staged.version,
-                staged.waiting_for.join(", ")
-            ),
-        }));
+        lines.extend(
+            self.waiting.iter().map(|staged| {
+                format!("waiting  {} version {} for {}", staged.role, staged.version, staged.waits_for())
+            }),
+        );
         let next = if self.waiting.is_empty() {
             "check everything with `sluice-sign verify`, then `sluice-sign publish`"
         } else {
@@ -279,7 +275,7 @@ pub fn merge(args: &MergeArgs, now: Timestamp, json: bool) -> anyhow::Result<()>
     let complete = stage.settle()?;
     let report = MergeReport { merged, known, result: SignReport::new(&stage, None, &[], &complete)? };
     output::print(json, &report, || {
-        format!("merged   {merged} signatures, {known} known already\n{}", report.result.text())
+        format!("merged   {}, {known} known already\n{}", output::count(merged, "signature"), report.result.text())
     })
 }
 

@@ -160,7 +160,12 @@ impl Stage {
         if let Some((old, staged)) = self.find_staged(id.repository, &id.role) {
             let count = staged.signatures().count();
             if count > 0 {
-                let message = format!("{} version {} is staged with {count} signatures", old.name(), old.version);
+                let message = format!(
+                    "{} version {} is staged with {}",
+                    old.name(),
+                    old.version,
+                    output::count(count, "signature")
+                );
                 let next = format!("finish signing it, or drop it with `sluice-sign discard --role {}`", old.name());
                 return Err(Failure::refused(message, &next));
             }
@@ -191,12 +196,7 @@ impl Stage {
         let mut staged = Vec::new();
         for (id, envelope) in std::mem::take(&mut self.staged) {
             self.staged.clone_from(&staged);
-            let voucher = match (id.role.as_str(), id.repository) {
-                ("root", _) => None,
-                ("targets", _) => Some((Repository::Image, "root".to_owned())),
-                _ => Some((Repository::Image, "targets".to_owned())),
-            };
-            let vouched = voucher.is_none_or(|voucher| !waiting.contains(&voucher));
+            let vouched = id.vouched_by().is_none_or(|role| !waiting.contains(&(Repository::Image, role.to_owned())));
             let complete =
                 vouched && self.signers(&id, &envelope)?.iter().all(|signers| signers.missing(&envelope) == 0);
             if complete {

@@ -50,17 +50,13 @@ pub fn status(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<(
             ]
         });
         let staged = report.staged.iter().map(|document| {
-            let waiting = match document.missing {
-                0 => "its voucher".to_owned(),
-                missing => format!("{missing} of {}", document.waiting_for.join(", ")),
-            };
             vec![
                 document.role.clone(),
                 document.version.to_string(),
                 "staged".to_owned(),
                 document.signatures.to_string(),
                 document.expires.clone(),
-                waiting,
+                document.waits_for(),
             ]
         });
         output::table(&["ROLE", "VERSION", "STATE", "SIGNATURES", "EXPIRES", "WAITS FOR"], complete.chain(staged))
@@ -136,7 +132,7 @@ struct VerifyReport {
     /// Why complete documents are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
-    /// Roles that must exist and have no complete document.
+    /// Roles that must exist and are neither complete nor staged.
     missing: Vec<String>,
     /// Documents that lack signatures.
     staged: Vec<Staged>,
@@ -148,14 +144,14 @@ pub fn verify(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<E
     let staged: Vec<Staged> =
         stage.staged.iter().map(|(id, envelope)| Staged::of(&stage, id, envelope)).collect::<Result<_, _>>()?;
     let mut missing = Vec::new();
-    if stage.image_roots.is_empty() {
-        missing.push("root".to_owned());
-    }
-    if stage.director_roots.is_empty() {
-        missing.push("director-root".to_owned());
-    }
-    if !stage.sealed.contains_key("targets") {
-        missing.push("targets".to_owned());
+    for (role, absent) in [
+        ("root", stage.image_roots.is_empty()),
+        ("director-root", stage.director_roots.is_empty()),
+        ("targets", !stage.sealed.contains_key("targets")),
+    ] {
+        if absent && staged.iter().all(|staged| staged.role != role) {
+            missing.push(role.to_owned());
+        }
     }
     let (releases, refused) = match check(&stage, now) {
         Ok(accepted) => (accepted.targets.iter().filter(|target| target.release.is_some()).count(), None),
@@ -168,16 +164,20 @@ pub fn verify(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<E
         if let Some(refused) = &report.refused {
             lines.push(format!("refused: {refused}"));
         }
-        lines.extend(report.missing.iter().map(|role| format!("missing: no complete {role}")));
+        lines.extend(report.missing.iter().map(|role| format!("missing: {role}")));
         for document in &report.staged {
-            let wait = match document.missing {
-                0 => "waits for the document that vouches for it".to_owned(),
-                missing => format!("lacks {missing} signatures of: {}", document.waiting_for.join(", ")),
-            };
-            lines.push(format!("missing: {} version {} {wait}", document.role, document.version));
+            lines.push(format!(
+                "staged: {} version {} waits for {}",
+                document.role,
+                document.version,
+                document.waits_for()
+            ));
         }
         if report.ok {
-            lines.push(format!("OK: devices will accept all documents; {} images are signed", report.releases));
+            lines.push(format!(
+                "OK: devices will accept every document; {} signed",
+                output::count(report.releases, "image")
+            ));
         }
         lines.join("\n")
     })?;

@@ -349,6 +349,10 @@ fn lint_published_content_and_counters_stand() {
     };
     let changed = next(&|sample| sample.product.targets.get_mut(&path("2.4.1")).unwrap().sha256[0] ^= 1);
     assert_eq!(changed, [Lint::ContentChanged { role: PRODUCT.into(), path: path("2.4.1") }]);
+    let mut other = custom("2.4.1", 20401);
+    other.requires.clear();
+    let facts = next(&|sample| drop(sample.product.targets.insert(path("2.4.1"), target(&other))));
+    assert_eq!(facts, changed, "what a contract must grant is as fixed as the bytes");
     let lower = next(&|sample| {
         let mut release = custom("2.4.2", 20402);
         release.security_counter = 6;

@@ -1,1 +1,8 @@
-//! The command line as a release engineer runs it.
+//! The command line as release engineers and holders run it.
+
+mod ceremony;
+mod detached;
+mod keys;
+mod publishing;
+mod refusals;
+mod sandbox;
