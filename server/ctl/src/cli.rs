@@ -157,3 +157,49 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words as a shell splits them, as far as the document uses it: double quotes and a comment.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (index, part) in line.split('"').enumerate() {
+            if index % 2 == 1 {
+                words.push(part.to_owned());
+            } else {
+                let plain = part.split(" #").next().unwrap_or(part);
+                words.extend(plain.split_whitespace().map(str::to_owned));
+                if plain.len() < part.len() {
+                    break;
+                }
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_line_of_the_document_is_understood() {
+        let document =
+            include_str!("../../../docs/administration.md").replace("\\\n", " ").replace("5f0c…", &"0".repeat(64));
+        let mut seen = 0;
+        let mut in_block = false;
+        for line in document.lines() {
+            if line.starts_with("```") {
+                in_block = !in_block;
+            } else if in_block && line.starts_with("sluicectl ") {
+                if let Err(error) = Cli::try_parse_from(words(line)) {
+                    panic!("{line}\n{error}");
+                }
+                seen += 1;
+            }
+        }
+        assert!(seen > 30, "only {seen} command lines are left in the document");
+    }
+}

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Options;
+use super::ceremony::{self, HARDWARE, HOLDERS, PRODUCT, PUBLISH_TOKEN, REPO, publish, release, sign};
 use super::firmware::Firmware;
 use super::fleet::{Device, Provision};
 use super::programs::Programs;
@@ -18,20 +19,14 @@ use super::signed;
 /// Where the administrator's login is kept.
 pub const ADMIN_CONFIG: &str = "admin/ctl.toml";
 
-const PRODUCT: &str = "acme-cam";
-const HARDWARE: &str = "cam-r3";
 const CODE: &str = "FW.CAM.MAJOR";
 const DATA: &str = "server";
-const REPO: &str = "repo";
-const PUBLISH_TOKEN: &str = "release-desk.token";
 /// First stage in percent, as the story has it.
 const FIRST_STAGE: u64 = 10;
 /// Drafts made until one's salt puts a covered device into the first stage: with four devices one draft in six does.
 const DRAFTS_MAX: u32 = 200;
 /// Seconds until patches must stand.
 const PATCH_TIMEOUT_S: &str = "900";
-const HOLDERS: [&str; 3] = ["holder-1", "holder-2", "holder-3"];
-const KEYS: [&str; 4] = ["root", "targets", "director", PRODUCT];
 
 /// Plays everything; the server is still up afterwards.
 pub fn play(programs: &Programs<'_>, options: &Options, report: &mut Report) -> Result<Server> {
@@ -40,7 +35,7 @@ pub fn play(programs: &Programs<'_>, options: &Options, report: &mut Report) -> 
     programs.say(&format!("Taken: {}.", firmware.source));
 
     let server = first_start(programs, options)?;
-    trust(programs, report)?;
+    ceremony::trust(programs, report)?;
     release_old(programs, &server, &firmware, report)?;
     let proxy = Proxy::start(server.url())?;
     let mut fleet = sell_and_enrol(programs, options, &server, &proxy, &firmware)?;
@@ -82,91 +77,6 @@ fn first_start(programs: &Programs<'_>, options: &Options) -> Result<Server> {
     Ok(server)
 }
 
-fn trust(programs: &Programs<'_>, report: &mut Report) -> Result<()> {
-    programs.act("Three holders make their keys, each on a machine of their own; two signatures will be needed");
-    for holder in HOLDERS {
-        let folder = format!("holders/{holder}");
-        fs::create_dir_all(programs.work().join(&folder))?;
-        let passphrase = format!("{folder}/passphrase");
-        fs::write(programs.work().join(&passphrase), format!("the passphrase of {holder}\n"))?;
-        for key in KEYS {
-            let name = format!("{holder}-{key}");
-            let command = ["sluice-sign", "key", "new", &name, "--out", &folder, "--passphrase-file", &passphrase];
-            // One shows how.
-            if holder == HOLDERS[0] && key == KEYS[0] {
-                programs.show(&command)?
-            } else {
-                programs.quiet(&command)?
-            };
-        }
-    }
-    programs.say(&format!("    … and {} more keys: every key is for one role only", HOLDERS.len() * KEYS.len() - 1));
-    let public = |key: &str| HOLDERS.map(|holder| format!("holders/{holder}/{holder}-{key}.pub"));
-    let mut init = vec!["sluice-sign", "root", "init", "--repo", REPO, "--online-keys", "online-keys.json"];
-    let (root, targets, director) = (public("root"), public("targets"), public("director"));
-    for (flag, files) in [("--holder", &root), ("--targets-holder", &targets), ("--director-holder", &director)] {
-        init.extend(files.iter().flat_map(|file| [flag, file.as_str()]));
-    }
-    init.extend(["--threshold", "2"]);
-    programs.show(&init)?;
-    let product = public(PRODUCT);
-    let mut delegate = vec!["sluice-sign", "delegate", "add", "--repo", REPO, "--product", PRODUCT];
-    delegate.extend(product.iter().flat_map(|file| ["--holder", file.as_str()]));
-    delegate.extend(["--threshold", "2"]);
-    programs.show(&delegate)?;
-
-    for key in KEYS {
-        sign(programs, HOLDERS[0], key, key == "root")?;
-    }
-    let half = programs.run(&["sluice-sign", "verify", "--repo", REPO])?;
-    report.expect("one signature of two is not enough", half.code == Some(1), exit(half.code));
-    for key in KEYS {
-        sign(programs, HOLDERS[1], key, key == "root")?;
-    }
-    let whole = programs.show(&["sluice-sign", "verify", "--repo", REPO])?;
-    report.expect("with the second holder's signatures the trust stands", whole.code == Some(0), exit(whole.code));
-    Ok(())
-}
-
-/// A holder's key signs whatever is staged for it.
-fn sign(programs: &Programs<'_>, holder: &str, key: &str, shown: bool) -> Result<()> {
-    let key = format!("holders/{holder}/{holder}-{key}.key");
-    let passphrase = format!("holders/{holder}/passphrase");
-    let command = ["sluice-sign", "sign", "--repo", REPO, "--key", &key, "--passphrase-file", &passphrase, "--yes"];
-    if shown {
-        programs.show(&command)?
-    } else {
-        programs.quiet(&command)?
-    };
-    Ok(())
-}
-
-fn release(programs: &Programs<'_>, version: &str, order: &str, image: &str, facts: &[&str]) -> Result<()> {
-    let component = format!("main={image}");
-    let notes = format!("firmware/{version}.md");
-    fs::write(programs.work().join(&notes), format!("# Acme Cam {version}\n\nWhat is new in {version}.\n"))?;
-    let mut command = vec!["sluice-sign", "release", "new", "--repo", REPO, "--product", PRODUCT];
-    command.extend(["--version", version, "--order", order, "--hw-id", HARDWARE, "--notes", &notes]);
-    command.extend(["--component", &component]);
-    command.extend(facts);
-    programs.show(&command)?;
-    Ok(())
-}
-
-fn publish(programs: &Programs<'_>, server: &Server) -> Result<()> {
-    programs.show(&[
-        "sluice-sign",
-        "publish",
-        "--repo",
-        REPO,
-        "--server",
-        server.url(),
-        "--token-file",
-        PUBLISH_TOKEN,
-    ])?;
-    Ok(())
-}
-
 fn release_old(programs: &Programs<'_>, server: &Server, firmware: &Firmware, report: &mut Report) -> Result<()> {
     programs.act("Version 1.0.0 is signed by two of the three, and published");
     programs.show(&["sluicectl", "product", "create", PRODUCT, "--title", "Acme Cam", "--visibility", "gated"])?;
@@ -177,21 +87,9 @@ fn release_old(programs: &Programs<'_>, server: &Server, firmware: &Firmware, re
     publish(programs, server)?;
     programs.say("Publishing again sends nothing:");
     publish(programs, server)?;
-    let signatures = newest_signatures(programs)?;
+    let signatures = ceremony::newest_signatures(programs)?;
     report.expect("the product's document carries two signatures", signatures == 2, format!("{signatures}"));
     Ok(())
-}
-
-/// Signatures on the newest document of the product's role.
-fn newest_signatures(programs: &Programs<'_>) -> Result<usize> {
-    let folder = programs.work().join(REPO).join("metadata");
-    let newest = (1_u32..)
-        .map(|version| folder.join(format!("{version}.{PRODUCT}.json")))
-        .skip_while(|path| !path.exists())
-        .take_while(|path| path.exists())
-        .last()
-        .context("no document of the product")?;
-    signed::signatures(&newest)
 }
 
 fn sell_and_enrol(
@@ -245,18 +143,7 @@ fn release_new(programs: &Programs<'_>, server: &Server, firmware: &Firmware) ->
     let mut facts = vec!["--train", "2.0", "--train-ga", "2026-03-01", "--kind", "feature"];
     facts.extend(["--security-counter", "2", "--requires", CODE]);
     release(programs, "2.0.0", "200", &firmware.new, &facts)?;
-    fs::create_dir_all(programs.work().join("usb"))?;
-    programs.show(&["sluice-sign", "request", "--repo", REPO, "--out", "usb/2.0.0.fwreq"])?;
-    for holder in [HOLDERS[1], HOLDERS[2]] {
-        let key = format!("holders/{holder}/{holder}-{PRODUCT}.key");
-        let passphrase = format!("holders/{holder}/passphrase");
-        let out = format!("usb/{holder}.fwsig");
-        let mut command = vec!["sluice-sign", "sign", "--request", "usb/2.0.0.fwreq", "--out", &out, "--key", &key];
-        command.extend(["--passphrase-file", &passphrase, "--yes"]);
-        programs.show(&command)?;
-    }
-    programs.say("They merge in any order:");
-    programs.show(&["sluice-sign", "merge", "--repo", REPO, "usb/holder-3.fwsig", "usb/holder-2.fwsig"])?;
+    ceremony::sign_detached(programs, "2.0.0", [HOLDERS[1], HOLDERS[2]])?;
     publish(programs, server)
 }
 
@@ -504,6 +391,7 @@ fn conclude(programs: &Programs<'_>, fleet: &[Device], report: &mut Report) -> R
     Ok(())
 }
 
-fn exit(code: Option<i32>) -> String {
+/// An exit code in words.
+pub fn exit(code: Option<i32>) -> String {
     code.map_or_else(|| "ended by a signal".to_owned(), |code| format!("exit {code}"))
 }

@@ -27,7 +27,7 @@ use crate::client::Query;
 use crate::failure::Failure;
 use crate::output::table;
 
-/// Fetches a list and prints it: as a page in JSON, else as a table, saying when there is more.
+/// Fetches a list and prints it: as a page in JSON, else as a table, saying when there may be more.
 fn list<T: Serialize + DeserializeOwned>(
     session: &Session,
     path: &str,
@@ -39,7 +39,7 @@ fn list<T: Serialize + DeserializeOwned>(
     let page: Page<T> = session.client.list(path, query, paging)?;
     session.out.result(&page, |page| table(header, page.items.iter().map(row)))?;
     if page.next.is_some() {
-        session.out.note(&format!("There are more than {}: raise --limit.", page.items.len()));
+        session.out.note(&format!("There may be more than these {}: raise --limit.", page.items.len()));
     }
     Ok(())
 }
