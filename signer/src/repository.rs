@@ -86,6 +86,8 @@ struct Loaded<T> {
     metadata: T,
     signed: Json,
     bytes: Vec<u8>,
+    /// Version, length and digest of `bytes`, computed once.
+    file: FileMeta,
 }
 
 #[derive(Debug, Clone)]
@@ -94,6 +96,7 @@ struct LoadedRole {
     envelope: Envelope,
     metadata: TargetsMetadata,
     bytes: Vec<u8>,
+    file: FileMeta,
 }
 
 /// The trusted documents of one image repository.
@@ -231,8 +234,7 @@ impl TrustedRepository {
     /// The snapshot to fetch, when the trusted timestamp names another one than is loaded.
     pub fn wanted_snapshot(&self) -> Option<Wanted> {
         let meta = &self.timestamp.as_ref()?.metadata.snapshot;
-        let current =
-            self.snapshot.as_ref().is_some_and(|loaded| is_file(meta, loaded.metadata.version, &loaded.bytes));
+        let current = self.snapshot.as_ref().is_some_and(|loaded| meta.names(&loaded.file));
         (!current).then(|| wanted("snapshot", meta, self.limits.snapshot_bytes))
     }
 
@@ -253,7 +255,7 @@ impl TrustedRepository {
     /// The document of a targets role to fetch, when the trusted snapshot names another one than is loaded.
     pub fn wanted_role(&self, role: &str) -> Option<Wanted> {
         let meta = self.snapshot.as_ref()?.metadata.roles.get(role)?;
-        let current = self.roles.get(role).is_some_and(|loaded| is_file(meta, loaded.metadata.version, &loaded.bytes));
+        let current = self.roles.get(role).is_some_and(|loaded| meta.names(&loaded.file));
         (!current).then(|| wanted(role, meta, self.limits.targets_bytes))
     }
 
@@ -374,7 +376,7 @@ impl TrustedRepository {
     fn current_snapshot(&self, now: Timestamp) -> Result<&SnapshotMetadata, VerifyError> {
         let meta = &self.current_timestamp(now)?.snapshot;
         match &self.snapshot {
-            Some(loaded) if is_file(meta, loaded.metadata.version, &loaded.bytes) => {
+            Some(loaded) if meta.names(&loaded.file) => {
                 check_expiry("snapshot", loaded.metadata.expires, now)?;
                 Ok(&loaded.metadata)
             }
@@ -385,21 +387,23 @@ impl TrustedRepository {
     /// The loaded document of a role, if it is the one that the snapshot names.
     fn current_role(&self, role: &str) -> Option<&LoadedRole> {
         let meta = self.snapshot.as_ref()?.metadata.roles.get(role)?;
-        self.roles.get(role).filter(|loaded| is_file(meta, loaded.metadata.version, &loaded.bytes))
+        self.roles.get(role).filter(|loaded| meta.names(&loaded.file))
     }
 
     fn read_timestamp(&self, bytes: &[u8]) -> Result<Loaded<TimestampMetadata>, VerifyError> {
         let envelope = self.read_online("timestamp", bytes, self.limits.timestamp_bytes)?;
         let metadata = TimestampMetadata::from_json(envelope.signed())?;
         self.chain.check_repository("timestamp", metadata.repo_id.as_ref())?;
-        Ok(Loaded { metadata, signed: envelope.signed().clone(), bytes: bytes.to_vec() })
+        let file = FileMeta::of(metadata.version, bytes);
+        Ok(Loaded { metadata, signed: envelope.signed().clone(), bytes: bytes.to_vec(), file })
     }
 
     fn read_snapshot(&self, bytes: &[u8]) -> Result<Loaded<SnapshotMetadata>, VerifyError> {
         let envelope = self.read_online("snapshot", bytes, self.limits.snapshot_bytes)?;
         let metadata = SnapshotMetadata::from_json(envelope.signed(), &self.limits)?;
         self.chain.check_repository("snapshot", metadata.repo_id.as_ref())?;
-        Ok(Loaded { metadata, signed: envelope.signed().clone(), bytes: bytes.to_vec() })
+        let file = FileMeta::of(metadata.version, bytes);
+        Ok(Loaded { metadata, signed: envelope.signed().clone(), bytes: bytes.to_vec(), file })
     }
 
     fn read_online(&self, role: &str, bytes: &[u8], limit: u64) -> Result<Envelope, VerifyError> {
@@ -413,7 +417,8 @@ impl TrustedRepository {
         let (keys, role_keys) = self.signers(role, parent)?;
         let (envelope, metadata) = read_targets(role, parent, bytes, keys, role_keys, &self.limits)?;
         self.chain.check_repository(role, metadata.repo_id.as_ref())?;
-        Ok(LoadedRole { parent: parent.to_owned(), envelope, metadata, bytes: bytes.to_vec() })
+        let file = FileMeta::of(metadata.version, bytes);
+        Ok(LoadedRole { parent: parent.to_owned(), envelope, metadata, bytes: bytes.to_vec(), file })
     }
 
     /// The keys that may sign a targets role.
@@ -462,10 +467,6 @@ fn check_no_rollback(old: &SnapshotMetadata, new: &SnapshotMetadata) -> Result<(
         }
     }
     Ok(())
-}
-
-fn is_file(meta: &FileMeta, version: u64, bytes: &[u8]) -> bool {
-    meta.version == version && meta.check_file("", bytes).is_ok()
 }
 
 fn wanted(role: &str, meta: &FileMeta, limit: u64) -> Wanted {

@@ -68,6 +68,13 @@ impl FileMeta {
         Ok(())
     }
 
+    /// Whether a file, described by [`FileMeta::of`], is the one signed here.
+    pub(crate) fn names(&self, file: &Self) -> bool {
+        self.version == file.version
+            && (self.length.is_none() || self.length == file.length)
+            && (self.sha256.is_none() || self.sha256 == file.sha256)
+    }
+
     pub(crate) fn check_version(&self, role: &str, found: u64) -> Result<(), VerifyError> {
         if self.version != found {
             return Err(VerifyError::Version { role: role.to_owned(), expected: self.version, found });

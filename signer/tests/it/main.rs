@@ -3,6 +3,7 @@
 mod agreement;
 mod canonical_json;
 mod director;
+mod documentation;
 mod frozen;
 mod key_files;
 mod keys;

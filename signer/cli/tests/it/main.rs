@@ -2,6 +2,7 @@
 
 mod ceremony;
 mod detached;
+mod documentation;
 mod keys;
 mod publishing;
 mod refusals;
