@@ -15,8 +15,6 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use sha2::{Digest, Sha256};
 
 pub use self::applier::{Applier, ResumePoint};
-#[cfg(feature = "generate")]
-pub(crate) use self::decode::MAX_LC_LP;
 use crate::{
     error::ApplyError,
     head::{Head, PREFIX_LEN},

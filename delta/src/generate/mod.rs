@@ -2,9 +2,12 @@
 //!
 //! Segments are independent, so they go through rayon and the patch is the same for any number of threads.
 
+mod candidates;
 mod encode;
 mod head;
+mod index;
 mod options;
+mod parse;
 mod segment;
 
 use std::{
@@ -67,7 +70,7 @@ pub fn diff(
     let report = Report { progress, total: new.len() as u64, done: AtomicU64::new(0), stop: AtomicBool::new(false) };
 
     report.phase(Phase::Index)?;
-    let index = segment::Index::new(old)?;
+    let index = index::Index::new(old)?;
     report.phase(Phase::Segments)?;
     let segments: Vec<segment::CodedSegment> = new
         .par_chunks(segment_len as usize)

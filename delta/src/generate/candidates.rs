@@ -1,0 +1,248 @@
+//! Finds where parts of a segment may have come from: intervals of the segment, each with its place in the old image.
+//!
+//! An interval starts as an exact match and is stretched over mismatches as long as that looks worth it. Intervals
+//! overlap; `parse` decides which one is used where.
+
+use std::collections::HashMap;
+
+use super::index::{Index, common};
+
+/// A stretch that lost more than this since its best point is given up: a match counts one up, a mismatch one down.
+const DROP: i64 = 24;
+
+/// Most bytes an interval is stretched backwards: whatever lies further back had its own chance. Without it, repetitive
+/// images take quadratic time.
+const MAX_BACK: usize = 1 << 10;
+
+/// Most bytes an interval is stretched forwards at once; the finder stretches it again when it gets there.
+const MAX_FORWARD: usize = 1 << 16;
+
+/// Bytes looked at to tell whether a shift goes on well, or as many equal bytes as prove it at once. No other place is
+/// searched for then.
+const LOOK_AHEAD: usize = 32;
+
+/// Most mismatches in [`LOOK_AHEAD`] bytes for that.
+const LOOK_AHEAD_MISSES: usize = 2;
+
+/// An exact match of this length makes its shift worth remembering.
+const STRONG_MATCH: usize = 16;
+
+/// So does an interval of this length.
+const STRONG_INTERVAL: usize = 40;
+
+/// How many shifts are remembered. Code returns to the shifts of its neighbourhood after every insertion.
+const REMEMBERED: usize = 4;
+
+/// Most weight a remembered shift gathers, so that one long copy does not keep its place for ever.
+const MAX_WEIGHT: usize = 1 << 16;
+
+/// Shortest exact match that makes an interval. Below this, chance matches outnumber real ones; the longer the old image,
+/// the longer they are.
+fn min_match(old_len: usize) -> usize {
+    let bits = old_len.max(1).ilog2() as usize;
+    (2 * bits.saturating_sub(17)).clamp(8, 24)
+}
+
+/// A part of the segment that resembles the old image at a fixed distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Interval {
+    /// First byte in the segment.
+    pub start: usize,
+    /// Byte after the last in the segment.
+    pub end: usize,
+    /// Offset in the old image minus offset in the segment.
+    pub shift: i64,
+}
+
+/// A shift that served well lately.
+struct Remembered {
+    shift: i64,
+    /// Up to where its intervals are known.
+    end: usize,
+    /// Bytes that it matched, fading.
+    weight: usize,
+}
+
+/// All intervals of `new`, sorted by start; those of one shift do not overlap. `here` is the shift that leaves every byte
+/// where it was.
+pub(crate) fn find(index: &Index<'_>, new: &[u8], here: i64) -> Vec<Interval> {
+    let old = index.old;
+    let min_match = min_match(old.len());
+    let mut found: Vec<Interval> = Vec::new();
+    let mut ends: HashMap<i64, usize> = HashMap::new();
+    let mut recent = vec![Remembered { shift: here, end: 0, weight: 2 * LOOK_AHEAD }];
+    let mut at = 0;
+    while at < new.len() {
+        let (mut same, mut best) = (0, 0);
+        for (n, entry) in recent.iter_mut().enumerate() {
+            let len = same_at(old, new, at, entry.shift);
+            if len >= min_match && at + len > entry.end {
+                let interval = stretch(old, new, at, len, entry.shift);
+                entry.end = interval.end;
+                found.push(interval);
+            }
+            if len > same {
+                (same, best) = (len, n);
+            }
+        }
+        recent[best].weight = (recent[best].weight + same).min(MAX_WEIGHT);
+        let going_on = at < recent[best].end && goes_on(old, new, at, recent[best].shift);
+        if same >= min_match {
+            recent[..=best].rotate_right(1);
+        }
+        if same >= LOOK_AHEAD || going_on {
+            at += same.max(1);
+            continue;
+        }
+        let expected = usize::try_from(at as i64 + recent[0].shift).unwrap_or(0);
+        match index.longest(&new[at..], min_match, expected) {
+            Some(matched) if matched.len > same => {
+                let shift = matched.old as i64 - at as i64;
+                let len = matched.len + common(&old[matched.old + matched.len..], &new[at + matched.len..]);
+                let known = ends.get(&shift).copied().unwrap_or(0);
+                let interval = if at + len <= known {
+                    Interval { start: at, end: known, shift }
+                } else {
+                    stretch(old, new, at, len, shift)
+                };
+                ends.insert(shift, interval.end);
+                found.push(interval);
+                if matched.len >= STRONG_MATCH || interval.end - interval.start >= STRONG_INTERVAL {
+                    remember(&mut recent, interval);
+                }
+                at += len;
+            }
+            _ if same >= min_match => at += same,
+            _ => at += 1,
+        }
+    }
+    merge(found)
+}
+
+/// Puts the shift of `interval` in front; the one that matched least lately leaves.
+fn remember(recent: &mut Vec<Remembered>, interval: Interval) {
+    recent.retain(|entry| entry.shift != interval.shift);
+    for entry in recent.iter_mut() {
+        entry.weight -= entry.weight / 8;
+    }
+    if recent.len() >= REMEMBERED {
+        let weakest = (0..recent.len()).min_by_key(|&n| recent[n].weight).unwrap_or(0);
+        recent.remove(weakest);
+    }
+    let weight = interval.end - interval.start;
+    recent.insert(0, Remembered { shift: interval.shift, end: interval.end, weight });
+}
+
+/// The old image from where `shift` puts `at` of the segment.
+fn old_from(old: &[u8], at: usize, shift: i64) -> Option<&[u8]> {
+    usize::try_from(at as i64 + shift).ok().and_then(|from| old.get(from..))
+}
+
+fn same_at(old: &[u8], new: &[u8], at: usize, shift: i64) -> usize {
+    old_from(old, at, shift).map_or(0, |old| common(old, &new[at..]))
+}
+
+/// Whether `shift` still fits well from `at` on.
+fn goes_on(old: &[u8], new: &[u8], at: usize, shift: i64) -> bool {
+    let new = &new[at..];
+    let len = LOOK_AHEAD.min(new.len());
+    let Some(old) = old_from(old, at, shift).and_then(|old| old.get(..len)) else { return false };
+    old.iter().zip(new).filter(|(old, new)| old != new).count() <= LOOK_AHEAD_MISSES * len / LOOK_AHEAD
+}
+
+/// Stretches `len` equal bytes at `at` both ways over mismatches.
+fn stretch(old: &[u8], new: &[u8], at: usize, len: usize, shift: i64) -> Interval {
+    Interval { start: backwards(old, new, at, shift), end: forwards(old, new, at + len, shift), shift }
+}
+
+fn backwards(old: &[u8], new: &[u8], from: usize, shift: i64) -> usize {
+    let Ok(old_from) = usize::try_from(from as i64 + shift) else { return from };
+    let (mut score, mut best, mut start) = (0i64, 0i64, from);
+    for back in 1..=from.min(old_from).min(MAX_BACK) {
+        score += if old[old_from - back] == new[from - back] { 1 } else { -1 };
+        if score > best {
+            (best, start) = (score, from - back);
+        } else if score < best - DROP {
+            break;
+        }
+    }
+    start
+}
+
+fn forwards(old: &[u8], new: &[u8], from: usize, shift: i64) -> usize {
+    let Some(old) = old_from(old, from, shift) else { return from };
+    let new = &new[from..new.len().min(from + MAX_FORWARD)];
+    let len = old.len().min(new.len());
+    let (mut score, mut best, mut end, mut at) = (0i64, 0i64, from, 0);
+    loop {
+        let same = common(&old[at..], &new[at..]);
+        at += same;
+        score += same as i64;
+        if score > best {
+            (best, end) = (score, from + at);
+        }
+        score -= 1;
+        at += 1;
+        if at >= len || score < best - DROP {
+            return end;
+        }
+    }
+}
+
+/// Joins intervals of one shift that touch or overlap.
+fn merge(mut found: Vec<Interval>) -> Vec<Interval> {
+    found.sort_unstable_by_key(|interval| (interval.shift, interval.start, interval.end));
+    let mut merged: Vec<Interval> = Vec::with_capacity(found.len());
+    for interval in found {
+        match merged.last_mut() {
+            Some(last) if last.shift == interval.shift && interval.start <= last.end => {
+                last.end = last.end.max(interval.end);
+            }
+            _ => merged.push(interval),
+        }
+    }
+    merged.sort_unstable();
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes without chance matches, from a small multiplicative generator.
+    fn noise(len: usize, seed: u64) -> Vec<u8> {
+        let mut state = seed;
+        let step = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        (0..len).map(step).collect()
+    }
+
+    #[test]
+    fn an_insertion_makes_two_intervals() {
+        let old = noise(4_000, 1);
+        let new = [&old[..1_500], &[1, 2, 3, 4, 5][..], &old[1_500..]].concat();
+        let intervals = find(&Index::new(&old).unwrap(), &new, 0);
+        assert!(intervals.iter().any(|i| i.shift == 0 && i.start == 0 && i.end >= 1_500), "{intervals:?}");
+        assert!(intervals.iter().any(|i| i.shift == -5 && i.start <= 1_505 && i.end == new.len()), "{intervals:?}");
+    }
+
+    #[test]
+    fn scattered_changes_stay_in_one_interval() {
+        let old = noise(4_000, 2);
+        let mut new = old.clone();
+        for at in (20..4_000).step_by(20) {
+            new[at] ^= 0x55;
+        }
+        let intervals = find(&Index::new(&old).unwrap(), &new, 0);
+        assert_eq!(intervals.first(), Some(&Interval { start: 0, end: 4_000, shift: 0 }));
+    }
+
+    #[test]
+    fn long_runs_are_covered_to_their_end() {
+        let old = vec![0u8; 300_000];
+        let intervals = find(&Index::new(&old).unwrap(), &old, 0);
+        assert_eq!(intervals.iter().map(|interval| interval.end).max(), Some(old.len()));
+    }
+}

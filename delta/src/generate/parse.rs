@@ -1,0 +1,267 @@
+//! Chooses, for every byte of a segment, whether it is literal or comes from one of the intervals around it: the
+//! cheapest path under a cost model, found by dynamic programming.
+//!
+//! Costs are integers in 1/32 bit. They stand for what the coders make of a choice later, on average over code and data.
+
+use super::candidates::Interval;
+
+/// One bit.
+const BIT: u32 = 32;
+
+/// Share of the order-0 cost of a literal that is left after a dictionary coder, in percent.
+const LITERAL_PERCENT: u64 = 80;
+
+/// Most that a difference costs: escapes to literals are never dearer.
+const MAX_DIFFERENT: u32 = 12 * BIT;
+
+/// Zero differences assumed beforehand: keeps the statistics of short segments sane.
+const ASSUMED_SAME: u64 = 64;
+
+/// What choices cost.
+pub(crate) struct Costs {
+    /// A byte equal to the old one, after an equal one and after a different one.
+    same: [u32; 2],
+    /// A byte with this difference, after an equal one and after a different one. Entry 0 of each is not used.
+    different: [[u32; 256]; 2],
+    /// A literal byte.
+    literal: [u32; 256],
+    /// A new command: copy length and seek.
+    copy: u64,
+    /// Literals in a command that otherwise would have none.
+    literals: u64,
+}
+
+impl Default for Costs {
+    /// What firmware costs on average: good enough for a first choice.
+    fn default() -> Self {
+        Self {
+            same: [BIT / 16, 2 * BIT],
+            different: [[7 * BIT; 256]; 2],
+            literal: [6 * BIT; 256],
+            copy: u64::from(26 * BIT),
+            literals: u64::from(5 * BIT),
+        }
+    }
+}
+
+impl Costs {
+    /// Costs as the order-0 statistics of a first choice suggest.
+    pub(crate) fn observed(old: &[u8], new: &[u8], pieces: &[Piece]) -> Self {
+        let mut diffs = [[1u64; 256]; 2];
+        for row in &mut diffs {
+            row[0] += ASSUMED_SAME;
+        }
+        let mut literals = [1u64; 256];
+        for piece in pieces {
+            let bytes = &new[piece.start..piece.end];
+            let Some(shift) = piece.shift else {
+                for byte in bytes {
+                    literals[usize::from(*byte)] += 1;
+                }
+                continue;
+            };
+            let mut after = 0;
+            for (new, old) in bytes.iter().zip(source(old, piece.start, piece.end, shift)) {
+                let diff = usize::from(new.wrapping_sub(*old));
+                diffs[after][diff] += 1;
+                after = usize::from(diff != 0);
+            }
+        }
+        let mut costs = Self { copy: u64::from(36 * BIT), literals: u64::from(6 * BIT), ..Self::default() };
+        for (after, counts) in diffs.iter().enumerate() {
+            let total = counts.iter().sum();
+            costs.same[after] = bits(counts[0], total).max(1);
+            for (cost, count) in costs.different[after].iter_mut().zip(counts) {
+                *cost = bits(*count, total).min(MAX_DIFFERENT);
+            }
+        }
+        let total = literals.iter().sum();
+        for (cost, count) in costs.literal.iter_mut().zip(literals) {
+            *cost = (u64::from(bits(count, total)) * LITERAL_PERCENT / 100) as u32;
+        }
+        costs
+    }
+}
+
+/// The bytes of the old image for `start..end` of the segment.
+fn source(old: &[u8], start: usize, end: usize, shift: i64) -> &[u8] {
+    let from = (start as i64 + shift) as usize;
+    &old[from..from + (end - start)]
+}
+
+/// `32 * log2(total / count)`, rounded.
+fn bits(count: u64, total: u64) -> u32 {
+    fn log2(value: u64) -> u32 {
+        let whole = value.max(1).ilog2();
+        let mut mantissa = if whole > 31 { value >> (whole - 31) } else { value << (31 - whole) };
+        let mut log = whole;
+        for _ in 0..5 {
+            mantissa = mantissa * mantissa >> 31;
+            log <<= 1;
+            if mantissa >> 32 != 0 {
+                log |= 1;
+                mantissa >>= 1;
+            }
+        }
+        log
+    }
+    log2(total).saturating_sub(log2(count))
+}
+
+/// Most intervals followed at once. Bounds the time on repetitive images, where hundreds overlap; those that end first leave.
+const MAX_FOLLOWED: usize = 32;
+
+/// A piece of the segment: up to `end` it is literal, or comes from the old image at a shift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub start: usize,
+    pub end: usize,
+    /// `None` is literal.
+    pub shift: Option<i64>,
+}
+
+/// A place where a path changed over: the paths form a tree.
+struct Change {
+    parent: u32,
+    start: u32,
+    shift: Option<i64>,
+}
+
+/// No parent: the start of the segment.
+const ROOT: u32 = u32::MAX;
+
+/// A path that is being followed.
+#[derive(Clone, Copy)]
+struct Path {
+    cost: u64,
+    shift: Option<i64>,
+    /// Where its interval ends; the segment's length for literals.
+    end: usize,
+    /// Where it changed over last, and from what. Written down only when another path branches off.
+    start: u32,
+    parent: u32,
+    written: Option<u32>,
+    /// 1 when the last byte differed.
+    after: usize,
+}
+
+impl Path {
+    fn write(&mut self, changes: &mut Vec<Change>) -> u32 {
+        *self.written.get_or_insert_with(|| {
+            changes.push(Change { parent: self.parent, start: self.start, shift: self.shift });
+            (changes.len() - 1) as u32
+        })
+    }
+
+    /// Becomes a branch of another path at `at`.
+    fn branch(&mut self, at: usize, cost: u64, parent: u32) {
+        self.cost = cost;
+        self.start = at as u32;
+        self.parent = parent;
+        self.written = None;
+        self.after = 0;
+    }
+}
+
+/// The cheapest pieces for `new`, in order, covering all of it. `intervals` are sorted by start.
+pub(crate) fn cheapest(old: &[u8], new: &[u8], intervals: &[Interval], costs: &Costs) -> Vec<Piece> {
+    let mut changes: Vec<Change> = Vec::new();
+    let mut literal = Path { cost: 0, shift: None, end: new.len(), start: 0, parent: ROOT, written: None, after: 0 };
+    let mut paths: Vec<Path> = Vec::new();
+    let mut waiting = intervals.iter().peekable();
+    let mut at = 0;
+    while at < new.len() {
+        // Where the set of paths next changes.
+        paths.retain(|path| path.end > at);
+        while let Some(interval) = waiting.next_if(|interval| interval.start <= at) {
+            let (best, parent) = cheapest_of(&mut literal, &mut paths, &mut changes);
+            let cost = best + costs.copy;
+            if paths.len() >= MAX_FOLLOWED {
+                let leave = (0..paths.len()).filter(|&n| paths[n].cost > best).min_by_key(|&n| paths[n].end);
+                match leave {
+                    Some(leave) if paths[leave].end < interval.end => {
+                        paths.swap_remove(leave);
+                    }
+                    _ => continue,
+                }
+            }
+            paths.push(Path {
+                cost,
+                shift: Some(interval.shift),
+                end: interval.end,
+                start: at as u32,
+                parent,
+                written: None,
+                after: 0,
+            });
+        }
+        let mut until = waiting.peek().map_or(new.len(), |interval| interval.start);
+        until = paths.iter().map(|path| path.end).fold(until, usize::min);
+        follow(old, new, at, until, &mut literal, &mut paths, &mut changes, costs);
+        at = until;
+    }
+    let (_, mut change) = cheapest_of(&mut literal, &mut paths, &mut changes);
+    let mut pieces = Vec::new();
+    let mut end = new.len();
+    while change != ROOT {
+        let Change { parent, start, shift } = changes[change as usize];
+        let start = start as usize;
+        if start < end {
+            pieces.push(Piece { start, end, shift });
+            end = start;
+        }
+        change = parent;
+    }
+    pieces.reverse();
+    pieces
+}
+
+/// Cost of the cheapest path, and its last change.
+fn cheapest_of(literal: &mut Path, paths: &mut [Path], changes: &mut Vec<Change>) -> (u64, u32) {
+    let best = paths.iter_mut().min_by_key(|path| path.cost).filter(|path| path.cost <= literal.cost);
+    let best = best.unwrap_or(literal);
+    (best.cost, best.write(changes))
+}
+
+/// Takes all paths from `at` to `until`, between which none begins or ends.
+fn follow(
+    old: &[u8],
+    new: &[u8],
+    at: usize,
+    until: usize,
+    literal: &mut Path,
+    paths: &mut [Path],
+    changes: &mut Vec<Change>,
+    costs: &Costs,
+) {
+    if paths.is_empty() {
+        literal.cost += new[at..until].iter().map(|byte| u64::from(costs.literal[usize::from(*byte)])).sum::<u64>();
+        return;
+    }
+    let sources: Vec<&[u8]> = paths.iter().map(|path| source(old, at, until, path.shift.unwrap_or(0))).collect();
+    for (step, &byte) in new[at..until].iter().enumerate() {
+        let mut best = literal.cost + u64::from(costs.literal[usize::from(byte)]);
+        literal.cost = best;
+        for (path, source) in paths.iter_mut().zip(&sources) {
+            let diff = byte.wrapping_sub(source[step]);
+            path.cost += u64::from(if diff == 0 {
+                costs.same[path.after]
+            } else {
+                costs.different[path.after][usize::from(diff)]
+            });
+            path.after = usize::from(diff != 0);
+            best = best.min(path.cost);
+        }
+        let dear = |path: &Path, entry: u64| path.cost > best + entry;
+        if dear(literal, costs.literals) || paths.iter().any(|path| dear(path, costs.copy)) {
+            let next = at + step + 1;
+            let (best, parent) = cheapest_of(literal, paths, changes);
+            if literal.cost > best + costs.literals {
+                literal.branch(next, best + costs.literals, parent);
+            }
+            for path in paths.iter_mut().filter(|path| path.cost > best + costs.copy) {
+                path.branch(next, best + costs.copy, parent);
+            }
+        }
+    }
+}
