@@ -39,6 +39,8 @@ pub enum Command {
     Request(RequestArgs),
     /// Take in signature files; any order, and again, is fine.
     Merge(MergeArgs),
+    /// Stage a role's next document with the same content and a new expiry.
+    Renew(RenewArgs),
     /// Drop staged documents that are not complete.
     Discard(DiscardArgs),
     /// Show every document, its signatures and its expiry.
@@ -267,6 +269,20 @@ pub struct MergeArgs {
     /// Signature files, usually *.fwsig.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+}
+
+/// `renew`
+#[derive(Debug, Args)]
+pub struct RenewArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// The role: `root`, `director-root`, `targets` or a product.
+    #[arg(long)]
+    pub role: String,
+    /// Days until the new document expires; 365, or 120 for a product.
+    #[arg(long, value_name = "DAYS")]
+    pub expires_days: Option<u32>,
 }
 
 /// `discard`

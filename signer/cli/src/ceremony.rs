@@ -1,6 +1,6 @@
-//! `root init` and `delegate add`: giving roles to holders.
+//! `root init`, `delegate add` and `renew`: giving roles to holders, and prolonging them.
 
-use crate::args::{DelegateAddArgs, RootInitArgs};
+use crate::args::{DelegateAddArgs, RenewArgs, RootInitArgs};
 use crate::failure::Failure;
 use crate::folder::{DocumentId, Folder, read_limited};
 use crate::stage::Stage;
@@ -15,6 +15,8 @@ use std::path::PathBuf;
 
 /// Bytes of the server's export of public keys.
 const MAX_ONLINE_KEYS_BYTES: u64 = 16 * 1024;
+/// Days that roots and the top targets document live by default.
+const ROOT_EXPIRES_DAYS: u32 = 365;
 
 /// Holders as they were given on the command line: public keys with names.
 struct Holders(Vec<(String, PublicKey)>);
@@ -165,4 +167,35 @@ pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyho
         |id| id.role == "targets" || id.role == args.product,
         "let the holders sign with `sluice-sign sign`, or prepare the first release with `sluice-sign release new`",
     )
+}
+
+/// `renew`: the next version of a role's document, the same but for its expiry.
+pub fn renew(args: &RenewArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
+    let mut stage = Stage::load(Folder::open(&args.repo)?)?;
+    let product = !matches!(args.role.as_str(), "root" | "director-root" | "targets");
+    let days = args.expires_days.unwrap_or(if product { crate::release::EXPIRES_DAYS } else { ROOT_EXPIRES_DAYS });
+    let expires = edge::in_days(now, days)?;
+    if let Some((id, _)) = stage.staged.iter().find(|(id, _)| id.name() == args.role) {
+        let message = format!("{} version {} is staged already", id.name(), id.version);
+        return Err(Failure::refused(message, "finish signing it, or drop it with `sluice-sign discard`"));
+    }
+    let repository = if args.role == "director-root" { Repository::Director } else { Repository::Image };
+    let next = if !product && args.role != "targets" {
+        stage.root(repository)?.map(|root| {
+            let version = root.version.saturating_add(1);
+            let id = DocumentId { repository, role: "root".to_owned(), version };
+            (id, RootMetadata { version, expires, ..root }.to_json())
+        })
+    } else {
+        stage.previous(&args.role)?.map(|document| {
+            let version = document.version.saturating_add(1);
+            (DocumentId::image(&args.role, version), TargetsMetadata { version, expires, ..document }.to_json())
+        })
+    };
+    let Some((id, signed)) = next else {
+        let message = format!("role {} has no complete document to renew", args.role);
+        return Err(Failure::refused(message, "see what is there with `sluice-sign status`"));
+    };
+    stage.put(&id, signed, now)?;
+    describe::print_staged(&stage, json, |touched| *touched == id, "let the holders sign with `sluice-sign sign`")
 }

@@ -47,6 +47,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sign(args) => sign::run(&args, now, json)?,
         Command::Request(args) => sign::request(&args, json)?,
         Command::Merge(args) => sign::merge(&args, now, json)?,
+        Command::Renew(args) => ceremony::renew(&args, now, json)?,
         Command::Discard(args) => stage::discard(&args, json)?,
         Command::Status(args) => status::status(&args, now, json)?,
         Command::Verify(args) => return status::verify(&args, now, json),

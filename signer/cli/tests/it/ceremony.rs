@@ -73,6 +73,27 @@ fn an_expired_document_fails_verification() {
     assert_snapshot!("verify_expired", sandbox.run("verify --repo repo").transcript());
 }
 
+/// Expiry is the classic outage: every role can be prolonged, a root by its own holders.
+#[test]
+fn every_role_can_be_renewed() {
+    let mut sandbox = Sandbox::with_first_release();
+    sandbox.now = "2027-05-20T12:00:00Z";
+    for (role, holders) in [
+        ("root", ["root-b", "root-c"]),
+        ("director-root", ["director-a", "director-c"]),
+        ("targets", ["lead-b", "lead-a"]),
+        ("acme-cam", ["cam-c", "cam-b"]),
+    ] {
+        let staged = sandbox.run(&format!("renew --repo repo --role {role} --json")).ok().json();
+        assert_eq!((&staged["staged"][0]["role"], &staged["staged"][0]["version"]), (&role.into(), &2.into()));
+        assert_eq!(sandbox.run(&format!("renew --repo repo --role {role}")).code, 3, "{role} is staged already");
+        sandbox.sign_by(&holders);
+    }
+    sandbox.now = "2027-06-10T12:00:00Z";
+    sandbox.run("verify --repo repo").ok();
+    assert_eq!(sandbox.run("renew --repo repo --role acme-phone").code, 3);
+}
+
 #[test]
 fn completion_scripts_are_printed() {
     let sandbox = Sandbox::new();
