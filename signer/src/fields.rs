@@ -3,7 +3,7 @@
 use crate::digest::{Sha256Digest, parse_hex};
 use crate::error::VerifyError;
 use crate::json::Json;
-use crate::limits::{MAX_NAME_BYTES, MAX_TEXT_BYTES};
+use crate::limits::{MAX_INTEGER, MAX_NAME_BYTES, MAX_TEXT_BYTES};
 use crate::time;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,13 +125,13 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// A non-negative integer.
+    /// A non-negative integer that every JSON reader keeps exactly. The parser refuses greater ones; here they are
+    /// refused in documents that were built and not parsed, before anybody signs them.
     pub fn uint(&self, name: &str) -> Result<u64, VerifyError> {
-        let value = self.value(name, "an integer")?;
-        match value {
+        match self.value(name, "an integer")? {
             Json::Int(number) => match u64::try_from(*number) {
-                Ok(number) => Ok(number),
-                Err(_) => self.refuse(name, "an integer of zero or more", &number.to_string()),
+                Ok(value) if *number <= MAX_INTEGER => Ok(value),
+                _ => self.refuse(name, "an integer from 0 to 2^53 - 1", &number.to_string()),
             },
             other => self.refuse(name, "an integer", other.kind()),
         }

@@ -166,6 +166,14 @@ fn a_patch_head_is_part_of_the_patch() {
     assert!(matches!(document.sign(&key(DIRECTOR), &limits()), Err(VerifyError::Field { .. })));
 }
 
+/// Readers in other languages would round it, and then refuse the signature.
+#[test]
+fn a_number_that_some_readers_round_is_not_signed() {
+    let document = DirectorDocument { version: 1 << 53, ..offer("2.4.1") };
+    let error = document.sign(&key(DIRECTOR), &limits()).unwrap_err();
+    assert!(matches!(error, VerifyError::Field { ref field, .. } if field == "version"), "{error}");
+}
+
 #[test]
 fn more_images_than_a_device_has_components_are_refused() {
     let mut document = offer("2.4.1");
