@@ -68,7 +68,9 @@ impl From<crate::store::StoreError> for Error {
                 cause: Some(cause.into()),
             },
             crate::store::StoreError::Database(cause) => Self::internal(cause),
-            crate::store::StoreError::Corrupt(what) => Self::internal(anyhow::anyhow!("stored data is corrupt: {what}")),
+            crate::store::StoreError::Corrupt(what) => {
+                Self::internal(anyhow::anyhow!("stored data is corrupt: {what}"))
+            }
         }
     }
 }

@@ -91,10 +91,8 @@ impl Store {
 
     /// A contract with its customer's and plan's names.
     pub async fn contract_by_number(&self, number: &ContractNumber) -> Result<Option<(Contract, Slug, Slug)>> {
-        let contract: Option<Contract> = Sql::built(format!("SELECT {COLUMNS} FROM contract WHERE number = $1"))
-            .bind(number)
-            .optional(self)
-            .await?;
+        let contract: Option<Contract> =
+            Sql::built(format!("SELECT {COLUMNS} FROM contract WHERE number = $1")).bind(number).optional(self).await?;
         let Some(contract) = contract else { return Ok(None) };
         let (customer, plan): (Slug, Slug) =
             Sql::new("SELECT c.name, p.name FROM customer c, plan p WHERE c.id = $1 AND p.id = $2")
@@ -237,7 +235,13 @@ impl Tx {
                 places(chunk.len(), 6)
             ));
             for window in chunk {
-                sql = sql.bind(window.id).bind(contract).bind(window.from_at).bind(window.to_at).bind(window.kind).bind(at);
+                sql = sql
+                    .bind(window.id)
+                    .bind(contract)
+                    .bind(window.from_at)
+                    .bind(window.to_at)
+                    .bind(window.kind)
+                    .bind(at);
             }
             sql.execute(&mut *self).await?;
         }

@@ -32,18 +32,16 @@ const ROW: &str = "SELECT d.id, d.product_id, d.serial, d.hw_id, d.customer_id, 
                    FROM device d LEFT JOIN customer c ON c.id = d.customer_id";
 
 async fn by_serial<'a>(on: impl Into<On<'a>>, product: ProductId, serial: &Serial) -> Result<Option<DeviceRow>> {
-    Sql::built(format!("{ROW} WHERE d.product_id = $1 AND d.serial = $2"))
-        .bind(product)
-        .bind(serial)
-        .optional(on)
-        .await
+    Sql::built(format!("{ROW} WHERE d.product_id = $1 AND d.serial = $2")).bind(product).bind(serial).optional(on).await
 }
 
 async fn installed_list<'a>(on: impl Into<On<'a>>, device: DeviceId) -> Result<Vec<Installed>> {
-    Sql::new("SELECT component, version, sha256, security_counter FROM installed WHERE device_id = $1 ORDER BY component")
-        .bind(device)
-        .all(on)
-        .await
+    Sql::new(
+        "SELECT component, version, sha256, security_counter FROM installed WHERE device_id = $1 ORDER BY component",
+    )
+    .bind(device)
+    .all(on)
+    .await
 }
 
 impl Store {

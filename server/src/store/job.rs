@@ -7,8 +7,7 @@ use sluice_catalog::job::{Job, JobState};
 
 use super::{Result, Sql, Store, Tx};
 
-const COLUMNS: &str =
-    "id, kind, key, payload, state, priority, attempts, run_at, lease_until, last_error, created_at";
+const COLUMNS: &str = "id, kind, key, payload, state, priority, attempts, run_at, lease_until, last_error, created_at";
 
 /// A job to enqueue.
 #[derive(Clone, Debug)]

@@ -13,7 +13,9 @@ const COLUMNS: &str =
 impl Store {
     /// Every patch that may be offered.
     pub async fn patch_ready(&self) -> Result<Vec<Patch>> {
-        Sql::built(format!("SELECT {COLUMNS} FROM patch WHERE state = 'ready' ORDER BY to_sha256, from_sha256")).all(self).await
+        Sql::built(format!("SELECT {COLUMNS} FROM patch WHERE state = 'ready' ORDER BY to_sha256, from_sha256"))
+            .all(self)
+            .await
     }
 
     /// Every full encoding.
@@ -98,8 +100,10 @@ impl Tx {
 
     /// Whether an image's full encoding stands.
     pub async fn full_exists(&mut self, image: Digest) -> Result<bool> {
-        let row: Option<(i64,)> =
-            Sql::new("SELECT length FROM full_encoding WHERE of_sha256 = $1 LIMIT 1").bind(image).optional(self).await?;
+        let row: Option<(i64,)> = Sql::new("SELECT length FROM full_encoding WHERE of_sha256 = $1 LIMIT 1")
+            .bind(image)
+            .optional(self)
+            .await?;
         Ok(row.is_some())
     }
 

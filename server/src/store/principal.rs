@@ -26,10 +26,8 @@ impl Store {
 
     /// The token with this secret's SHA-256, and its principal.
     pub async fn token_by_hash(&self, hash: Digest) -> Result<Option<(Token, Principal)>> {
-        let token: Option<Token> = Sql::built(format!("SELECT {TOKEN_COLUMNS} FROM token WHERE hash = $1"))
-            .bind(hash)
-            .optional(self)
-            .await?;
+        let token: Option<Token> =
+            Sql::built(format!("SELECT {TOKEN_COLUMNS} FROM token WHERE hash = $1")).bind(hash).optional(self).await?;
         let Some(token) = token else { return Ok(None) };
         let principal: Principal = Sql::built(format!("SELECT {COLUMNS} FROM principal WHERE id = $1"))
             .bind(token.principal_id)
@@ -59,16 +57,18 @@ impl Tx {
 
     /// Makes a principal.
     pub async fn principal_add(&mut self, principal: &Principal) -> Result<()> {
-        Sql::new("INSERT INTO principal (id, name, kind, role, customer_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
-            .bind(principal.id)
-            .bind(&principal.name)
-            .bind(principal.kind)
-            .bind(principal.role)
-            .bind(principal.customer_id)
-            .bind(principal.created_at)
-            .execute(self)
-            .await
-            .map(|_| ())
+        Sql::new(
+            "INSERT INTO principal (id, name, kind, role, customer_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(principal.id)
+        .bind(&principal.name)
+        .bind(principal.kind)
+        .bind(principal.role)
+        .bind(principal.customer_id)
+        .bind(principal.created_at)
+        .execute(self)
+        .await
+        .map(|_| ())
     }
 
     /// Disables a principal; false when it was already.

@@ -1,5 +1,6 @@
 //! Releases and artifacts.
 
+use sluice_catalog::device::DecoderProfile;
 use sluice_catalog::id::{ProductId, ReleaseId};
 use sluice_catalog::release::{Artifact, Release};
 use sluice_catalog::text::Version;
@@ -103,22 +104,30 @@ impl Tx {
         Ok(rows == 1)
     }
 
-    /// Digests of known images of a product's component that devices run, those of most devices first: the versions in
-    /// the field, at most `limit`.
-    pub async fn field_images(&mut self, product: ProductId, component: &str, limit: u32) -> Result<Vec<(Digest, i64)>> {
-        let rows: Vec<(Vec<u8>, i64)> = Sql::new(
-            "SELECT i.sha256, CAST(COUNT(*) AS BIGINT) AS devices
+    /// Known images of a product's component that devices run, with what those devices decode, those of most devices
+    /// first: the versions in the field, at most `limit`.
+    pub async fn field_images(
+        &mut self,
+        product: ProductId,
+        component: &str,
+        limit: u32,
+    ) -> Result<Vec<(Digest, DecoderProfile, i64)>> {
+        let rows: Vec<(Vec<u8>, DecoderProfile, i64)> = Sql::new(
+            "SELECT i.sha256, d.profile, CAST(COUNT(*) AS BIGINT) AS devices
              FROM installed i JOIN device d ON d.id = i.device_id
              WHERE d.product_id = $1 AND i.component = $2
                AND EXISTS (SELECT 1 FROM artifact a JOIN release r ON r.id = a.release_id
                            WHERE a.sha256 = i.sha256 AND r.product_id = $1 AND a.component = $2)
-             GROUP BY i.sha256 ORDER BY devices DESC, i.sha256 LIMIT $3",
+             GROUP BY i.sha256, d.profile ORDER BY devices DESC, i.sha256, d.profile LIMIT $3",
         )
         .bind(product)
         .bind(component)
         .bind(i64::from(limit))
         .all(self)
         .await?;
-        Ok(rows.into_iter().filter_map(|(sha256, devices)| Some((Digest::try_from(sha256).ok()?, devices))).collect())
+        Ok(rows
+            .into_iter()
+            .filter_map(|(sha256, profile, devices)| Some((Digest::try_from(sha256).ok()?, profile, devices)))
+            .collect())
     }
 }

@@ -47,10 +47,12 @@ impl Store {
 
     /// A rollout's attempts, counted by state.
     pub async fn attempt_counts(&self, id: RolloutId) -> Result<Vec<(String, i64)>> {
-        Sql::new("SELECT state, CAST(COUNT(*) AS BIGINT) FROM attempt WHERE rollout_id = $1 GROUP BY state ORDER BY state")
-            .bind(id)
-            .all(self)
-            .await
+        Sql::new(
+            "SELECT state, CAST(COUNT(*) AS BIGINT) FROM attempt WHERE rollout_id = $1 GROUP BY state ORDER BY state",
+        )
+        .bind(id)
+        .all(self)
+        .await
     }
 
     /// A device's last attempts, newest first.
@@ -107,16 +109,14 @@ impl Tx {
         actor: &str,
         cause: &str,
     ) -> Result<bool> {
-        let rows = Sql::new(
-            "UPDATE rollout SET state = $1, stage = $2 WHERE id = $3 AND state = $4 AND stage = $5",
-        )
-        .bind(state)
-        .bind(stage)
-        .bind(rollout.id)
-        .bind(rollout.state)
-        .bind(rollout.stage)
-        .execute(&mut *self)
-        .await?;
+        let rows = Sql::new("UPDATE rollout SET state = $1, stage = $2 WHERE id = $3 AND state = $4 AND stage = $5")
+            .bind(state)
+            .bind(stage)
+            .bind(rollout.id)
+            .bind(rollout.state)
+            .bind(rollout.stage)
+            .execute(&mut *self)
+            .await?;
         if rows != 1 {
             return Ok(false);
         }
@@ -151,7 +151,13 @@ impl Tx {
     }
 
     /// Opens a device's next attempt: closes any that is still open and takes the next number.
-    pub async fn attempt_open(&mut self, device: DeviceId, release: ReleaseId, rollout: RolloutId, at: Time) -> Result<i32> {
+    pub async fn attempt_open(
+        &mut self,
+        device: DeviceId,
+        release: ReleaseId,
+        rollout: RolloutId,
+        at: Time,
+    ) -> Result<i32> {
         let (seq,): (i32,) = Sql::new(
             "UPDATE device SET attempt_seq = attempt_seq + 1, revision = revision + 1, changed_at = $1 WHERE id = $2
              RETURNING attempt_seq",
@@ -231,6 +237,18 @@ impl Tx {
         .execute(self)
         .await
         .map(|_| ())
+    }
+
+    /// How many devices reported a wrong image from a patch to this release.
+    pub async fn mismatch_devices(&mut self, release: ReleaseId) -> Result<i64> {
+        let (count,): (i64,) = Sql::new(
+            "SELECT CAST(COUNT(DISTINCT device_id) AS BIGINT) FROM attempt
+             WHERE release_id = $1 AND failure = 'delta_mismatch'",
+        )
+        .bind(release)
+        .one(self)
+        .await?;
+        Ok(count)
     }
 
     /// Marks a device's copy in every cache as stale.

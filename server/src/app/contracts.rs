@@ -1,0 +1,273 @@
+//! Customers, plans and contracts.
+
+use serde_json::json;
+use sluice_catalog::Time;
+use sluice_catalog::contract::{Contract, ContractState, Grant, Plan};
+use sluice_catalog::customer::Customer;
+use sluice_catalog::id::{ContractId, CustomerId, FactId, PlanId};
+use sluice_catalog::principal::Permission;
+use sluice_catalog::text::ContractNumber;
+use sluice_catalog::wire::admin::{
+    ContractCreate, ContractDetail, ContractExtend, CustomerCreate, ItemCreate, MAX_FACTS, MAX_PAGE, PlanCreate,
+    PlanDetail, WindowCreate,
+};
+
+use super::{Actor, App, Made, title};
+use crate::error::{Error, Result};
+use crate::store::{NewItem, NewWindow};
+
+/// Most grants of one plan.
+const MAX_GRANTS: usize = 200;
+/// Longest window, days: a typing error in a year is caught, a long warranty is not.
+const MAX_WINDOW_DAYS: i64 = 40 * 366;
+
+impl App {
+    /// Customers after a name.
+    pub async fn customer_list(&self, actor: &Actor, after: &str, limit: u32) -> Result<Vec<Customer>> {
+        actor.need(Permission::Read)?;
+        Ok(self.store.customer_list(after, limit).await?)
+    }
+
+    /// Enters a customer.
+    pub async fn customer_create(&self, actor: &Actor, request: &CustomerCreate) -> Result<Made<Customer>> {
+        actor.need(Permission::Contracts)?;
+        let now = self.now();
+        let customer = Customer {
+            id: CustomerId::new(now, self.dice.id()),
+            name: request.name.clone(),
+            title: title(request.title.as_deref(), request.name.as_str())?,
+            created_at: now,
+        };
+        let mut tx = self.store.begin().await?;
+        if let Some(there) = tx.customer_by_name(&customer.name).await? {
+            if there.title == customer.title {
+                return Ok(Made::Same(there));
+            }
+            return Err(Error::conflict(format!("there is another customer `{}`", there.name)));
+        }
+        tx.customer_add(&customer).await?;
+        tx.audit_add(now, actor.name(), "customer.create", &format!("customer:{}", customer.name), &json!({})).await?;
+        tx.commit().await?;
+        Ok(Made::New(customer))
+    }
+
+    /// Plans after a name.
+    pub async fn plan_list(&self, actor: &Actor, after: &str, limit: u32) -> Result<Vec<PlanDetail>> {
+        actor.need(Permission::Read)?;
+        let mut plans = Vec::new();
+        for plan in self.store.plan_list(after, limit).await? {
+            let grants = self.store.plan_grants(plan.id).await?;
+            plans.push(PlanDetail { plan, grants });
+        }
+        Ok(plans)
+    }
+
+    /// Enters a plan.
+    pub async fn plan_create(&self, actor: &Actor, request: &PlanCreate) -> Result<Made<PlanDetail>> {
+        actor.need(Permission::Contracts)?;
+        if request.grace_days > 365 {
+            return Err(Error::invalid("grace_days", "0 to 365"));
+        }
+        if request.grants.len() > MAX_GRANTS {
+            return Err(Error::invalid("grants", format!("at most {MAX_GRANTS}")));
+        }
+        let now = self.now();
+        let plan = Plan {
+            id: PlanId::new(now, self.dice.id()),
+            name: request.name.clone(),
+            rule: request.rule,
+            grace_days: i32::from(request.grace_days),
+            created_at: now,
+        };
+        let grants: Vec<Grant> = request
+            .grants
+            .iter()
+            .map(|grant| Grant {
+                code: grant.code.clone(),
+                family: grant.family.clone(),
+                channel_ceiling: grant.channel_ceiling,
+            })
+            .collect();
+        let mut tx = self.store.begin().await?;
+        if let Some(there) = tx.plan_by_name(&plan.name).await? {
+            let same = there.rule == plan.rule && there.grace_days == plan.grace_days;
+            if same && tx.plan_grants(there.id).await? == grants {
+                return Ok(Made::Same(PlanDetail { plan: there, grants }));
+            }
+            return Err(Error::conflict(format!("there is another plan `{}`", there.name)));
+        }
+        tx.plan_add(&plan, &grants).await?;
+        let detail = json!({"rule": plan.rule, "grace_days": plan.grace_days, "grants": grants});
+        tx.audit_add(now, actor.name(), "plan.create", &format!("plan:{}", plan.name), &detail).await?;
+        tx.commit().await?;
+        Ok(Made::New(PlanDetail { plan, grants }))
+    }
+
+    /// Contracts after a number.
+    pub async fn contract_list(&self, actor: &Actor, after: &str, limit: u32) -> Result<Vec<Contract>> {
+        actor.need(Permission::Read)?;
+        Ok(self.store.contract_list(after, limit).await?)
+    }
+
+    /// A contract with its facts.
+    pub async fn contract_get(&self, actor: &Actor, number: &ContractNumber) -> Result<ContractDetail> {
+        actor.need(Permission::Read)?;
+        let (contract, customer, plan) =
+            self.store.contract_by_number(number).await?.ok_or_else(|| Error::not_found("contract", number))?;
+        let windows = self.store.window_list(contract.id, MAX_PAGE).await?;
+        let items = self.store.item_list(contract.id, MAX_PAGE).await?;
+        Ok(ContractDetail { contract, customer, plan, windows, items })
+    }
+
+    /// Enters a contract.
+    pub async fn contract_create(&self, actor: &Actor, request: &ContractCreate) -> Result<Made<ContractDetail>> {
+        actor.need(Permission::Contracts)?;
+        let now = self.now();
+        let (windows, items) = self.facts(&request.windows, &request.items, now)?;
+        let mut tx = self.store.begin().await?;
+        let customer = tx
+            .customer_by_name(&request.customer)
+            .await?
+            .ok_or_else(|| Error::not_found("customer", &request.customer))?;
+        let plan = tx.plan_by_name(&request.plan).await?.ok_or_else(|| Error::not_found("plan", &request.plan))?;
+        self.check_items(&items)?;
+        if let Some(there) = tx.contract_by_number(&request.number).await? {
+            let windows_there = tx.window_list(there.id).await?;
+            let items_there = tx.item_list(there.id).await?;
+            let same = there.customer_id == customer.id
+                && there.plan_id == plan.id
+                && windows.iter().all(|new| windows_there.iter().any(|w| is_window(w, new)))
+                && items.iter().all(|new| items_there.iter().any(|i| is_item(i, new)));
+            if !same {
+                return Err(Error::conflict(format!(
+                    "there is another contract `{}`; add windows and items to it instead",
+                    there.number
+                )));
+            }
+            drop(tx);
+            return Ok(Made::Same(self.contract_get(actor, &request.number).await?));
+        }
+        let contract = Contract {
+            id: ContractId::new(now, self.dice.id()),
+            customer_id: customer.id,
+            number: request.number.clone(),
+            plan_id: plan.id,
+            state: ContractState::Active,
+            created_at: now,
+        };
+        tx.contract_add(&contract).await?;
+        tx.window_add(contract.id, &windows, now).await?;
+        tx.item_add(contract.id, &items, now).await?;
+        tx.contract_touch_devices(contract.id, now).await?;
+        let detail =
+            json!({"customer": customer.name, "plan": plan.name, "windows": request.windows, "items": items.len()});
+        tx.audit_add(now, actor.name(), "contract.create", &format!("contract:{}", contract.number), &detail).await?;
+        tx.commit().await?;
+        self.devices.forget_all();
+        Ok(Made::New(self.contract_get(actor, &request.number).await?))
+    }
+
+    /// Adds windows and items to a contract. Those that are there already change nothing.
+    pub async fn contract_extend(
+        &self,
+        actor: &Actor,
+        number: &ContractNumber,
+        request: &ContractExtend,
+    ) -> Result<ContractDetail> {
+        actor.need(Permission::Contracts)?;
+        let now = self.now();
+        let (mut windows, mut items) = self.facts(&request.windows, &request.items, now)?;
+        self.check_items(&items)?;
+        let mut tx = self.store.begin().await?;
+        let contract = tx.contract_by_number(number).await?.ok_or_else(|| Error::not_found("contract", number))?;
+        let windows_there = tx.window_list(contract.id).await?;
+        let items_there = tx.item_list(contract.id).await?;
+        windows.retain(|new| !windows_there.iter().any(|w| is_window(w, new)));
+        items.retain(|new| !items_there.iter().any(|i| is_item(i, new)));
+        if !windows.is_empty() || !items.is_empty() {
+            tx.window_add(contract.id, &windows, now).await?;
+            tx.item_add(contract.id, &items, now).await?;
+            tx.contract_touch_devices(contract.id, now).await?;
+            let detail = json!({"windows": request.windows, "items": request.items.len()});
+            tx.audit_add(now, actor.name(), "contract.extend", &format!("contract:{number}"), &detail).await?;
+            tx.commit().await?;
+            self.devices.forget_all();
+        } else {
+            drop(tx);
+        }
+        self.contract_get(actor, number).await
+    }
+
+    fn facts(
+        &self,
+        windows: &[WindowCreate],
+        items: &[ItemCreate],
+        now: Time,
+    ) -> Result<(Vec<NewWindow>, Vec<NewItem>)> {
+        for (field, count) in [("windows", windows.len()), ("items", items.len())] {
+            if count > MAX_FACTS {
+                return Err(Error::invalid(field, format!("{count} given, at most {MAX_FACTS} in one request")));
+            }
+        }
+        for (index, window) in windows.iter().enumerate() {
+            if window.from >= window.to {
+                return Err(Error::invalid(
+                    &format!("windows[{index}]"),
+                    format!("ends ({}) before it starts ({})", window.to, window.from),
+                ));
+            }
+            if window.to > window.from.plus_days(MAX_WINDOW_DAYS) {
+                return Err(Error::invalid(&format!("windows[{index}]"), "longer than 40 years"));
+            }
+        }
+        for (index, item) in items.iter().enumerate() {
+            if let (Some(from), Some(to)) = (item.from, item.to)
+                && from >= to
+            {
+                return Err(Error::invalid(
+                    &format!("items[{index}]"),
+                    format!("ends ({to}) before it starts ({from})"),
+                ));
+            }
+        }
+        let windows = windows
+            .iter()
+            .map(|window| NewWindow {
+                id: FactId::new(now, self.dice.id()),
+                from_at: window.from,
+                to_at: window.to,
+                kind: window.kind,
+            })
+            .collect();
+        let items = items
+            .iter()
+            .map(|item| NewItem {
+                id: FactId::new(now, self.dice.id()),
+                product: item.product.clone(),
+                serial: item.serial.clone(),
+                from_at: item.from.unwrap_or(Time::EPOCH),
+                to_at: item.to.unwrap_or(Time::FOREVER),
+            })
+            .collect();
+        Ok((windows, items))
+    }
+
+    fn check_items(&self, items: &[NewItem]) -> Result<()> {
+        let products = self.live.products();
+        match items.iter().find(|item| products.by_name(item.product.as_str()).is_none()) {
+            Some(item) => Err(Error::not_found("product", &item.product)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_window(there: &sluice_catalog::contract::CoverageWindow, new: &NewWindow) -> bool {
+    there.from_at == new.from_at && there.to_at == new.to_at && there.kind == new.kind
+}
+
+fn is_item(there: &sluice_catalog::contract::CoveredItem, new: &NewItem) -> bool {
+    there.product == new.product
+        && there.serial == new.serial
+        && there.from_at == new.from_at
+        && there.to_at == new.to_at
+}

@@ -1,0 +1,231 @@
+//! Devices as administrators see them, and what devices say they run.
+
+use serde_json::json;
+use sluice_catalog::TextSet;
+use sluice_catalog::device::{DecoderProfile, Device, DeviceState, Installed};
+use sluice_catalog::id::{CohortId, DeviceId};
+use sluice_catalog::principal::Permission;
+use sluice_catalog::product::Channel;
+use sluice_catalog::text::{ProductName, Serial, Slug};
+use sluice_catalog::wire::admin::{DeviceCreate, DeviceDetail, DeviceStateChange};
+use sluice_catalog::wire::device::{MAX_COMPONENTS, PollRequest};
+
+use super::{Actor, App, Made};
+use crate::error::{Error, Result};
+use crate::jobs;
+use crate::store::DeviceRow;
+
+/// Most tags on a device.
+const MAX_TAGS: usize = 32;
+/// Attempts shown with a device.
+const ATTEMPTS_SHOWN: u32 = 20;
+
+impl App {
+    /// Devices after an id.
+    pub async fn device_list(
+        &self,
+        actor: &Actor,
+        product: Option<&ProductName>,
+        state: Option<DeviceState>,
+        after: Option<DeviceId>,
+        limit: u32,
+    ) -> Result<Vec<Device>> {
+        actor.need(Permission::Read)?;
+        let product = match product {
+            Some(name) => Some(self.product_view(name)?.product.id),
+            None => None,
+        };
+        Ok(self.store.device_list(product, state, after, limit).await?)
+    }
+
+    /// A device with what it runs and its last attempts.
+    pub async fn device_get(&self, actor: &Actor, product: &ProductName, serial: &Serial) -> Result<DeviceDetail> {
+        actor.need(Permission::Read)?;
+        let row = self.device_row(product, serial).await?;
+        let installed = self.store.installed_list(row.device.id).await?;
+        let attempts = self.store.attempt_list(row.device.id, ATTEMPTS_SHOWN).await?;
+        Ok(DeviceDetail {
+            product: product.clone(),
+            last_seen_at: row.last_seen_at,
+            device: row.device,
+            installed,
+            attempts,
+        })
+    }
+
+    pub(super) async fn device_row(&self, product: &ProductName, serial: &Serial) -> Result<DeviceRow> {
+        let id = self.product_view(product)?.product.id;
+        self.store
+            .device_by_serial(id, serial)
+            .await?
+            .ok_or_else(|| Error::not_found("device", format!("{product}/{serial}")))
+    }
+
+    /// Registers a serial beforehand: it becomes active when it enrols.
+    pub async fn device_create(&self, actor: &Actor, request: &DeviceCreate) -> Result<Made<Device>> {
+        actor.need(Permission::Devices)?;
+        if request.tags.0.len() > MAX_TAGS {
+            return Err(Error::invalid("tags", format!("at most {MAX_TAGS}")));
+        }
+        for tag in request.tags.iter() {
+            tag.parse::<Slug>().map_err(|error| Error::invalid("tags", error))?;
+        }
+        let now = self.now();
+        let product = self.product_view(&request.product)?;
+        let mut tx = self.store.begin().await?;
+        let customer = match &request.customer {
+            Some(name) => Some(tx.customer_by_name(name).await?.ok_or_else(|| Error::not_found("customer", name))?.id),
+            None => None,
+        };
+        if let Some(there) = tx.device_by_serial(product.product.id, &request.serial).await? {
+            let d = there.device;
+            let same = d.hw_id == request.hw_id
+                && d.customer_id == customer
+                && d.site == request.site
+                && d.tags == request.tags;
+            if same && d.state != DeviceState::Pending {
+                return Ok(Made::Same(d));
+            }
+            return Err(Error::conflict(format!(
+                "there is a device {}/{} already, {}",
+                request.product,
+                request.serial,
+                d.state.as_str()
+            )));
+        }
+        let device = Device {
+            customer_id: customer,
+            site: request.site.clone(),
+            tags: request.tags.clone(),
+            confirmed_train: request.train.clone(),
+            ..self.blank_device(product.product.id, &request.serial, &request.hw_id, DeviceState::Active)
+        };
+        tx.device_add(&device, now).await?;
+        let subject = format!("device:{}/{}", request.product, request.serial);
+        let detail = json!({"hw_id": device.hw_id, "customer": request.customer, "site": device.site, "train": device.confirmed_train});
+        tx.audit_add(now, actor.name(), "device.create", &subject, &detail).await?;
+        tx.commit().await?;
+        Ok(Made::New(device))
+    }
+
+    /// A new device without a key.
+    pub(super) fn blank_device(
+        &self,
+        product_id: sluice_catalog::id::ProductId,
+        serial: &Serial,
+        hw_id: &sluice_catalog::text::HardwareId,
+        state: DeviceState,
+    ) -> Device {
+        let now = self.now();
+        let id = DeviceId::new(now, self.dice.id());
+        Device {
+            id,
+            product_id,
+            serial: serial.clone(),
+            hw_id: hw_id.clone(),
+            customer_id: None,
+            site: None,
+            tags: TextSet::default(),
+            state,
+            public_key: None,
+            epoch: 1,
+            // Its own until a swap gives it another's place.
+            cohort_id: CohortId(id.0),
+            channel: Channel::Stable,
+            confirmed_train: None,
+            attempt_seq: 0,
+            profile: DecoderProfile::Raw,
+            ram_budget: 0,
+            scratch_budget: 0,
+            patches_off: false,
+            created_at: now,
+        }
+    }
+
+    /// Accepts, blocks or retires a device.
+    pub async fn device_state(
+        &self,
+        actor: &Actor,
+        product: &ProductName,
+        serial: &Serial,
+        request: &DeviceStateChange,
+    ) -> Result<Device> {
+        actor.need(Permission::Devices)?;
+        if !matches!(request.state, DeviceState::Active | DeviceState::Blocked | DeviceState::Retired) {
+            return Err(Error::invalid("state", "active, blocked or retired"));
+        }
+        let now = self.now();
+        let mut device = self.device_row(product, serial).await?.device;
+        if device.state == request.state {
+            return Ok(device);
+        }
+        let mut tx = self.store.begin().await?;
+        tx.device_state(device.id, request.state, now).await?;
+        let detail = json!({"from": device.state, "to": request.state});
+        tx.audit_add(now, actor.name(), "device.state", &format!("device:{product}/{serial}"), &detail).await?;
+        tx.commit().await?;
+        self.device_changed(device.id);
+        device.state = request.state;
+        Ok(device)
+    }
+
+    /// Ends every session of a device and forgets its key: the next enrolment binds a new one.
+    pub async fn device_revoke(&self, actor: &Actor, product: &ProductName, serial: &Serial) -> Result<Device> {
+        actor.need(Permission::Devices)?;
+        let now = self.now();
+        let row = self.device_row(product, serial).await?;
+        let mut tx = self.store.begin().await?;
+        tx.device_revoke(row.device.id, now).await?;
+        let subject = format!("device:{product}/{serial}");
+        tx.audit_add(now, actor.name(), "device.revoke", &subject, &json!({"epoch": row.device.epoch + 1})).await?;
+        tx.commit().await?;
+        self.device_changed(row.device.id);
+        Ok(self.device_row(product, serial).await?.device)
+    }
+
+    /// Keeps what a device says in a poll, if it differs from what is known; durable before the poll is answered. The
+    /// versions in the field decide which patches are built, so a new one enqueues its jobs here.
+    pub async fn device_reported(&self, device: &Device, before: &[Installed], poll: &PollRequest) -> Result<bool> {
+        let installed = installed_from(&poll.installed)?;
+        let (ram, scratch) = (i64::from(poll.ram_budget), i64::from(poll.scratch_budget));
+        let same = before == installed.as_slice()
+            && device.profile == poll.profile
+            && device.ram_budget == ram
+            && device.scratch_budget == scratch;
+        if same {
+            return Ok(false);
+        }
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        tx.device_reported(device.id, &installed, poll.profile, ram, scratch, now).await?;
+        for one in &installed {
+            if !before.contains(one) {
+                jobs::patch::enqueue_from(self, &mut tx, device.product_id, &one.component, one.sha256, poll.profile)
+                    .await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+/// What a device says it runs, in the order of components as the database keeps it.
+pub(super) fn installed_from(
+    reports: &std::collections::BTreeMap<
+        sluice_catalog::text::Component,
+        sluice_catalog::wire::device::InstalledReport,
+    >,
+) -> Result<Vec<Installed>> {
+    if reports.len() > MAX_COMPONENTS {
+        return Err(Error::invalid("installed", format!("{} components, at most {MAX_COMPONENTS}", reports.len())));
+    }
+    Ok(reports
+        .iter()
+        .map(|(component, report)| Installed {
+            component: component.clone(),
+            version: report.version.clone(),
+            sha256: report.sha256,
+            security_counter: i64::from(report.security_counter),
+        })
+        .collect())
+}

@@ -1,0 +1,276 @@
+//! From signed targets to the catalogue's releases and artifacts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sluice_catalog::decide::ProductView;
+use sluice_catalog::id::{ArtifactId, ReleaseId};
+use sluice_catalog::product::{Channel, Train};
+use sluice_catalog::release::{Artifact, Release, ReleaseKind};
+use sluice_catalog::{Kind, TextSet, Time};
+use sluice_signer::publish::{AcceptedTarget, Outcome};
+use sluice_signer::{Accepted, ReleaseCustom};
+
+use super::{digest, notes};
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::jobs;
+use crate::store::Tx;
+
+/// What a publication adds to the catalogue.
+pub(super) struct Entries {
+    /// New releases.
+    pub releases: Vec<Entry>,
+    /// Releases whose targets are signed no more: revoked offline.
+    pub withdrawn: Vec<(String, ReleaseId)>,
+}
+
+/// A new release with its train and images.
+pub(super) struct Entry {
+    pub product: Arc<ProductView>,
+    pub train: Train,
+    pub release: Release,
+    pub artifacts: Vec<Artifact>,
+}
+
+/// Checks what only the server can know (products, blobs, what was published before) and makes the entries.
+pub(super) async fn entries(app: &App, accepted: &Accepted) -> Result<Entries> {
+    let mut versions: BTreeMap<(&str, &str), Vec<(&AcceptedTarget, &ReleaseCustom)>> = BTreeMap::new();
+    for target in &accepted.targets {
+        if target.outcome == Outcome::Published {
+            check_blob(app, target).await?;
+        }
+        if let Some(custom) = &target.release {
+            if custom.product != target.role {
+                return Err(unverified(format!(
+                    "{}: states product `{}` but role `{}` signed it",
+                    target.target.path, custom.product, target.role
+                )));
+            }
+            versions.entry((&custom.product, &custom.version)).or_default().push((target, custom));
+        }
+    }
+    let mut entries = Entries { releases: Vec::new(), withdrawn: Vec::new() };
+    for ((product, _), targets) in &versions {
+        let products = app.live.products();
+        let view = products.by_name(product).cloned().ok_or_else(|| {
+            Error::new(
+                Kind::NotFound,
+                format!("there is no product `{product}`: enter it first with `sluicectl product create {product}`"),
+            )
+        })?;
+        if let Some(entry) = entry(app, accepted, &view, targets).await? {
+            entries.releases.push(entry);
+        }
+    }
+    withdrawn(app, accepted, &mut entries);
+    // Orders of new floors may lie in the same publication.
+    resolve_floors(&mut entries)?;
+    Ok(entries)
+}
+
+async fn check_blob(app: &App, target: &AcceptedTarget) -> Result<()> {
+    let wanted = digest(&target.target);
+    match app.blobs.length(wanted).await? {
+        Some(length) if length == target.target.length => Ok(()),
+        Some(length) => Err(unverified(format!(
+            "{}: signed length {}, the blob {wanted} has {length}",
+            target.target.path, target.target.length
+        ))),
+        None => Err(Error::new(
+            Kind::NotFound,
+            format!("{}: blob {wanted} was not uploaded; blobs come before documents", target.target.path),
+        )),
+    }
+}
+
+fn unverified(detail: String) -> Error {
+    Error::new(Kind::Unverified, detail)
+}
+
+async fn entry(
+    app: &App,
+    accepted: &Accepted,
+    product: &Arc<ProductView>,
+    targets: &[(&AcceptedTarget, &ReleaseCustom)],
+) -> Result<Option<Entry>> {
+    let Some((first, custom)) = targets.first().copied() else { return Ok(None) };
+    let known = product.releases.iter().find(|view| view.release.version.as_str() == custom.version);
+    if let Some(known) = known {
+        for (target, _) in targets {
+            if !known.artifacts.iter().any(|artifact| artifact.path == target.target.path) {
+                return Err(unverified(format!(
+                    "{} {} was published before without {}: a version never changes, publish a new one",
+                    custom.product, custom.version, target.target.path
+                )));
+            }
+        }
+        return Ok(None);
+    }
+    for (target, other) in targets {
+        let same = other.order == custom.order
+            && other.kind == custom.kind
+            && other.train == custom.train
+            && other.train_ga == custom.train_ga
+            && other.requires == custom.requires
+            && other.channels == custom.channels
+            && other.advisories == custom.advisories;
+        if !same {
+            return Err(unverified(format!(
+                "{} and {}: images of one version must agree on order, kind, train, requires, channels and advisories",
+                first.target.path, target.target.path
+            )));
+        }
+    }
+    let now = app.now();
+    let bad =
+        |field: &str, error: &dyn std::fmt::Display| unverified(format!("{}: {field}: {error}", first.target.path));
+    let order = i64::try_from(custom.order).map_err(|error| bad("order", &error))?;
+    if let Some(taken) = product.releases.iter().find(|view| view.release.order == order) {
+        return Err(unverified(format!(
+            "{}: order {order} is that of version {}: every version has an order of its own",
+            first.target.path, taken.release.version
+        )));
+    }
+    let mut channel = Channel::Beta;
+    for name in &custom.channels {
+        // Stable software may be on the preview channel too: the most finished one counts.
+        channel = channel.min(name.parse::<Channel>().map_err(|error| bad("channels", &error))?);
+    }
+    let train = Train {
+        product_id: product.product.id,
+        name: custom.train.parse().map_err(|error| bad("train", &error))?,
+        ga_at: Time::from_date(&custom.train_ga.to_string()).map_err(|error| bad("train_ga", &error))?,
+    };
+    if let Some(other) = product.releases.iter().find(|view| view.release.train == train.name)
+        && other.train_ga != train.ga_at
+    {
+        return Err(unverified(format!(
+            "{}: train {} became generally available on {}, not {}",
+            first.target.path,
+            train.name,
+            other.train_ga.date(),
+            train.ga_at.date()
+        )));
+    }
+    let (notes_header, notes_body) = notes::read(app, accepted, custom.notes.as_deref()).await?;
+    let release = Release {
+        id: ReleaseId::new(now, app.dice.id()),
+        product_id: product.product.id,
+        version: custom.version.parse().map_err(|error| bad("version", &error))?,
+        order,
+        kind: custom.kind.to_string().parse::<ReleaseKind>().map_err(|error| bad("kind", &error))?,
+        train: train.name.clone(),
+        requires: texts::<sluice_catalog::text::Code>(&custom.requires).map_err(|error| bad("requires", &error))?,
+        channel,
+        advisories: custom.advisories.iter().cloned().collect(),
+        notes_header,
+        notes_body,
+        published_at: now,
+        withdrawn_at: None,
+    };
+    let mut artifacts = Vec::new();
+    for (target, custom) in targets {
+        let bad = |field: &str, error: &dyn std::fmt::Display| {
+            unverified(format!("{}: {field}: {error}", target.target.path))
+        };
+        artifacts.push(Artifact {
+            id: ArtifactId::new(now, app.dice.id()),
+            release_id: release.id,
+            component: custom.component.parse().map_err(|error| bad("component", &error))?,
+            hw_ids: texts::<sluice_catalog::text::HardwareId>(&custom.hw_ids).map_err(|error| bad("hw_ids", &error))?,
+            path: target.target.path.clone(),
+            sha256: digest(&target.target),
+            length: i64::try_from(target.target.length).map_err(|error| bad("length", &error))?,
+            security_counter: i64::try_from(custom.security_counter)
+                .map_err(|error| bad("security_counter", &error))?,
+            min_installed: match &custom.min_installed {
+                Some(version) => Some(version.parse().map_err(|error| bad("min_installed", &error))?),
+                None => None,
+            },
+            min_installed_order: None,
+        });
+    }
+    Ok(Some(Entry { product: Arc::clone(product), train, release, artifacts }))
+}
+
+fn texts<T: std::str::FromStr>(set: &std::collections::BTreeSet<String>) -> Result<TextSet, T::Err> {
+    for text in set {
+        text.parse::<T>()?;
+    }
+    Ok(set.iter().cloned().collect())
+}
+
+/// A release whose role was published anew without it is withdrawn: that is how offline keys revoke.
+fn withdrawn(app: &App, accepted: &Accepted, entries: &mut Entries) {
+    let products = app.live.products();
+    let roles =
+        accepted.documents.iter().filter(|document| document.outcome == Outcome::Published).map(|d| d.role.as_str());
+    for view in roles.filter_map(|role| products.by_name(role)) {
+        for release in view.releases.iter().filter(|release| release.release.withdrawn_at.is_none()) {
+            let signed = release
+                .artifacts
+                .iter()
+                .any(|artifact| accepted.targets.iter().any(|target| target.target.path == artifact.path));
+            if !signed {
+                let name = format!("{} {}", view.product.name, release.release.version);
+                entries.withdrawn.push((name, release.release.id));
+            }
+        }
+    }
+}
+
+fn resolve_floors(entries: &mut Entries) -> Result<()> {
+    let new: Vec<(sluice_catalog::id::ProductId, String, i64)> = entries
+        .releases
+        .iter()
+        .map(|entry| (entry.release.product_id, entry.release.version.to_string(), entry.release.order))
+        .collect();
+    for entry in &mut entries.releases {
+        for artifact in &mut entry.artifacts {
+            let Some(floor) = &artifact.min_installed else { continue };
+            let known =
+                entry.product.releases.iter().find(|view| view.release.version == *floor).map(|v| v.release.order);
+            let order = known.or_else(|| {
+                new.iter()
+                    .find(|(product, version, _)| *product == entry.release.product_id && version == floor.as_str())
+                    .map(|(_, _, order)| *order)
+            });
+            let Some(order) = order else {
+                return Err(unverified(format!("{}: min_installed {floor} was never published", artifact.path)));
+            };
+            if order >= entry.release.order {
+                return Err(unverified(format!(
+                    "{}: min_installed {floor} is not older than {}",
+                    artifact.path, entry.release.version
+                )));
+            }
+            artifact.min_installed_order = Some(order);
+        }
+    }
+    Ok(())
+}
+
+/// Writes the entries and the jobs they need.
+pub(super) async fn write(app: &App, tx: &mut Tx, entries: &Entries, now: Time) -> Result<()> {
+    for entry in &entries.releases {
+        if tx.train_by_name(entry.train.product_id, &entry.train.name).await?.is_none() {
+            tx.train_add(&entry.train).await?;
+        }
+        tx.release_add(&entry.release).await?;
+        for artifact in &entry.artifacts {
+            tx.artifact_add(artifact).await?;
+            jobs::full::enqueue(app, tx, artifact, now).await?;
+        }
+    }
+    for (_, release) in &entries.withdrawn {
+        tx.release_withdraw(*release, now).await?;
+    }
+    for entry in &entries.releases {
+        for artifact in &entry.artifacts {
+            jobs::patch::enqueue_artifact(app, tx, entry.release.product_id, entry.release.order, artifact, now)
+                .await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! What devices report about their attempts.
+
+use sluice_catalog::Kind;
+use sluice_catalog::id::{DeviceId, ReleaseId, RolloutId};
+use sluice_catalog::rollout::{AttemptState, Failure};
+use sluice_catalog::wire::device::{MAX_DETAIL_LEN, MAX_EVENTS, ReportRequest};
+
+use super::App;
+use crate::error::{Error, Result};
+use crate::jobs;
+
+/// What a report changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Events that moved an attempt or added to it.
+    pub moved: u32,
+}
+
+impl App {
+    /// Opens an attempt for an offer, unless it is open already. Durable before the offer is answered.
+    pub async fn attempt_open(&self, device: DeviceId, release: ReleaseId, rollout: RolloutId) -> Result<()> {
+        let mut tx = self.store.begin().await?;
+        if let Some(open) = tx.attempt_current(device).await?
+            && open.release_id == release
+            && open.rollout_id == rollout
+        {
+            return Ok(());
+        }
+        tx.attempt_open(device, release, rollout, self.now()).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Notes the beginning of an attempt: its first blob was asked for. One write per attempt.
+    pub async fn attempt_began(&self, device: DeviceId) -> Result<()> {
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        if let Some(open) = tx.attempt_current(device).await?
+            && open.state == AttemptState::Offered
+        {
+            tx.attempt_move(&open, AttemptState::Downloading, None, None, None, None, now).await?;
+            tx.device_touch(device, now).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a report. Durable before it is answered; repeats and latecomers change nothing.
+    pub async fn report(&self, device: DeviceId, request: &ReportRequest) -> Result<Moved> {
+        if request.events.len() > MAX_EVENTS {
+            return Err(Error::invalid("events", format!("{} given, at most {MAX_EVENTS}", request.events.len())));
+        }
+        for (index, event) in request.events.iter().enumerate() {
+            if event.detail.as_ref().is_some_and(|detail| detail.len() > MAX_DETAIL_LEN) {
+                return Err(Error::invalid(
+                    &format!("events[{index}].detail"),
+                    format!("at most {MAX_DETAIL_LEN} bytes"),
+                ));
+            }
+            if let Some(encoding) = &event.encoding
+                && !matches!(encoding.as_str(), "patch" | "zstd" | "raw")
+            {
+                return Err(Error::invalid(&format!("events[{index}].encoding"), "one of patch, zstd, raw"));
+            }
+            if matches!(event.state, AttemptState::Offered | AttemptState::Superseded) {
+                return Err(Error::invalid(&format!("events[{index}].state"), "a state that a device can report"));
+            }
+        }
+        let now = self.now();
+        let mut moved = Moved::default();
+        let mut tx = self.store.begin().await?;
+        let row = tx.device_get(device).await?.ok_or_else(|| Error::not_found("device", device))?;
+        for event in &request.events {
+            let Some(attempt) = tx.attempt_get(device, event.attempt).await? else {
+                return Err(Error::new(Kind::NotFound, format!("this device has no attempt {}", event.attempt)));
+            };
+            // A device that calls itself healthy must have polled on the new version first: "written to disk" is not
+            // success. Until then it counts as booted.
+            let mut state = event.state;
+            if state == AttemptState::Healthy && !self.runs(&mut tx, &row.device, attempt.release_id).await? {
+                state = AttemptState::Booted;
+            }
+            let bytes = event.bytes.and_then(|bytes| i64::try_from(bytes).ok());
+            let (encoding, detail) = (event.encoding.as_deref(), event.detail.as_deref());
+            if attempt.state.may_become(state) {
+                tx.attempt_move(&attempt, state, event.failure, encoding, bytes, detail, now).await?;
+                moved.moved += 1;
+                if state == AttemptState::Healthy
+                    && let Some(train) = self.train_of(&row.device, attempt.release_id)
+                {
+                    tx.device_confirm_train(device, &train, now).await?;
+                }
+            } else if event.failure == Some(Failure::DeltaMismatch) && !attempt.state.is_final() {
+                tx.attempt_move(&attempt, attempt.state, event.failure, encoding, bytes, detail, now).await?;
+                moved.moved += 1;
+            }
+            if event.failure == Some(Failure::DeltaMismatch) && !row.device.patches_off {
+                // This device gets full images; the server tries the patch again itself before others suffer.
+                tx.device_patches_off(device, now).await?;
+                jobs::recheck::enqueue(self, &mut tx, &row.device, attempt.release_id).await?;
+            }
+        }
+        if moved.moved > 0 {
+            tx.device_touch(device, now).await?;
+            tx.commit().await?;
+            self.device_changed(device);
+        }
+        Ok(moved)
+    }
+
+    /// Whether a device was last seen running every image that a release has for it.
+    async fn runs(
+        &self,
+        tx: &mut crate::store::Tx,
+        device: &sluice_catalog::device::Device,
+        release: ReleaseId,
+    ) -> Result<bool> {
+        let installed = tx.installed_list(device.id).await?;
+        let products = self.live.products();
+        let view = products
+            .get(device.product_id)
+            .and_then(|product| product.releases.iter().find(|candidate| candidate.release.id == release));
+        Ok(view.is_some_and(|view| {
+            view.artifacts.iter().filter(|artifact| artifact.hw_ids.contains(device.hw_id.as_str())).all(|artifact| {
+                installed.iter().any(|one| one.component == artifact.component && one.sha256 == artifact.sha256)
+            })
+        }))
+    }
+
+    fn train_of(
+        &self,
+        device: &sluice_catalog::device::Device,
+        release: ReleaseId,
+    ) -> Option<sluice_catalog::text::TrainName> {
+        let products = self.live.products();
+        let product = products.get(device.product_id)?;
+        product.releases.iter().find(|view| view.release.id == release).map(|view| view.release.train.clone())
+    }
+}

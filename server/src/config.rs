@@ -1,0 +1,197 @@
+//! Configuration: `sluice.toml`, then the environment, then the command line; later ones win.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be configured. Unknown settings are refused, so that a typing error is found at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where the server listens, `ADDRESS:PORT`; port 0 takes any free one.
+    pub listen: String,
+    /// The base URL that clients see, such as `https://updates.example.com`. Made from `listen` unless given.
+    pub public_url: Option<String>,
+    /// `sqlite:PATH`, or `postgres://…` for several replicas. Relative paths are under the data folder.
+    pub database: String,
+    /// A folder, or `s3://BUCKET/PREFIX`. Relative paths are under the data folder.
+    pub blobs: String,
+    /// The folder with the online keys. Replicas share its content.
+    pub keys: PathBuf,
+    /// Seconds between two polls of a device that runs what it should.
+    pub poll_interval_s: u32,
+    /// Patch jobs and other work run in this process with so many threads; 0 leaves them to `sluice-server worker`.
+    pub worker_threads: usize,
+    /// Patches larger than this percentage of the compressed full image are not offered.
+    pub patch_max_percent: u8,
+    /// Devices kept in memory.
+    pub device_cache: usize,
+    /// TLS, needed beyond loopback unless a proxy is trusted.
+    pub tls: Option<Tls>,
+    /// A reverse proxy in front terminates TLS.
+    pub behind_tls_proxy: bool,
+    /// `text` or `json`.
+    pub log_format: LogFormat,
+}
+
+/// Files of a TLS certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For collectors.
+    Json,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            public_url: None,
+            database: "sqlite:sluice.db".into(),
+            blobs: "blobs".into(),
+            keys: "keys".into(),
+            poll_interval_s: 300,
+            worker_threads: 2,
+            patch_max_percent: 70,
+            device_cache: 200_000,
+            tls: None,
+            behind_tls_proxy: false,
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+/// The configuration that the first run writes: every setting, commented, at its default.
+pub const TEMPLATE: &str = r#"# Sluice server configuration. Every line is a default; remove the # to change it.
+# Relative paths are under the folder of this file.
+
+# Where the server listens. Beyond loopback it needs TLS (see below).
+#listen = "127.0.0.1:8080"
+# The base URL that clients see, when it differs from the address above.
+#public_url = "https://updates.example.com"
+
+# SQLite for one server; PostgreSQL for as many replicas as wanted.
+#database = "sqlite:sluice.db"
+#database = "postgres://sluice@db.example.com/sluice"
+# Images and patches: a folder, or a bucket (with the usual AWS_... variables).
+#blobs = "blobs"
+#blobs = "s3://bucket/prefix"
+# The online keys. Replicas need the same ones.
+#keys = "keys"
+
+# Seconds between two polls of a device that runs what it should.
+#poll_interval_s = 300
+# Threads for patch jobs in this process; 0 leaves them to `sluice-server worker`.
+#worker_threads = 2
+# A patch larger than this percentage of the compressed full image is not offered.
+#patch_max_percent = 70
+# Devices kept in memory (about 2 kB each).
+#device_cache = 200000
+
+# Own certificate ...
+#[tls]
+#certificate = "server.crt"
+#key = "server.key"
+# ... or a reverse proxy that terminates TLS.
+#behind_tls_proxy = false
+
+# "text" or "json".
+#log_format = "text"
+"#;
+
+impl Settings {
+    /// Reads a configuration file.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{} is no valid configuration", path.display()))
+    }
+
+    /// Makes relative paths absolute under the data folder and checks what can be checked without IO.
+    pub fn resolve(mut self, data: &Path) -> anyhow::Result<Self> {
+        let under = |path: &Path| if path.is_absolute() { path.to_owned() } else { data.join(path) };
+        if let Some(path) = self.database.strip_prefix("sqlite:").map(|rest| rest.trim_start_matches("//")) {
+            self.database = format!("sqlite:{}", under(Path::new(path)).display());
+        } else if !self.database.starts_with("postgres://") && !self.database.starts_with("postgresql://") {
+            bail!("database `{}`: sqlite:PATH or postgres://…", self.database);
+        }
+        if !self.blobs.starts_with("s3://") {
+            self.blobs =
+                under(Path::new(self.blobs.strip_prefix("file://").unwrap_or(&self.blobs))).display().to_string();
+        }
+        self.keys = under(&self.keys);
+        if let Some(tls) = &mut self.tls {
+            tls.certificate = under(&tls.certificate);
+            tls.key = under(&tls.key);
+        }
+        let address: std::net::SocketAddr = self
+            .listen
+            .parse()
+            .with_context(|| format!("listen `{}`: ADDRESS:PORT, such as 127.0.0.1:8080", self.listen))?;
+        if !address.ip().is_loopback() && self.tls.is_none() && !self.behind_tls_proxy {
+            bail!(
+                "listen `{}` is beyond loopback: set [tls] with a certificate, or behind_tls_proxy = true when a proxy \
+                 terminates TLS; device tokens must not travel in clear",
+                self.listen
+            );
+        }
+        if !(30..=86_400).contains(&self.poll_interval_s) {
+            bail!("poll_interval_s {}: 30 to 86400", self.poll_interval_s);
+        }
+        if !(1..=100).contains(&self.patch_max_percent) {
+            bail!("patch_max_percent {}: 1 to 100", self.patch_max_percent);
+        }
+        if let Some(url) = &self.public_url {
+            url::Url::parse(url).with_context(|| format!("public_url `{url}` is no URL"))?;
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_uncommented_is_the_default() {
+        let uncommented: String = TEMPLATE
+            .lines()
+            .filter_map(|line| line.strip_prefix('#'))
+            .filter(|line| !line.starts_with(' ') && !line.contains("example.com") && !line.contains("s3://"))
+            .filter(|line| !line.starts_with("[tls]") && !line.starts_with("certificate") && !line.starts_with("key ="))
+            .fold(String::new(), |text, line| text + line + "\n");
+        let settings: Settings = toml::from_str(&uncommented).unwrap();
+        assert_eq!(settings, Settings::default());
+        assert_eq!(toml::from_str::<Settings>(TEMPLATE).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn beyond_loopback_needs_tls_and_typing_errors_are_found() {
+        let open = Settings { listen: "0.0.0.0:80".into(), ..Settings::default() };
+        assert!(open.clone().resolve(Path::new("/d")).unwrap_err().to_string().contains("beyond loopback"));
+        assert!(Settings { behind_tls_proxy: true, ..open }.resolve(Path::new("/d")).is_ok());
+        assert!(toml::from_str::<Settings>("listne = \"x\"").is_err());
+        assert!(Settings { listen: "here".into(), ..Settings::default() }.resolve(Path::new("/d")).is_err());
+    }
+
+    #[test]
+    fn paths_are_under_the_data_folder() {
+        let settings = Settings::default().resolve(Path::new("/d")).unwrap();
+        assert_eq!(settings.database, "sqlite:/d/sluice.db");
+        assert_eq!(settings.blobs, "/d/blobs");
+        assert_eq!(settings.keys, Path::new("/d/keys"));
+    }
+}

@@ -1,0 +1,116 @@
+//! Customers, plans and contracts.
+
+use std::sync::Arc;
+
+use actix_web::{get, post, web};
+use sluice_catalog::contract::Contract;
+use sluice_catalog::customer::Customer;
+use sluice_catalog::text::ContractNumber;
+use sluice_catalog::wire::admin::{
+    ContractCreate, ContractDetail, ContractExtend, CustomerCreate, Page, PlanCreate, PlanDetail,
+};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::super::auth::Acting;
+use super::super::{Answer, Shared};
+use super::{Paging, made, page};
+
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config
+        .service(customers)
+        .service(customer)
+        .service(plans)
+        .service(plan)
+        .service(contracts)
+        .service(contract)
+        .service(show)
+        .service(extend);
+}
+
+/// Customers, in the order of their names.
+#[utoipa::path(params(Paging), responses((status = 200, body = Page<Customer>)), tag = "contracts")]
+#[get("/api/v1/customers")]
+async fn customers(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    paging: web::Query<Paging>,
+) -> Answer<web::Json<Page<Customer>>> {
+    let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
+    let items = shared.app.run(async move { app.customer_list(&actor.0, paging.after(), limit).await }).await?;
+    Ok(page(items, limit, |one| one.name.to_string()))
+}
+
+/// Enter a customer.
+#[utoipa::path(responses((status = 201, body = Customer), (status = 200, body = Customer)), tag = "contracts")]
+#[post("/api/v1/customers")]
+async fn customer(shared: web::Data<Shared>, actor: Acting, request: web::Json<CustomerCreate>) -> Answer {
+    let app = Arc::clone(&shared.app);
+    Ok(made(shared.app.run(async move { app.customer_create(&actor.0, &request).await }).await?))
+}
+
+/// Plans, in the order of their names.
+#[utoipa::path(params(Paging), responses((status = 200, body = Page<PlanDetail>)), tag = "contracts")]
+#[get("/api/v1/plans")]
+async fn plans(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    paging: web::Query<Paging>,
+) -> Answer<web::Json<Page<PlanDetail>>> {
+    let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
+    let items = shared.app.run(async move { app.plan_list(&actor.0, paging.after(), limit).await }).await?;
+    Ok(page(items, limit, |one| one.plan.name.to_string()))
+}
+
+/// Enter a plan.
+#[utoipa::path(responses((status = 201, body = PlanDetail), (status = 200, body = PlanDetail)), tag = "contracts")]
+#[post("/api/v1/plans")]
+async fn plan(shared: web::Data<Shared>, actor: Acting, request: web::Json<PlanCreate>) -> Answer {
+    let app = Arc::clone(&shared.app);
+    Ok(made(shared.app.run(async move { app.plan_create(&actor.0, &request).await }).await?))
+}
+
+/// Contracts, in the order of their numbers.
+#[utoipa::path(params(Paging), responses((status = 200, body = Page<Contract>)), tag = "contracts")]
+#[get("/api/v1/contracts")]
+async fn contracts(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    paging: web::Query<Paging>,
+) -> Answer<web::Json<Page<Contract>>> {
+    let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
+    let items = shared.app.run(async move { app.contract_list(&actor.0, paging.after(), limit).await }).await?;
+    Ok(page(items, limit, |one| one.number.to_string()))
+}
+
+/// Enter a contract with its windows and items.
+#[utoipa::path(responses((status = 201, body = ContractDetail), (status = 200, body = ContractDetail)), tag = "contracts")]
+#[post("/api/v1/contracts")]
+async fn contract(shared: web::Data<Shared>, actor: Acting, request: web::Json<ContractCreate>) -> Answer {
+    let app = Arc::clone(&shared.app);
+    Ok(made(shared.app.run(async move { app.contract_create(&actor.0, &request).await }).await?))
+}
+
+/// A contract with its windows and items that hold by what is known now.
+#[utoipa::path(params(("number" = String, Path)), responses((status = 200, body = ContractDetail)), tag = "contracts")]
+#[get("/api/v1/contracts/{number}")]
+async fn show(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    number: web::Path<ContractNumber>,
+) -> Answer<web::Json<ContractDetail>> {
+    let app = Arc::clone(&shared.app);
+    Ok(web::Json(shared.app.run(async move { app.contract_get(&actor.0, &number).await }).await?))
+}
+
+/// Add windows and items to a contract.
+#[utoipa::path(params(("number" = String, Path)), responses((status = 200, body = ContractDetail)), tag = "contracts")]
+#[post("/api/v1/contracts/{number}/facts")]
+async fn extend(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    number: web::Path<ContractNumber>,
+    request: web::Json<ContractExtend>,
+) -> Answer<web::Json<ContractDetail>> {
+    let app = Arc::clone(&shared.app);
+    Ok(web::Json(shared.app.run(async move { app.contract_extend(&actor.0, &number, &request).await }).await?))
+}

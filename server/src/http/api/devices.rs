@@ -1,0 +1,172 @@
+//! Devices, enrolment tokens, and why.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, delete, get, post, web};
+use serde::Deserialize;
+use sluice_catalog::Time;
+use sluice_catalog::decide::Why;
+use sluice_catalog::device::{Device, DeviceState, EnrolToken};
+use sluice_catalog::id::EnrolTokenId;
+use sluice_catalog::text::{ProductName, Serial, Version};
+use sluice_catalog::wire::admin::{
+    DeviceCreate, DeviceDetail, DeviceStateChange, EnrolTokenCreate, EnrolTokenCreated, Page,
+};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::super::auth::Acting;
+use super::super::{Answer, Shared};
+use super::{Paging, made, page};
+
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config
+        .service(list)
+        .service(create)
+        .service(show)
+        .service(state)
+        .service(revoke)
+        .service(why)
+        .service(tokens)
+        .service(token)
+        .service(token_revoke);
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Filter {
+    /// Of this product only.
+    product: Option<ProductName>,
+    /// In this state only.
+    state: Option<DeviceState>,
+    /// `next` of the page before.
+    after: Option<String>,
+    /// Items, 1 to 500; 50 unless given.
+    limit: Option<u32>,
+}
+
+/// Devices, in the order they were registered.
+#[utoipa::path(params(Filter), responses((status = 200, body = Page<Device>)), tag = "devices")]
+#[get("/api/v1/devices")]
+async fn list(shared: web::Data<Shared>, actor: Acting, filter: web::Query<Filter>) -> Answer<web::Json<Page<Device>>> {
+    let filter = filter.into_inner();
+    let paging = Paging { after: filter.after, limit: filter.limit };
+    let (app, limit, after) = (Arc::clone(&shared.app), paging.limit()?, paging.after_id()?);
+    let items = shared
+        .app
+        .run(async move { app.device_list(&actor.0, filter.product.as_ref(), filter.state, after, limit).await })
+        .await?;
+    Ok(page(items, limit, |one| one.id.to_string()))
+}
+
+/// Register a device before it enrols.
+#[utoipa::path(responses((status = 201, body = Device), (status = 200, body = Device)), tag = "devices")]
+#[post("/api/v1/devices")]
+async fn create(shared: web::Data<Shared>, actor: Acting, request: web::Json<DeviceCreate>) -> Answer {
+    let app = Arc::clone(&shared.app);
+    Ok(made(shared.app.run(async move { app.device_create(&actor.0, &request).await }).await?))
+}
+
+/// A device with what it runs and its last attempts.
+#[utoipa::path(
+    params(("product" = String, Path), ("serial" = String, Path)), responses((status = 200, body = DeviceDetail)),
+    tag = "devices"
+)]
+#[get("/api/v1/products/{product}/devices/{serial}")]
+async fn show(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    path: web::Path<(ProductName, Serial)>,
+) -> Answer<web::Json<DeviceDetail>> {
+    let app = Arc::clone(&shared.app);
+    Ok(web::Json(shared.app.run(async move { app.device_get(&actor.0, &path.0, &path.1).await }).await?))
+}
+
+/// Accept, block or retire a device.
+#[utoipa::path(
+    params(("product" = String, Path), ("serial" = String, Path)), responses((status = 200, body = Device)),
+    tag = "devices"
+)]
+#[post("/api/v1/products/{product}/devices/{serial}/state")]
+async fn state(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    path: web::Path<(ProductName, Serial)>,
+    request: web::Json<DeviceStateChange>,
+) -> Answer<web::Json<Device>> {
+    let app = Arc::clone(&shared.app);
+    Ok(web::Json(shared.app.run(async move { app.device_state(&actor.0, &path.0, &path.1, &request).await }).await?))
+}
+
+/// End every session of a device and forget its key.
+#[utoipa::path(
+    params(("product" = String, Path), ("serial" = String, Path)), responses((status = 200, body = Device)),
+    tag = "devices"
+)]
+#[post("/api/v1/products/{product}/devices/{serial}/revoke")]
+async fn revoke(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    path: web::Path<(ProductName, Serial)>,
+) -> Answer<web::Json<Device>> {
+    let app = Arc::clone(&shared.app);
+    Ok(web::Json(shared.app.run(async move { app.device_revoke(&actor.0, &path.0, &path.1).await }).await?))
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Question {
+    /// About this version only.
+    version: Option<Version>,
+    /// At this moment, past or future; now unless given.
+    at: Option<Time>,
+}
+
+/// Why a device gets, or does not get, a version.
+#[utoipa::path(
+    params(("product" = String, Path), ("serial" = String, Path), Question), responses((status = 200, body = Why)),
+    tag = "devices"
+)]
+#[get("/api/v1/products/{product}/devices/{serial}/why")]
+async fn why(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    path: web::Path<(ProductName, Serial)>,
+    question: web::Query<Question>,
+) -> Answer<web::Json<Why>> {
+    let app = Arc::clone(&shared.app);
+    let why = shared
+        .app
+        .run(async move { app.why(&actor.0, &path.0, &path.1, question.version.as_ref(), question.at).await });
+    Ok(web::Json(why.await?))
+}
+
+/// Enrolment tokens, in the order they were made.
+#[utoipa::path(params(Paging), responses((status = 200, body = Page<EnrolToken>)), tag = "devices")]
+#[get("/api/v1/enrol-tokens")]
+async fn tokens(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    paging: web::Query<Paging>,
+) -> Answer<web::Json<Page<EnrolToken>>> {
+    let (app, limit, after) = (Arc::clone(&shared.app), paging.limit()?, paging.after_id::<EnrolTokenId>()?);
+    let items = shared.app.run(async move { app.enrol_token_list(&actor.0, after, limit).await }).await?;
+    Ok(page(items, limit, |one| one.id.to_string()))
+}
+
+/// Make a one-use or batch enrolment token; its secret is shown this once.
+#[utoipa::path(responses((status = 201, body = EnrolTokenCreated)), tag = "devices")]
+#[post("/api/v1/enrol-tokens")]
+async fn token(shared: web::Data<Shared>, actor: Acting, request: web::Json<EnrolTokenCreate>) -> Answer {
+    let app = Arc::clone(&shared.app);
+    let made = shared.app.run(async move { app.enrol_token_create(&actor.0, &request).await }).await?;
+    Ok(HttpResponse::Created().json(made))
+}
+
+/// Revoke an enrolment token.
+#[utoipa::path(params(("id" = String, Path)), responses((status = 204)), tag = "devices")]
+#[delete("/api/v1/enrol-tokens/{id}")]
+async fn token_revoke(shared: web::Data<Shared>, actor: Acting, id: web::Path<EnrolTokenId>) -> Answer {
+    let app = Arc::clone(&shared.app);
+    shared.app.run(async move { app.enrol_token_revoke(&actor.0, *id).await }).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

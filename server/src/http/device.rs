@@ -1,0 +1,155 @@
+//! The device API: enrolment, session, poll, report. `docs/device-protocol.md` tells it.
+
+use std::sync::Arc;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use sluice_catalog::Kind;
+use sluice_catalog::wire::device::{
+    ChallengeResponse, EnrolRequest, EnrolResponse, MAX_NONCE_LEN, PollRequest, ReportRequest, ReportResponse,
+    SessionRequest, SessionResponse,
+};
+
+use super::auth::{self, DeviceSession};
+use super::{Answer, Shared};
+use crate::error::{Error, Result};
+use crate::poll::{Answer as PollAnswer, CachedDevice};
+
+/// Longest body that a device sends.
+const MAX_DEVICE_BODY_LEN: usize = 128 * 1024;
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config.service(
+        web::scope("/v1")
+            .app_data(super::problem::json_config(MAX_DEVICE_BODY_LEN))
+            .service(enrol)
+            .service(challenge)
+            .service(session_open)
+            .service(poll)
+            .service(poll_unchanged)
+            .service(report),
+    );
+}
+
+#[post("/enrol")]
+async fn enrol(shared: web::Data<Shared>, request: web::Json<EnrolRequest>) -> Answer<web::Json<EnrolResponse>> {
+    let app = Arc::clone(&shared.app);
+    Ok(web::Json(shared.app.run(async move { app.enrol(&request).await }).await?))
+}
+
+#[post("/challenge")]
+async fn challenge(shared: web::Data<Shared>) -> web::Json<ChallengeResponse> {
+    web::Json(ChallengeResponse { challenge: shared.app.challenge() })
+}
+
+#[post("/session")]
+async fn session_open(
+    shared: web::Data<Shared>,
+    request: web::Json<SessionRequest>,
+) -> Answer<web::Json<SessionResponse>> {
+    let app = Arc::clone(&shared.app);
+    Ok(web::Json(shared.app.run(async move { app.session(&request).await }).await?))
+}
+
+/// The full form: what the device runs, and a nonce that the signed answer repeats.
+#[post("/poll")]
+async fn poll(shared: web::Data<Shared>, session: DeviceSession, request: web::Json<PollRequest>) -> Answer {
+    if let Some(nonce) = &request.nonce
+        && (nonce.is_empty() || nonce.len() > MAX_NONCE_LEN || !nonce.bytes().all(|b| b.is_ascii_hexdigit()))
+    {
+        return Err(Error::invalid("nonce", format!("1 to {MAX_NONCE_LEN} hexadecimal digits")).into());
+    }
+    let mut device = auth::device(&shared, session.0).await?;
+    let (app, request) = (Arc::clone(&shared.app), request.into_inner());
+    let nonce = request.nonce.clone();
+    // Only a device that says something new waits for the database.
+    let before = Arc::clone(&device);
+    let changed = shared.app.run(async move {
+        let changed = app.device_reported(&before.view.device, &before.view.installed, &request).await?;
+        if !changed {
+            return Ok(None);
+        }
+        app.device_reload(before.view.device.id).await
+    });
+    if let Some(fresh) = changed.await? {
+        device = fresh;
+    }
+    Ok(answer(&shared, device, nonce, None).await?)
+}
+
+/// The cheap form: nothing has changed on the device, and it holds a document.
+#[get("/poll")]
+async fn poll_unchanged(shared: web::Data<Shared>, session: DeviceSession, request: HttpRequest) -> Answer {
+    let device = auth::device(&shared, session.0).await?;
+    let held = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    Ok(answer(&shared, device, None, held).await?)
+}
+
+async fn answer(
+    shared: &Shared,
+    mut device: Arc<CachedDevice>,
+    nonce: Option<String>,
+    held: Option<&str>,
+) -> Result<HttpResponse> {
+    let app = &shared.app;
+    let now = app.now();
+    app.devices.seen(device.view.device.id, now);
+    let mut answer = decide(shared, &device)?;
+    if let Some((release, rollout)) = answer.needs_attempt(&device) {
+        if app.live.is_fresh(now) {
+            let (opening, id) = (Arc::clone(app), device.view.device.id);
+            let opened = app
+                .run(async move {
+                    opening.attempt_open(id, release, rollout).await?;
+                    opening.device_reload(id).await
+                })
+                .await?;
+            device = opened.ok_or_else(|| Error::not_found("device", device.view.device.id))?;
+            answer = decide(shared, &device)?;
+        } else {
+            answer = answer.withheld(now);
+        }
+    }
+    if let Some(held) = held
+        && answer.confirms(held, &device, &app.keys, now)
+    {
+        app.metrics.poll("unchanged");
+        return Ok(HttpResponse::NotModified().insert_header((header::ETAG, held)).finish());
+    }
+    let signed = answer.sign(&device, &app.keys, nonce, now, app.rules.poll_interval_s)?;
+    app.metrics.poll(answer.kind());
+    Ok(HttpResponse::Ok()
+        .insert_header((header::ETAG, signed.etag))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(signed.response))
+}
+
+fn decide(shared: &Shared, device: &CachedDevice) -> Result<PollAnswer> {
+    let app = &shared.app;
+    let products = app.live.products();
+    let product = products
+        .get(device.view.device.product_id)
+        .ok_or_else(|| Error::new(Kind::Unavailable, "this device's product is not loaded yet; try again later"))?;
+    Ok(PollAnswer::new(device, product, &app.live.encodings(), app.live.documents().director_repo_id(), app.now()))
+}
+
+#[post("/report")]
+async fn report(
+    shared: web::Data<Shared>,
+    session: DeviceSession,
+    request: web::Json<ReportRequest>,
+) -> Answer<web::Json<ReportResponse>> {
+    let device = auth::device(&shared, session.0).await?;
+    let (app, id) = (Arc::clone(&shared.app), device.view.device.id);
+    let moved = shared
+        .app
+        .run(async move {
+            let moved = app.report(id, &request).await?;
+            if moved.moved > 0 {
+                app.device_reload(id).await?;
+            }
+            Ok(moved)
+        })
+        .await?;
+    Ok(web::Json(ReportResponse { moved: moved.moved }))
+}

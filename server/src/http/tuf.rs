@@ -1,0 +1,124 @@
+//! TUF: metadata and targets for any client of the specification, with consistent snapshots. Documents come from memory;
+//! gated products need a token.
+
+use std::sync::Arc;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, get, web};
+use bytes::Bytes;
+use sluice_catalog::Digest;
+
+use super::{Answer, Shared, auth, blobs};
+use crate::app::Repository;
+use crate::error::Error;
+
+/// What never changes under its name.
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(metadata)
+        .service(director)
+        .service(web::resource("/targets/{path:.*}").route(web::get().to(target)).route(web::head().to(target)));
+}
+
+/// Downloads as Lens-style clients know them.
+pub(super) fn configure_downloads(config: &mut web::ServiceConfig) {
+    config.service(
+        web::resource("/{pid}/{version}/{build}/{file}").route(web::get().to(download)).route(web::head().to(download)),
+    );
+}
+
+/// `timestamp.json`, or `VERSION.ROLE.json`.
+#[get("/metadata/{file}")]
+async fn metadata(shared: web::Data<Shared>, request: HttpRequest, file: web::Path<String>) -> Answer {
+    document(&shared, &request, Repository::Image, &file).await
+}
+
+/// The director's roots. Its other documents are made for one device, by `/v1/poll`.
+#[get("/director/{file}")]
+async fn director(shared: web::Data<Shared>, request: HttpRequest, file: web::Path<String>) -> Answer {
+    document(&shared, &request, Repository::Director, &file).await
+}
+
+async fn document(shared: &Shared, request: &HttpRequest, repository: Repository, file: &str) -> Answer {
+    // A root that does not exist must be a real 404: it tells a client that it holds the newest.
+    let missing = || Error::not_found("document", file);
+    let name = file.strip_suffix(".json").ok_or_else(missing)?;
+    if name == "timestamp" {
+        let (_, body) = shared.app.live.documents().latest(repository, name).ok_or_else(missing)?;
+        return Ok(json(request, "no-cache", body));
+    }
+    let (version, role) = name.split_once('.').ok_or_else(missing)?;
+    // One spelling: no sign, no leading zero.
+    let version: i64 = version.parse().ok().filter(|v: &i64| v.to_string() == version).ok_or_else(missing)?;
+    auth::may_read(shared, request, role).await?;
+    let body = match shared.app.live.documents().get(repository, role, version) {
+        Some(body) => body,
+        None => {
+            let (app, role) = (Arc::clone(&shared.app), role.to_owned());
+            let found = shared.app.run(async move { Ok(app.document(repository, &role, version).await?) }).await?;
+            Bytes::from(found.ok_or_else(missing)?)
+        }
+    };
+    Ok(json(request, IMMUTABLE, body))
+}
+
+fn json(request: &HttpRequest, cache: &'static str, body: Bytes) -> HttpResponse {
+    let etag = format!("\"{}\"", Digest::of(&body).short());
+    let held = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    if held.is_some_and(|held| held.split(',').any(|tag| tag.trim() == etag)) {
+        return HttpResponse::NotModified().insert_header((header::ETAG, etag)).finish();
+    }
+    HttpResponse::Ok()
+        .insert_header((header::ETAG, etag))
+        .insert_header((header::CACHE_CONTROL, cache))
+        .content_type("application/json")
+        .body(body)
+}
+
+/// `DIRECTORY/DIGEST.FILE`, as clients ask with consistent snapshots.
+async fn target(shared: web::Data<Shared>, request: HttpRequest, path: web::Path<String>) -> Answer {
+    let missing = || Error::not_found("target", &*path);
+    let (directory, file) = path.rsplit_once('/').ok_or_else(missing)?;
+    let (digest, file) = file.split_once('.').ok_or_else(missing)?;
+    let digest: Digest = digest.parse().map_err(|_| missing())?;
+    let product = directory.split('/').next().unwrap_or_default();
+    auth::may_read(&shared, &request, product).await?;
+    // A blob is served under the path that signed metadata gives it and no other: else a public product's path would open
+    // a gated one's bytes.
+    let signed = shared.app.live.documents().target(&format!("{directory}/{file}"));
+    if signed.is_none_or(|(signed, _)| signed != digest) {
+        return Err(missing().into());
+    }
+    blobs::serve(&shared, &request, digest, cache(&shared, product), Some(file)).await
+}
+
+/// A gated product's bytes are not for shared caches.
+fn cache(shared: &Shared, product: &str) -> &'static str {
+    if shared.app.live.products().is_gated(product) { "private, max-age=31536000, immutable" } else { IMMUTABLE }
+}
+
+/// The raw image of a release by product id and version, for Lens-style clients.
+async fn download(
+    shared: web::Data<Shared>,
+    request: HttpRequest,
+    path: web::Path<(String, String, String, String)>,
+) -> Answer {
+    let (pid, version, _build, file) = path.into_inner();
+    let (product, digest) =
+        find(&shared, &pid, &version, &file).ok_or_else(|| Error::not_found("page", request.path()))?;
+    auth::may_read(&shared, &request, &product).await?;
+    blobs::serve(&shared, &request, digest, cache(&shared, &product), Some(&file)).await
+}
+
+fn find(shared: &Shared, pid: &str, version: &str, file: &str) -> Option<(String, Digest)> {
+    let products = shared.app.live.products();
+    let product = products.by_pid(pid)?;
+    let release = product
+        .releases
+        .iter()
+        .find(|view| view.release.version.as_str() == version && view.release.withdrawn_at.is_none())?;
+    let artifact = release.artifacts.iter().find(|artifact| artifact.path.rsplit('/').next() == Some(file))?;
+    Some((product.product.name.to_string(), artifact.sha256))
+}

@@ -1,0 +1,209 @@
+//! A bounded cache of devices with what they run, their cover and their open attempt. A miss costs one coalesced read,
+//! however many requests wait for it; every change raises the device's revision, which drops stale copies everywhere.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+
+use quick_cache::sync::Cache;
+use sluice_catalog::Time;
+use sluice_catalog::contract::Cover;
+use sluice_catalog::decide::DeviceView;
+use sluice_catalog::id::DeviceId;
+use sluice_catalog::product::Channel;
+use sluice_catalog::rollout::Attempt;
+use sluice_catalog::text::{Code, Family};
+
+use super::live::Live;
+use crate::store::{DeviceRow, Result, Store};
+
+/// Most last-seen times waiting to be written; beyond it they are dropped, which loses nothing that matters.
+const MAX_SEEN: usize = 1_000_000;
+
+/// A device in memory.
+#[derive(Debug)]
+pub struct CachedDevice {
+    /// What the decision looks at.
+    pub view: DeviceView,
+    /// The revision this copy was read at.
+    pub revision: i64,
+    /// The attempt that is open.
+    pub attempt: Option<Attempt>,
+    /// The version of the last director document made for it here.
+    last_version: AtomicU64,
+}
+
+impl CachedDevice {
+    /// The version of the next director document: the Unix time, or one more than the last.
+    pub fn next_version(&self, now: Time) -> u64 {
+        let now = u64::try_from(now.as_s()).unwrap_or(0);
+        let mut last = self.last_version.load(Ordering::Relaxed);
+        loop {
+            let next = now.max(last + 1);
+            match self.last_version.compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return next,
+                Err(seen) => last = seen,
+            }
+        }
+    }
+}
+
+/// The cache, and the last-seen times that wait to be written.
+#[derive(Debug)]
+pub struct Devices {
+    cache: Cache<DeviceId, Arc<CachedDevice>>,
+    seen: Mutex<HashMap<DeviceId, Time>>,
+}
+
+impl Devices {
+    /// A cache of at most this many devices.
+    pub fn new(capacity: usize) -> Self {
+        Self { cache: Cache::new(capacity), seen: Mutex::default() }
+    }
+
+    /// A device, if it is in memory.
+    pub fn cached(&self, id: DeviceId) -> Option<Arc<CachedDevice>> {
+        self.cache.get(&id)
+    }
+
+    /// A device from memory or, once for all who ask meanwhile, from the database.
+    pub async fn get(&self, store: &Store, live: &Live, id: DeviceId) -> Result<Option<Arc<CachedDevice>>> {
+        let read = async {
+            let device = read(store, live, id).await?;
+            device.map(Arc::new).ok_or(Missing::Unknown)
+        };
+        match self.cache.get_or_insert_async(&id, read).await {
+            Ok(device) => Ok(Some(device)),
+            Err(Missing::Unknown) => Ok(None),
+            Err(Missing::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Reads a device anew after a change of its own, so that the answer that follows sees it.
+    pub async fn reload(&self, store: &Store, live: &Live, id: DeviceId) -> Result<Option<Arc<CachedDevice>>> {
+        let Some(device) = read(store, live, id).await? else { return Ok(None) };
+        if let Some(before) = self.cache.peek(&id) {
+            device.last_version.store(before.last_version.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        let device = Arc::new(device);
+        self.cache.insert(id, Arc::clone(&device));
+        Ok(Some(device))
+    }
+
+    /// Drops a copy that a change made stale. The next document's version is at least the time, so none goes backwards.
+    pub fn forget(&self, id: DeviceId) {
+        self.cache.remove(&id);
+    }
+
+    /// Drops every copy.
+    pub fn forget_all(&self) {
+        self.cache.clear();
+    }
+
+    /// Drops the copies that are at another revision than the database's.
+    pub fn reconcile(&self, changes: &[(DeviceId, i64)]) {
+        for (id, revision) in changes {
+            if self.cache.peek(id).is_some_and(|copy| copy.revision != *revision) {
+                self.cache.remove(id);
+            }
+        }
+    }
+
+    /// Notes that a device was seen.
+    pub fn seen(&self, id: DeviceId, now: Time) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() < MAX_SEEN || seen.contains_key(&id) {
+            seen.insert(id, now);
+        }
+    }
+
+    /// Takes the times noted since the last call, sorted, each device once.
+    pub fn take_seen(&self) -> Vec<(DeviceId, Time)> {
+        let mut seen: Vec<_> =
+            std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect();
+        seen.sort_unstable_by_key(|(id, _)| *id);
+        seen
+    }
+}
+
+enum Missing {
+    Unknown,
+    Failed(crate::store::StoreError),
+}
+
+impl From<crate::store::StoreError> for Missing {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Reads a device with everything that decides about it.
+pub async fn read(store: &Store, live: &Live, id: DeviceId) -> Result<Option<CachedDevice>> {
+    let Some(row) = store.device_get(id).await? else { return Ok(None) };
+    let attempt = store.attempt_list(id, 1).await?.into_iter().find(|attempt| !attempt.state.is_final());
+    let (revision, view) = (row.revision, view(store, live, row).await?);
+    Ok(Some(CachedDevice { view, revision, attempt, last_version: AtomicU64::new(0) }))
+}
+
+/// The decision's view of a device.
+pub async fn view(store: &Store, live: &Live, row: DeviceRow) -> Result<DeviceView> {
+    let installed = store.installed_list(row.device.id).await?;
+    let failed = store
+        .failed_attempts(row.device.id)
+        .await?
+        .into_iter()
+        .map(|(release, count)| (release, u32::try_from(count).unwrap_or(u32::MAX)))
+        .collect();
+    let product = live.products().get(row.device.product_id).cloned();
+    let covers = match product {
+        Some(product) => covers(store, &product.product.name, &product.product.family, &row).await?,
+        None => Vec::new(),
+    };
+    Ok(DeviceView { customer: row.customer, device: row.device, installed, covers, failed })
+}
+
+/// A contract may cover a device by several items: their windows are joined.
+async fn covers(
+    store: &Store,
+    product: &sluice_catalog::text::ProductName,
+    family: &Family,
+    row: &DeviceRow,
+) -> Result<Vec<Cover>> {
+    let mut covers: Vec<(sluice_catalog::id::ContractId, Cover)> = Vec::new();
+    for item in store.cover_rows(product, &row.device.serial).await? {
+        let windows = store.window_list(item.contract_id, 1000).await?.into_iter().map(|window| {
+            // A window counts as far as the item's own dates go.
+            (window.from_at.max(item.from_at), window.to_at.min(item.to_at))
+        });
+        if let Some((_, cover)) = covers.iter_mut().find(|(contract, _)| *contract == item.contract_id) {
+            cover.windows.extend(windows);
+            continue;
+        }
+        let codes: Vec<(Code, Channel)> = store
+            .plan_grants(item.plan_id)
+            .await?
+            .into_iter()
+            .filter(|grant| grant.family.as_ref().is_none_or(|granted| granted == family))
+            .map(|grant| (grant.code, grant.channel_ceiling))
+            .collect();
+        covers.push((
+            item.contract_id,
+            Cover {
+                contract: item.number,
+                plan: item.plan,
+                rule: item.rule,
+                grace_days: item.grace_days,
+                codes,
+                windows: windows.collect(),
+            },
+        ));
+    }
+    Ok(covers
+        .into_iter()
+        .map(|(_, mut cover)| {
+            cover.windows = Cover::merge(std::mem::take(&mut cover.windows));
+            cover
+        })
+        .collect())
+}

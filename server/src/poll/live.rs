@@ -1,0 +1,264 @@
+//! Snapshots of what can be chosen from. Each noun has a generation row, raised in the transaction of its changes; a noun
+//! whose generation differs is read anew and swapped in whole, so a poll sees one consistent state and no lock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use sluice_catalog::decide::{Encodings, ProductView, ReleaseView};
+use sluice_catalog::id::{ProductId, ReleaseId};
+use sluice_catalog::patch::{Full, Patch};
+use sluice_catalog::product::{Product, Visibility};
+use sluice_catalog::rollout::Rollout;
+use sluice_catalog::{Digest, Time};
+use sluice_signer::{Envelope, Limits, RootMetadata, TargetsMetadata};
+
+use crate::store::{Document, Repository, Result, Store, StoreError};
+
+/// A replica whose snapshots were not confirmed for so long makes no new offers: it may have missed a stop.
+pub const STALE_AFTER_MS: i64 = 30_000;
+
+/// Products with their releases and rollouts.
+#[derive(Debug, Default)]
+pub struct Products {
+    by_id: HashMap<ProductId, Arc<ProductView>>,
+    by_name: HashMap<String, ProductId>,
+    by_pid: HashMap<String, ProductId>,
+}
+
+impl Products {
+    /// A product by id.
+    pub fn get(&self, id: ProductId) -> Option<&Arc<ProductView>> {
+        self.by_id.get(&id)
+    }
+
+    /// A product by name.
+    pub fn by_name(&self, name: &str) -> Option<&Arc<ProductView>> {
+        self.by_id.get(self.by_name.get(name)?)
+    }
+
+    /// A product by the id that Lens-style clients use.
+    pub fn by_pid(&self, pid: &str) -> Option<&Arc<ProductView>> {
+        self.by_id.get(self.by_pid.get(pid)?)
+    }
+
+    /// A release of any product.
+    pub fn release(&self, id: ReleaseId) -> Option<(&Arc<ProductView>, &ReleaseView)> {
+        self.by_id
+            .values()
+            .find_map(|product| product.releases.iter().find(|view| view.release.id == id).map(|view| (product, view)))
+    }
+
+    /// Whether anyone may read what belongs to this product. What belongs to none (`targets`, `root`) is public.
+    pub fn is_gated(&self, name: &str) -> bool {
+        self.by_name(name).is_some_and(|product| product.product.visibility == Visibility::Gated)
+    }
+}
+
+/// Patches and full encodings, by the image they make.
+#[derive(Debug, Default)]
+pub struct EncodingSet {
+    patches: HashMap<Digest, Vec<Patch>>,
+    fulls: HashMap<Digest, Vec<Full>>,
+}
+
+impl EncodingSet {
+    /// What is at hand for an image.
+    pub fn of(&self, image: Digest) -> Encodings<'_> {
+        Encodings {
+            patches: self.patches.get(&image).map_or(&[], Vec::as_slice),
+            fulls: self.fulls.get(&image).map_or(&[], Vec::as_slice),
+        }
+    }
+}
+
+/// The newest signed documents, and every root.
+#[derive(Debug, Default)]
+pub struct Documents {
+    files: HashMap<(Repository, String, i64), Bytes>,
+    latest: HashMap<(Repository, String), i64>,
+    targets: HashMap<String, (Digest, u64)>,
+    director_repo_id: Option<String>,
+}
+
+impl Documents {
+    /// A document by role and version.
+    pub fn get(&self, repository: Repository, role: &str, version: i64) -> Option<Bytes> {
+        self.files.get(&(repository, role.to_owned(), version)).cloned()
+    }
+
+    /// The newest document of a role.
+    pub fn latest(&self, repository: Repository, role: &str) -> Option<(i64, Bytes)> {
+        let version = *self.latest.get(&(repository, role.to_owned()))?;
+        Some((version, self.get(repository, role, version)?))
+    }
+
+    /// The repository id that the newest director root states, which per-device documents repeat.
+    pub fn director_repo_id(&self) -> Option<String> {
+        self.director_repo_id.clone()
+    }
+
+    /// Digest and length of a target that a newest document lists.
+    pub fn target(&self, path: &str) -> Option<(Digest, u64)> {
+        self.targets.get(path).copied()
+    }
+}
+
+/// What was read, noun by noun.
+#[derive(Debug, Default)]
+struct Parts {
+    generations: HashMap<String, i64>,
+    products: Vec<Product>,
+    releases: HashMap<ProductId, Vec<ReleaseView>>,
+    rollouts: Vec<Rollout>,
+}
+
+/// The snapshots.
+#[derive(Debug, Default)]
+pub struct Live {
+    products: ArcSwap<Products>,
+    encodings: ArcSwap<EncodingSet>,
+    documents: ArcSwap<Documents>,
+    confirmed_at: AtomicI64,
+    // Held while reading anew, so that two refreshes never swap in the older state last.
+    parts: tokio::sync::Mutex<Parts>,
+}
+
+impl Live {
+    /// Products with their releases and rollouts.
+    pub fn products(&self) -> arc_swap::Guard<Arc<Products>> {
+        self.products.load()
+    }
+
+    /// Patches and full encodings.
+    pub fn encodings(&self) -> arc_swap::Guard<Arc<EncodingSet>> {
+        self.encodings.load()
+    }
+
+    /// Signed documents.
+    pub fn documents(&self) -> arc_swap::Guard<Arc<Documents>> {
+        self.documents.load()
+    }
+
+    /// Signed documents, to hold for longer than a moment.
+    pub fn documents_full(&self) -> Arc<Documents> {
+        self.documents.load_full()
+    }
+
+    /// Whether the snapshots were confirmed recently enough to make new offers.
+    pub fn is_fresh(&self, now: Time) -> bool {
+        now.as_ms() - self.confirmed_at.load(Ordering::Acquire) <= STALE_AFTER_MS
+    }
+
+    /// Reads anew what has changed. `asked` is the moment before the question was put.
+    pub async fn refresh(&self, store: &Store, asked: Time) -> Result<()> {
+        let mut parts = self.parts.lock().await;
+        let generations: HashMap<String, i64> = store.generations().await?.into_iter().collect();
+        let changed = |noun: &str| parts.generations.get(noun) != generations.get(noun);
+        let (releases, rollouts, patches, documents) =
+            (changed("releases"), changed("rollouts"), changed("patches"), changed("documents"));
+        // Nothing is noted as read before it was: a failure half-way is read again at the next call.
+        if releases {
+            parts.products = store.product_all().await?;
+            parts.releases = release_views(store).await?;
+        }
+        if rollouts {
+            parts.rollouts = store.rollout_all().await?;
+        }
+        if releases || rollouts {
+            self.products.store(Arc::new(combine(&parts)));
+        }
+        if patches {
+            self.encodings.store(Arc::new(encodings(store).await?));
+        }
+        if documents {
+            self.documents.store(Arc::new(read_documents(store).await?));
+        }
+        parts.generations = generations;
+        self.confirmed_at.fetch_max(asked.as_ms(), Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+async fn release_views(store: &Store) -> Result<HashMap<ProductId, Vec<ReleaseView>>> {
+    let trains: HashMap<(ProductId, String), Time> = store
+        .train_all()
+        .await?
+        .into_iter()
+        .map(|train| ((train.product_id, String::from(train.name)), train.ga_at))
+        .collect();
+    let mut artifacts: HashMap<ReleaseId, Vec<_>> = HashMap::new();
+    for artifact in store.artifact_all().await? {
+        artifacts.entry(artifact.release_id).or_default().push(artifact);
+    }
+    let mut views: HashMap<ProductId, Vec<ReleaseView>> = HashMap::new();
+    for release in store.release_all().await? {
+        let train_ga = *trains
+            .get(&(release.product_id, release.train.to_string()))
+            .ok_or_else(|| StoreError::Corrupt(format!("release {} has no train", release.id)))?;
+        let artifacts = artifacts.remove(&release.id).unwrap_or_default();
+        views.entry(release.product_id).or_default().push(ReleaseView { release, artifacts, train_ga });
+    }
+    Ok(views)
+}
+
+fn combine(parts: &Parts) -> Products {
+    let mut products = Products::default();
+    for product in &parts.products {
+        // `release_all` gives the greatest order first, as the decision wants it.
+        let releases = parts.releases.get(&product.id).cloned().unwrap_or_default();
+        let rollouts = parts
+            .rollouts
+            .iter()
+            .filter(|rollout| releases.iter().any(|release| release.release.id == rollout.release_id))
+            .cloned()
+            .collect();
+        products.by_name.insert(product.name.to_string(), product.id);
+        if let Some(pid) = &product.pid {
+            products.by_pid.insert(pid.to_string(), product.id);
+        }
+        let view = ProductView { product: product.clone(), releases, rollouts };
+        products.by_id.insert(product.id, Arc::new(view));
+    }
+    products
+}
+
+async fn encodings(store: &Store) -> Result<EncodingSet> {
+    let mut set = EncodingSet::default();
+    for patch in store.patch_ready().await? {
+        set.patches.entry(patch.to_sha256).or_default().push(patch);
+    }
+    for full in store.full_all().await? {
+        set.fulls.entry(full.of_sha256).or_default().push(full);
+    }
+    Ok(set)
+}
+
+async fn read_documents(store: &Store) -> Result<Documents> {
+    let mut documents = Documents::default();
+    let limits = Limits::default();
+    for repository in [Repository::Image, Repository::Director] {
+        for Document { role, version, body, .. } in store.document_latest(repository).await? {
+            if repository == Repository::Image && !matches!(role.as_str(), "root" | "snapshot" | "timestamp") {
+                // It was verified when it was taken in; here it is only indexed.
+                let metadata = Envelope::parse(&role, &body, limits.targets_bytes, &limits)
+                    .and_then(|envelope| TargetsMetadata::from_json(&role, envelope.signed(), &limits))
+                    .map_err(|error| StoreError::Corrupt(format!("document {role} {version}: {error}")))?;
+                for (path, target) in metadata.targets {
+                    documents.targets.insert(path, (Digest(target.sha256), target.length));
+                }
+            }
+            if repository == Repository::Director && role == "root" {
+                documents.director_repo_id = Envelope::parse(&role, &body, limits.root_bytes, &limits)
+                    .and_then(|envelope| RootMetadata::from_json(envelope.signed(), &limits))
+                    .map_err(|error| StoreError::Corrupt(format!("document {role} {version}: {error}")))?
+                    .repo_id;
+            }
+            documents.latest.insert((repository, role.clone()), version);
+            documents.files.insert((repository, role, version), Bytes::from(body));
+        }
+    }
+    Ok(documents)
+}

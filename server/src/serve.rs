@@ -1,0 +1,159 @@
+//! The running server: HTTP workers, background tasks, graceful stop.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sluice_catalog::id::DeviceId;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::app::App;
+use crate::config::Settings;
+use crate::http;
+use crate::jobs;
+
+/// How often generations and changed devices are looked at.
+const REFRESH: Duration = Duration::from_millis(500);
+/// How often last-seen times are written.
+const FLUSH: Duration = Duration::from_secs(5);
+/// How often the age of the timestamp is looked at.
+const PUBLISHER: Duration = Duration::from_secs(30);
+/// Changed devices are looked for this far back: longer than any transaction stays open.
+const CHANGES_OVERLAP_MS: i64 = 60_000;
+/// Running requests get so long when the server stops.
+const SHUTDOWN_S: u64 = 30;
+
+/// A server that listens.
+pub struct Running {
+    /// Where.
+    pub address: SocketAddr,
+    /// Its base URL.
+    pub url: String,
+    server: actix_web::dev::Server,
+    background: Background,
+}
+
+/// Tasks beside the HTTP server.
+pub struct Background {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    app: Arc<App>,
+}
+
+impl Running {
+    /// A handle to stop it from elsewhere.
+    pub fn handle(&self) -> actix_web::dev::ServerHandle {
+        self.server.handle()
+    }
+
+    /// Serves until a signal or the handle stops it; then finishes running requests and jobs, and closes the database.
+    pub async fn run_until_stopped(self) -> anyhow::Result<()> {
+        self.server.await.context("serving")?;
+        self.background.stop().await;
+        Ok(())
+    }
+}
+
+/// Binds the address and starts everything.
+pub fn start(app: &Arc<App>, settings: &Settings, workers: bool) -> anyhow::Result<Running> {
+    let listener =
+        std::net::TcpListener::bind(&settings.listen).with_context(|| format!("listening on {}", settings.listen))?;
+    let address = listener.local_addr()?;
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    let url = settings.public_url.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
+    let url = url.trim_end_matches('/').to_owned();
+    let server = http::server(app, listener, settings.tls.as_ref(), &url, SHUTDOWN_S)?;
+    let background = background(app, if workers { settings.worker_threads } else { 0 });
+    Ok(Running { address, url, server, background })
+}
+
+/// Starts the background tasks: snapshots, last-seen times, the publisher, and so many job workers.
+pub fn background(app: &Arc<App>, workers: usize) -> Background {
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = vec![
+        tokio::spawn(every(REFRESH, stopped.clone(), Arc::clone(app), Tick::Refresh)),
+        tokio::spawn(every(FLUSH, stopped.clone(), Arc::clone(app), Tick::Flush)),
+        tokio::spawn(every(PUBLISHER, stopped.clone(), Arc::clone(app), Tick::Publish)),
+    ];
+    for number in 0..workers {
+        let name = format!("{}-{number}", std::process::id());
+        tasks.push(tokio::spawn(jobs::work(Arc::clone(app), name, stopped.clone())));
+    }
+    Background { stop, tasks, app: Arc::clone(app) }
+}
+
+impl Background {
+    /// Stops every task, writes what waits to be written, and closes the database.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a background task died: {error}");
+            }
+        }
+        flush(&self.app).await;
+        self.app.store.close().await;
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Tick {
+    Refresh,
+    Flush,
+    Publish,
+}
+
+async fn every(period: Duration, mut stop: watch::Receiver<bool>, app: Arc<App>, tick: Tick) {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            _ = stop.changed() => return,
+        }
+        match tick {
+            Tick::Refresh => refresh(&app).await,
+            Tick::Flush => flush(&app).await,
+            Tick::Publish => match app.publisher_tick().await {
+                Ok(true) => tracing::info!("timestamp and snapshot were signed again"),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(error = %error, cause = ?error.cause, "the timestamp could not be signed again");
+                }
+            },
+        }
+    }
+}
+
+async fn refresh(app: &Arc<App>) {
+    let now = app.now();
+    if let Err(error) = app.live.refresh(&app.store, now).await {
+        tracing::warn!(%error, "the catalogue could not be refreshed: {error}");
+    }
+    match app.store.device_changes(now.plus_ms(-CHANGES_OVERLAP_MS)).await {
+        Ok(changes) if changes.len() > 10_000 => app.devices.forget_all(),
+        Ok(changes) => app.devices.reconcile(&changes),
+        Err(error) => tracing::warn!(%error, "changed devices could not be read: {error}"),
+    }
+    app.timestamp_gauge();
+}
+
+async fn flush(app: &Arc<App>) {
+    let seen: Vec<(DeviceId, _)> = app.devices.take_seen();
+    if seen.is_empty() {
+        return;
+    }
+    if let Err(error) = app.store.device_seen(&seen).await {
+        tracing::warn!(%error, devices = seen.len(), "last-seen times were lost: {error}");
+    }
+}
+
+/// Writes the base URL to `address` in the data folder, for scripts that let the system choose the port.
+pub fn write_address(data: &Path, url: &str) -> anyhow::Result<()> {
+    let partial = data.join("address.partial");
+    std::fs::write(&partial, format!("{url}\n"))?;
+    std::fs::rename(partial, data.join("address")).context("writing address")
+}

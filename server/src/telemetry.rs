@@ -1,0 +1,118 @@
+//! Logs and metrics. Every metric is declared once, here, and documented in `docs/operations.md`.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::prelude::*;
+
+use crate::config::LogFormat;
+
+/// What kind of poll answer.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct PollLabels {
+    /// `unchanged`, `nothing`, `patch`, or `full`.
+    pub answer: String,
+}
+
+/// A job's kind and outcome.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct JobLabels {
+    /// `patch`, `full`, `prepare`, or `recheck`.
+    pub kind: String,
+    /// `done`, `failed`, `parked`, or `lost`.
+    pub outcome: String,
+}
+
+/// A request's surface and status class.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// `device`, `tuf`, `api`, `graphql`, or `other`.
+    pub surface: String,
+    /// `2xx`, `3xx`, `4xx`, or `5xx`.
+    pub status: String,
+}
+
+/// The counters.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    polls: Family<PollLabels, Counter>,
+    jobs: Family<JobLabels, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    /// Bytes of blobs sent to devices.
+    pub blob_bytes: Counter,
+    /// Publications taken in.
+    pub publications: Counter,
+    /// Seconds until the timestamp document expires.
+    pub timestamp_expires_s: Gauge,
+    /// Seconds that requests took.
+    pub request_seconds: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("sluice");
+        let (polls, jobs, requests) = (Family::default(), Family::default(), Family::default());
+        let (blob_bytes, publications) = (Counter::default(), Counter::default());
+        let timestamp_expires_s = Gauge::default();
+        // 0.1 ms to 26 s.
+        let request_seconds = Histogram::new(exponential_buckets(0.0001, 4.0, 10));
+        registry.register("polls", "Polls answered, by answer", polls.clone());
+        registry.register("jobs", "Jobs ended, by kind and outcome", jobs.clone());
+        registry.register("requests", "Requests answered, by surface and status class", requests.clone());
+        registry.register("blob_bytes", "Bytes of blobs sent to devices", blob_bytes.clone());
+        registry.register("publications", "Publications taken in", publications.clone());
+        registry.register(
+            "tuf_timestamp_expires_seconds",
+            "Seconds until the timestamp expires",
+            timestamp_expires_s.clone(),
+        );
+        registry.register("request_seconds", "Seconds that requests took", request_seconds.clone());
+        Self { registry, polls, jobs, requests, blob_bytes, publications, timestamp_expires_s, request_seconds }
+    }
+}
+
+impl Metrics {
+    /// Counts a poll.
+    pub fn poll(&self, answer: &str) {
+        self.polls.get_or_create(&PollLabels { answer: answer.to_owned() }).inc();
+    }
+
+    /// Counts a job's end.
+    pub fn jobs(&self, kind: &str, outcome: &str) {
+        self.jobs.get_or_create(&JobLabels { kind: kind.to_owned(), outcome: outcome.to_owned() }).inc();
+    }
+
+    /// Counts a request.
+    pub fn request(&self, surface: &str, status: u16, seconds: f64) {
+        let status = format!("{}xx", status / 100);
+        self.requests.get_or_create(&RequestLabels { surface: surface.to_owned(), status }).inc();
+        self.request_seconds.observe(seconds);
+    }
+
+    /// The OpenMetrics text.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Starts logging to standard error; `RUST_LOG` filters.
+pub fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match format {
+        LogFormat::Text => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init(),
+        LogFormat::Json => {
+            registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).try_init()
+        }
+    };
+    if let Err(error) = started {
+        eprintln!("logging was started before: {error}");
+    }
+}
