@@ -15,9 +15,9 @@ use anyhow::{Context, Result, bail};
 use super::programs::Programs;
 use crate::steps::Steps;
 
-/// Runs `"$@"` until it ends or standard input does. Signals of the terminal are for the demo, which then lets go.
+/// Runs `"$@"` until it ends or standard input does. No trap: an ignored signal would be ignored by the server too, and
+/// the terminal's signals do not come here, because the shell has a process group of its own.
 const WATCH: &str = r#"
-trap '' INT TERM HUP
 exec 3<&0
 "$@" </dev/null 3<&- &
 server=$!
@@ -127,4 +127,42 @@ fn tail(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", WATCH, "sh", "sh", "-c", script]).stdin(Stdio::piped()).process_group(0);
+        command
+    }
+
+    #[test]
+    fn the_server_ends_when_we_let_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid_file = folder.path().join("pid");
+        let script = format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 600", pid_file.display());
+        let mut watch = watched(&script).spawn().unwrap();
+        let mut looks = 0;
+        let pid = loop {
+            match fs::read_to_string(&pid_file) {
+                Ok(pid) => break pid.trim().to_owned(),
+                Err(_) => thread::sleep(LOOK_PAUSE),
+            }
+            looks += 1;
+            assert!(looks < START_LOOKS, "it never started");
+        };
+        assert!(Path::new("/proc").join(&pid).exists());
+        drop(watch.stdin.take());
+        watch.wait().unwrap();
+        assert!(!Path::new("/proc").join(&pid).exists(), "the shell ends after the server");
+    }
+
+    #[test]
+    fn a_server_that_ends_by_itself_is_noticed() {
+        let mut watch = watched("exit 3").spawn().unwrap();
+        assert_eq!(watch.wait().unwrap().code(), Some(3), "while we still hold the pipe");
+    }
 }
