@@ -53,8 +53,7 @@ impl<'a> Agent<'a> {
             .map_err(damaged(&image_path))?;
         let director_path = state.director_metadata();
         let kept: DirectorState = read_json(&director_path)?.ok_or_else(missing)?;
-        let director =
-            DirectorTrust::from_root(kept.root.as_bytes(), &limits).map_err(damaged(&director_path))?;
+        let director = DirectorTrust::from_root(kept.root.as_bytes(), &limits).map_err(damaged(&director_path))?;
         let (journal, opened) = Journal::open(&state.journal())?;
         if opened.cut_bytes > 0 {
             (host.log)(&format!("journal: cut off {} bytes of an unfinished record", opened.cut_bytes));

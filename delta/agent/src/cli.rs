@@ -211,12 +211,13 @@ pub fn status_text(status: &Status) -> String {
         let version = component.version.as_ref().map_or("unknown", Version::as_str);
         let other = component.other.as_ref().map(|other| format!(", other slot {other}")).unwrap_or_default();
         let floor = component.security_floor;
-        lines.push(format!("{:<9} {version} in slot {}{other}, security floor {floor}", component.component, component.slot));
+        let (name, slot) = (component.component.as_str(), component.slot);
+        lines.push(format!("{name:<9} {version} in slot {slot}{other}, security floor {floor}"));
     }
     if let Some(attempt) = &status.last_attempt {
         let number = attempt.attempt.map(|number| format!(" {number}")).unwrap_or_default();
         let detail = attempt.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
-        lines.push(format!("attempt{number}  {} to {}, {}{detail}", attempt.from, attempt.to, attempt.phase.name()));
+        lines.push(format!("attempt{number:<2} {} to {}, {}{detail}", attempt.from, attempt.to, attempt.phase.name()));
     }
     if status.outbox > 0 {
         lines.push(format!("outbox    {} reports wait", status.outbox));

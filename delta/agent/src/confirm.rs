@@ -142,7 +142,12 @@ impl Agent<'_> {
     fn finish(&mut self) -> Result<(), AgentError> {
         let Some(attempt) = self.journal.open_attempt().cloned() else { return Ok(()) };
         let (number, detail) = (attempt.number, attempt.detail.as_deref());
-        let event = Event { bytes: Some(attempt.bytes), encoding: attempt.encoding, detail, ..Event::new(number, AttemptState::Failed) };
+        let event = Event {
+            bytes: Some(attempt.bytes),
+            encoding: attempt.encoding,
+            detail,
+            ..Event::new(number, AttemptState::Failed)
+        };
         match attempt.phase {
             Phase::Healthy => {
                 // Not sooner: a floor raised for an image that then proves bad would leave nothing to go back to.

@@ -5,9 +5,7 @@ use sluice_catalog::rollout::{AttemptState, Failure};
 use sluice_catalog::text::{Component, Version};
 
 use crate::agent::Agent;
-use crate::error::{
-    AgentError, EXIT_OK, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_UPDATE_FAILED,
-};
+use crate::error::{AgentError, EXIT_OK, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_UPDATE_FAILED};
 use crate::failpoint::failpoint;
 use crate::install::InstallError;
 use crate::journal::{Attempt, Encoding, Phase, Record};
@@ -164,13 +162,16 @@ impl Agent<'_> {
     fn round(&mut self) -> Result<CycleReport, AgentError> {
         let was_open = self.journal.open_attempt().is_some();
         self.recover()?;
-        if was_open && self.journal.open_attempt().is_none()
+        if was_open
+            && self.journal.open_attempt().is_none()
             && let Some(report) = self.ended_in_recovery()
         {
             return Ok(report);
         }
         let answer = match self.poll() {
-            Err(error @ (AgentError::Unreachable { .. } | AgentError::Protocol { .. })) => return self.unanswered(error),
+            Err(error @ (AgentError::Unreachable { .. } | AgentError::Protocol { .. })) => {
+                return self.unanswered(error);
+            }
             other => other?,
         };
         if self.journal.open_attempt().is_some_and(|attempt| attempt.phase == Phase::Booted) {
@@ -365,11 +366,7 @@ impl Agent<'_> {
             _ => return Ok(None),
         };
         let state = if outcome == Outcome::Failed { AttemptState::Failed } else { AttemptState::RolledBack };
-        self.tell(&Event {
-            failure: last.failure,
-            detail: last.detail.as_deref(),
-            ..Event::new(last.number, state)
-        })?;
+        self.tell(&Event { failure: last.failure, detail: last.detail.as_deref(), ..Event::new(last.number, state) })?;
         self.forget_answer()?;
         Ok(Some(self.report(outcome, answer)))
     }

@@ -2,6 +2,8 @@
 //!
 //! In debug builds the environment variable `SLUICE_FAILPOINT` names one; release builds compile to nothing.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 /// Every failpoint, in the order in which an update meets them.
 pub const FAILPOINTS: &[&str] = &[
     "agent.file.temp",
@@ -31,10 +33,18 @@ pub const FAILPOINTS: &[&str] = &[
     "agent.journal.ended",
 ];
 
-/// Whether the test harness asked for this point.
+/// Whether the test harness asked for this point: `NAME`, or `NAME#3` for the third time that it is met.
 pub fn is_set(name: &str) -> bool {
-    cfg!(debug_assertions) && std::env::var_os("SLUICE_FAILPOINT").is_some_and(|set| set == name)
+    if !cfg!(debug_assertions) {
+        return false;
+    }
+    let Ok(set) = std::env::var("SLUICE_FAILPOINT") else { return false };
+    let (wanted, time) = set.split_once('#').unwrap_or((&set, "1"));
+    wanted == name && time.parse() == Ok(MET.fetch_add(1, Ordering::Relaxed) + 1)
 }
+
+/// How often the named point was met.
+static MET: AtomicU32 = AtomicU32::new(0);
 
 /// Ends the process as a power cut would, when the environment names this point.
 pub fn failpoint(name: &str) {
@@ -71,8 +81,8 @@ mod tests {
                 continue;
             }
             let text = std::fs::read_to_string(&path).unwrap();
-            for part in text.split("\"agent.").skip(1) {
-                used.insert(format!("agent.{}", part.split('"').next().unwrap()));
+            for call in ["failpoint(\"", "is_set(\""] {
+                used.extend(text.split(call).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()));
             }
         }
         let listed: BTreeSet<String> = FAILPOINTS.iter().map(|&name| name.to_owned()).collect();

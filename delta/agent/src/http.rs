@@ -84,8 +84,10 @@ impl Http {
     pub fn new(config: &Config) -> Result<Self, AgentError> {
         let mut tls = TlsConfig::builder();
         if let Some(path) = &config.tls_ca {
-            let pem = read_bounded(path, MAX_CA_BYTES)?
-                .ok_or_else(|| AgentError::Setting { field: "tls_ca", reason: format!("{}: no such file", path.display()) })?;
+            let pem = read_bounded(path, MAX_CA_BYTES)?.ok_or_else(|| AgentError::Setting {
+                field: "tls_ca",
+                reason: format!("{}: no such file", path.display()),
+            })?;
             let certificates: Vec<Certificate<'static>> = ureq::tls::parse_pem(&pem)
                 .filter_map(|item| match item {
                     Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate),
@@ -168,7 +170,11 @@ impl Http {
         };
         let etag = response.headers().get("etag").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(request.limit).read_to_vec()?;
+        // One byte more, because the reader takes a body that just reaches its limit for one that exceeds it.
+        let body = response.body_mut().with_config().limit(request.limit.saturating_add(1)).read_to_vec()?;
+        if body.len() as u64 > request.limit {
+            return Err(ureq::Error::BodyExceedsLimit(request.limit));
+        }
         Ok(Reply { status, etag, body })
     }
 

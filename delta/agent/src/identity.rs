@@ -155,8 +155,7 @@ impl Agent<'_> {
     ) -> Result<Reply, AgentError> {
         let body = serde_json::to_vec(body)
             .map_err(|error| AgentError::Protocol { what: what.to_owned(), detail: error.to_string() })?;
-        let request =
-            Request { what, path, bearer, if_none_match: None, post: Some(&body), limit: MAX_IDENTITY_BYTES };
+        let request = Request { what, path, bearer, if_none_match: None, post: Some(&body), limit: MAX_IDENTITY_BYTES };
         self.http.call(&self.host, &request)
     }
 

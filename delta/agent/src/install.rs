@@ -101,7 +101,11 @@ impl InstallError {
     /// Trouble with a slot's file: no room ends the attempt, anything else is this machine's matter.
     fn of_slot(path: &Path, error: std::io::Error, bytes: u64) -> Self {
         if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) {
-            return Self::Failed { failure: Failure::OutOfSpace, detail: format!("{}: {error}", path.display()), bytes };
+            return Self::Failed {
+                failure: Failure::OutOfSpace,
+                detail: format!("{}: {error}", path.display()),
+                bytes,
+            };
         }
         Self::Local(AgentError::io(path)(error))
     }
@@ -141,7 +145,10 @@ impl Agent<'_> {
             )));
         }
         if delta.ram > u64::from(self.config.ram_budget) {
-            return Err(unusable(format!("it needs {} bytes of memory, given are {}", delta.ram, self.config.ram_budget)));
+            return Err(unusable(format!(
+                "it needs {} bytes of memory, given are {}",
+                delta.ram, self.config.ram_budget
+            )));
         }
         // The record is not enough: a worn slot would turn a good patch into a wrong image.
         let old_path = slot::path(&self.state.slots(), &plan.component, plan.slot.other());
@@ -178,7 +185,11 @@ impl Agent<'_> {
         let mut out = slot::open_for_writing(path)?;
         let point = applier.resume_point(&mut out).map_err(refused)?;
         if point.segments_done > 0 {
-            (self.host.log)(&format!("{} of {} segments are in the slot already", point.segments_done, head.segments.len()));
+            (self.host.log)(&format!(
+                "{} of {} segments are in the slot already",
+                point.segments_done,
+                head.segments.len()
+            ));
         }
         out.set_len(point.new_offset)
             .and_then(|()| out.seek(SeekFrom::Start(point.new_offset)))
@@ -326,7 +337,10 @@ fn read_head(blob: &mut Blob<'_>, delta: &Delta) -> Result<Head, InstallError> {
     let limits = PatchLimits::default();
     let length = u32::try_from(delta.head_length).unwrap_or(u32::MAX);
     if length > limits.max_head_len {
-        return Err(InstallError::patch(format!("its head has {length} bytes, over the limit of {}", limits.max_head_len)));
+        return Err(InstallError::patch(format!(
+            "its head has {length} bytes, over the limit of {}",
+            limits.max_head_len
+        )));
     }
     let mut bytes = vec![0; length as usize];
     if blob.read_exact(&mut bytes).is_err() {
@@ -369,8 +383,9 @@ fn copy(blob: &mut Blob<'_>, out: &mut File, path: &Path) -> Result<(), InstallE
             Ok(0) => return Ok(()),
             Ok(read) => read,
             Err(error) => {
-                return Err(InstallError::of_blob(blob)
-                    .unwrap_or_else(|| InstallError::of_slot(path, error, blob.received())));
+                return Err(
+                    InstallError::of_blob(blob).unwrap_or_else(|| InstallError::of_slot(path, error, blob.received()))
+                );
             }
         };
         out.write_all(block.get(..read).unwrap_or_default())

@@ -71,8 +71,7 @@ impl ComponentSlots {
 impl Installed {
     /// Reads the record.
     pub fn load(state: &StateDir) -> Result<Self, AgentError> {
-        read_json(&state.installed())?
-            .ok_or_else(|| AgentError::NotProvisioned { path: state.root().to_owned() })
+        read_json(&state.installed())?.ok_or_else(|| AgentError::NotProvisioned { path: state.root().to_owned() })
     }
 
     /// Replaces the record.

@@ -8,16 +8,13 @@
 //! * [`cycle`] is one full round: recover, poll, update if something is offered, report.
 //! * [`journal`] makes every step of an attempt durable, so that a kill at any instant resumes or never happened.
 //! * [`boot`] is the seam where a device's boot loader stands.
-#![cfg_attr(
-    not(test),
-    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
-)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod agent;
 pub mod blob;
 pub mod boot;
-pub mod confirm;
 pub mod config;
+pub mod confirm;
 pub mod cycle;
 pub mod error;
 pub mod failpoint;

@@ -52,14 +52,8 @@ fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
     let sleep = |duration: Duration| interruptible_sleep(&stop, &waker, duration);
     let log = |line: &str| eprintln!("sluice-agent: {line}");
     let progress = |progress: Progress| draw(&bar, progress);
-    let host = Host {
-        now: &system_clock,
-        random: &system_random,
-        sleep: &sleep,
-        stop: &stop,
-        log: &log,
-        progress: &progress,
-    };
+    let host =
+        Host { now: &system_clock, random: &system_random, sleep: &sleep, stop: &stop, log: &log, progress: &progress };
     let state = StateDir::new(&cli.state);
     let boot = FileBoot::new(state.slots());
     match &cli.command {

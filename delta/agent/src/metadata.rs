@@ -16,8 +16,7 @@ impl Agent<'_> {
         for _ in 0..=self.limits.root_rotations {
             let path = format!("/director/{}.root.json", self.director.root_version() + 1);
             let Some(bytes) = self.fetch_document("director root", &path, self.limits.root_bytes)? else { break };
-            let RootUpdate { rotated, .. } =
-                self.director.update_root(&bytes).map_err(refused("director root"))?;
+            let RootUpdate { rotated, .. } = self.director.update_root(&bytes).map_err(refused("director root"))?;
             if rotated.contains("targets") {
                 // The old director key may have set both to anything.
                 self.kept.last_version = 0;

@@ -80,8 +80,8 @@ impl Agent<'_> {
             installed: Some(Running { version: from.version.to_string(), order }),
             known_orders,
         };
-        let release = agree(target, &found, &policy, &self.limits)
-            .map_err(|error| AgentError::Disagreed(Box::new(error)))?;
+        let release =
+            agree(target, &found, &policy, &self.limits).map_err(|error| AgentError::Disagreed(Box::new(error)))?;
         if from.sha256 == Digest(target.sha256) {
             return Ok(None);
         }

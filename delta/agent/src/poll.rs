@@ -147,12 +147,8 @@ impl Agent<'_> {
 
     fn verify(&self, document: &str, nonce: Option<&str>) -> Result<DirectorAnswer, VerifyError> {
         let device_id = self.identity.as_ref().map(|identity| identity.device_id.to_string()).unwrap_or_default();
-        let expect = DirectorExpect {
-            device_id: &device_id,
-            nonce,
-            now: self.now(),
-            last_version: self.kept.last_version,
-        };
+        let expect =
+            DirectorExpect { device_id: &device_id, nonce, now: self.now(), last_version: self.kept.last_version };
         self.director.verify_director(document.as_bytes(), &expect)
     }
 

@@ -90,7 +90,10 @@ pub fn provision(state: &StateDir, wanted: &Provision, host: &Host<'_>) -> Resul
         Roots::Files { image, director } => (read_root(image, &limits)?, read_root(director, &limits)?),
         Roots::FirstUse => {
             let http = Http::new(&config)?;
-            (fetch_root(&http, host, "/metadata/1.root.json", &limits)?, fetch_root(&http, host, "/director/1.root.json", &limits)?)
+            (
+                fetch_root(&http, host, "/metadata/1.root.json", &limits)?,
+                fetch_root(&http, host, "/director/1.root.json", &limits)?,
+            )
         }
     };
     let refused = |what| move |source: VerifyError| AgentError::Refused { what, source: Box::new(source) };

@@ -83,8 +83,12 @@ mod tests {
     fn a_server_that_is_away_is_asked_less_and_less() {
         let stop = AtomicBool::new(false);
         let host = Host {
-            now: &|| jiff::Timestamp::UNIX_EPOCH, random: &|| [0; 32], sleep: &|_| (), stop: &stop,
-            log: &|_| (), progress: &|_| (),
+            now: &|| jiff::Timestamp::UNIX_EPOCH,
+            random: &|| [0; 32],
+            sleep: &|_| (),
+            stop: &stop,
+            log: &|_| (),
+            progress: &|_| (),
         };
         let waits: Vec<u64> =
             (1..6).map(|failures| wait(&PollOptions::default(), &host, Some(60), failures).as_secs()).collect();

@@ -23,7 +23,15 @@ pub struct StateDir {
 /// Held while an agent works on the directory; the system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock with a child process that is just being started and still shares the file.
+        // Nothing can be done about a failure, and the next agent would say so.
+        let _ = self.file.unlock();
+    }
 }
 
 impl StateDir {
@@ -108,7 +116,7 @@ impl StateDir {
             Err(error) => return Err(AgentError::io(&path)(error)),
         };
         match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Lock { file }),
             Err(TryLockError::WouldBlock) => Err(AgentError::Locked { path }),
             Err(TryLockError::Error(source)) => Err(AgentError::Io { path, source }),
         }

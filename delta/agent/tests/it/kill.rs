@@ -1,0 +1,150 @@
+//! SIGKILL of the real process at every failpoint. Whatever was under way, the slot that boots is one that was signed, and
+//! the next start ends where an undisturbed one would have.
+
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Output;
+
+use jiff::Timestamp;
+use sluice_agent::failpoint::FAILPOINTS;
+use sluice_agent::status;
+use sluice_catalog::Digest;
+use sluice_catalog::rollout::AttemptState;
+use sluice_signer::FullEncoding;
+
+use crate::device::{Device, setting_at};
+use crate::server::Server;
+use crate::world::World;
+
+const SIGKILL: i32 = 9;
+/// Most times that one failpoint is met in one run; stops a test that would never end.
+const MAX_TIMES: u32 = 60;
+
+#[expect(clippy::disallowed_methods, reason = "the real binary reads the real clock, so the documents must too")]
+fn real_now() -> Timestamp {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap()
+}
+
+/// Which story a device lives through, and which version it must run in the end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Story {
+    Patch,
+    Raw,
+    TamperedPatch,
+    Unhealthy,
+    LyingImage,
+}
+
+impl Story {
+    const fn ends_with(self) -> (&'static str, AttemptState) {
+        match self {
+            Self::Patch | Self::Raw | Self::TamperedPatch => ("2.0", AttemptState::Healthy),
+            Self::Unhealthy => ("1.0", AttemptState::RolledBack),
+            Self::LyingImage => ("1.0", AttemptState::Failed),
+        }
+    }
+
+    fn setting(self) -> (World, Server, Device) {
+        let (world, server, device) = setting_at(real_now(), |wanted| {
+            if self == Self::Unhealthy {
+                wanted.boot_check = vec!["false".to_owned()];
+            }
+        });
+        let patch = (self != Self::Raw && self != Self::LyingImage).then(|| world.patch("1.0", "2.0"));
+        let full = if self == Self::Raw { FullEncoding::Raw } else { FullEncoding::Zstd };
+        let (target, blobs) = world.offer("2.0", patch.as_ref(), full);
+        let full_digest = Digest(target.full.sha256);
+        server.offer(7, (target, blobs));
+        let spoilt = match (self, patch) {
+            (Self::TamperedPatch, Some(patch)) => Some((Digest::of(&patch.bytes), patch.bytes)),
+            (Self::LyingImage, _) => Some((full_digest, server.script().blobs[&full_digest].clone())),
+            _ => None,
+        };
+        if let Some((digest, mut bytes)) = spoilt {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            server.script().blobs.insert(digest, bytes);
+        }
+        (world, server, device)
+    }
+}
+
+fn once(device: &Device, failpoint: Option<&str>) -> Output {
+    let mut command = device.command(&["--json", "once"]);
+    if let Some(name) = failpoint {
+        command.env("SLUICE_FAILPOINT", name);
+    }
+    command.output().unwrap()
+}
+
+/// Kills a device of this story the `time`-th time that it meets the failpoint, then lets it go on. `false` when the
+/// failpoint is not met so often.
+fn kill_at(story: Story, failpoint: &str, time: u32) -> bool {
+    let (world, server, device) = story.setting();
+    let named = format!("{failpoint}#{time}");
+    let killed = once(&device, Some(&named));
+    if killed.status.signal() != Some(SIGKILL) {
+        assert!(killed.status.code().is_some(), "{named}: {killed:?}");
+        return false;
+    }
+    device.assert_boots_one_of(&world, &["1.0", "2.0"]);
+    let (version, state) = story.ends_with();
+    let again = once(&device, None);
+    assert!(matches!(again.status.code(), Some(0 | 10)), "{named}: {again:?}");
+    device.assert_runs(&world, version);
+    assert_eq!(status::status(&device.state, &device.boot()).unwrap().outbox, 0, "{named}");
+    let script = server.script();
+    let last = script.reports.last().unwrap_or_else(|| panic!("{named}: nothing was reported"));
+    assert_eq!((last.attempt, last.state), (7, state), "{named}: {:?}", script.reports);
+    true
+}
+
+/// Every failpoint that a story meets, each time that it meets it.
+fn kill_everywhere(story: Story, failpoints: &[&'static str]) -> BTreeSet<&'static str> {
+    let mut met = BTreeSet::new();
+    for failpoint in failpoints {
+        for time in 1..=MAX_TIMES {
+            if !kill_at(story, failpoint, time) {
+                break;
+            }
+            met.insert(*failpoint);
+        }
+    }
+    met
+}
+
+const FALLBACK: [&str; 2] = ["agent.journal.fallback", "agent.full.part"];
+const ROLLBACK: [&str; 3] = ["agent.journal.rolling_back", "agent.pointer.restored", "agent.journal.rolled_back"];
+const FAILED: [&str; 1] = ["agent.journal.failed"];
+/// Met on the way to every end.
+const ALWAYS: [&str; 2] = ["agent.journal.torn", "agent.journal.ended"];
+
+#[test]
+fn an_update_by_patch_survives_a_kill_at_every_failpoint() {
+    let elsewhere: BTreeSet<_> = FALLBACK.into_iter().chain(ROLLBACK).chain(FAILED).collect();
+    let expected: Vec<_> = FAILPOINTS.iter().copied().filter(|name| !elsewhere.contains(name)).collect();
+    let met = kill_everywhere(Story::Patch, &expected);
+    assert_eq!(met, expected.into_iter().collect(), "a failpoint was never met");
+}
+
+#[test]
+fn a_raw_download_survives_a_kill_in_every_block() {
+    assert_eq!(kill_everywhere(Story::Raw, &["agent.full.part"]).len(), 1);
+}
+
+#[test]
+fn a_fallback_survives_a_kill_at_its_failpoints() {
+    assert_eq!(kill_everywhere(Story::TamperedPatch, &FALLBACK).len(), FALLBACK.len());
+}
+
+#[test]
+fn a_rollback_survives_a_kill_at_its_failpoints() {
+    let failpoints: Vec<_> = ROLLBACK.into_iter().chain(ALWAYS).chain(["agent.file.temp"]).collect();
+    assert_eq!(kill_everywhere(Story::Unhealthy, &failpoints).len(), failpoints.len());
+}
+
+#[test]
+fn a_failed_update_survives_a_kill_at_its_failpoints() {
+    let failpoints: Vec<_> = FAILED.into_iter().chain(ALWAYS).collect();
+    assert_eq!(kill_everywhere(Story::LyingImage, &failpoints).len(), failpoints.len());
+}

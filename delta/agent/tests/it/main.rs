@@ -1,0 +1,13 @@
+//! The agent against a scripted server: real signed documents, real patches, real sockets, injected faults.
+
+mod cli;
+mod device;
+mod downloads;
+mod kill;
+mod polling;
+mod refusals;
+mod reports;
+mod rollback;
+mod server;
+mod updates;
+mod world;
