@@ -219,7 +219,8 @@ fn migrate(common: &Common) -> anyhow::Result<()> {
 }
 
 fn check_config(common: &Common) -> anyhow::Result<()> {
-    let settings: Settings = setup::settings(&common.data, &common.overrides())?;
+    let mut settings: Settings = setup::settings(&common.data, &common.overrides())?;
+    settings.database = setup::redacted(&settings.database);
     println!("{}", toml::to_string_pretty(&settings)?);
     Ok(())
 }

@@ -21,8 +21,10 @@ const REFRESH: Duration = Duration::from_millis(500);
 const FLUSH: Duration = Duration::from_secs(5);
 /// How often the age of the timestamp is looked at.
 const PUBLISHER: Duration = Duration::from_secs(30);
-/// Changed devices are looked for this far back: longer than any transaction stays open.
-const CHANGES_OVERLAP_MS: i64 = 60_000;
+/// Changed devices are looked for this far back: longer than any transaction of ours stays open.
+const CHANGES_OVERLAP_MS: i64 = 15_000;
+/// More changes than this in that time, which is more than a database takes, and every copy is dropped instead.
+const MAX_CHANGES: u32 = 50_000;
 /// Running requests get so long when the server stops.
 const SHUTDOWN_S: u64 = 30;
 
@@ -133,8 +135,8 @@ async fn refresh(app: &Arc<App>) {
     if let Err(error) = app.live.refresh(&app.store, now).await {
         tracing::warn!(%error, "the catalogue could not be refreshed: {error}");
     }
-    match app.store.device_changes(now.plus_ms(-CHANGES_OVERLAP_MS)).await {
-        Ok(changes) if changes.len() > 10_000 => app.devices.forget_all(),
+    match app.store.device_changes(now.plus_ms(-CHANGES_OVERLAP_MS), MAX_CHANGES).await {
+        Ok(changes) if changes.len() >= MAX_CHANGES as usize => app.devices.forget_all(),
         Ok(changes) => app.devices.reconcile(&changes),
         Err(error) => tracing::warn!(%error, "changed devices could not be read: {error}"),
     }

@@ -57,6 +57,16 @@ pub fn settings(data: &Path, overrides: &Overrides) -> anyhow::Result<Settings> 
 
 /// Opens database, blobs and keys, migrates, and loads the snapshots.
 pub async fn app(settings: &Settings, data: &Path, clock: Clock) -> anyhow::Result<Arc<App>> {
+    app_with(settings, data, clock, &[]).await
+}
+
+/// [`app`] with options for the blob store, see [`Blobs::open_with`].
+pub async fn app_with(
+    settings: &Settings,
+    data: &Path,
+    clock: Clock,
+    blob_options: &[(&str, &str)],
+) -> anyhow::Result<Arc<App>> {
     let dice = Dice;
     // object_store speaks TLS through whatever provider the process has installed.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
@@ -66,7 +76,7 @@ pub async fn app(settings: &Settings, data: &Path, clock: Clock) -> anyhow::Resu
         .await
         .with_context(|| format!("opening the database {}", redacted(&settings.database)))?;
     store.migrate().await.context("migrating the database")?;
-    let blobs = Blobs::open(&settings.blobs)?;
+    let blobs = Blobs::open_with(&settings.blobs, blob_options)?;
     let keys = Keys::load(&settings.keys, true, dice)?;
     check_keys(&store, &keys).await?;
     let bootstrap = bootstrap_token(&store, data, dice).await?;
@@ -125,7 +135,7 @@ async fn bootstrap_token(store: &Store, data: &Path, dice: Dice) -> anyhow::Resu
 }
 
 /// A database URL without its password, for messages.
-fn redacted(url: &str) -> String {
+pub fn redacted(url: &str) -> String {
     match url::Url::parse(url) {
         Ok(mut parsed) if parsed.password().is_some() => {
             let _ = parsed.set_password(Some("…"));

@@ -33,7 +33,7 @@ impl TextSet {
 
     /// The JSON array, as stored.
     pub fn to_json(&self) -> String {
-        serde_json::Value::from_iter(self.0.iter().map(String::as_str)).to_string()
+        self.0.iter().map(String::as_str).collect::<serde_json::Value>().to_string()
     }
 }
 

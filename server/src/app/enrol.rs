@@ -17,6 +17,8 @@ use crate::poll::tokens::{SESSION_LIFETIME_S, Session};
 
 /// Most devices one batch token admits.
 const MAX_USES: u32 = 1_000_000;
+/// Devices of a product that registered themselves and wait to be accepted: an outsider who makes up serials fills no more.
+const MAX_PENDING: u32 = 10_000;
 /// A token without an end of its own lives this long.
 const TOKEN_DAYS: i64 = 30;
 /// A token lives at most this long.
@@ -116,6 +118,14 @@ impl App {
             Some(row) => (row.device, true),
             None => {
                 let state = if token.is_some() { DeviceState::Active } else { DeviceState::Pending };
+                if state == DeviceState::Pending
+                    && tx.device_pending_count(product.product.id, MAX_PENDING).await? >= i64::from(MAX_PENDING)
+                {
+                    return Err(Error::new(
+                        Kind::RateLimited,
+                        format!("{MAX_PENDING} devices of {} wait to be accepted already", request.product),
+                    ));
+                }
                 (self.blank_device(product.product.id, &request.serial, &request.hw_id, state), false)
             }
         };

@@ -98,10 +98,13 @@ impl Store {
         .await
     }
 
-    /// Devices that changed since a moment, with their revisions, at most 10,000: a replica drops the copies it holds at
-    /// another revision. More than that at once, and it drops everything.
-    pub async fn device_changes(&self, since: Time) -> Result<Vec<(DeviceId, i64)>> {
-        Sql::new("SELECT id, revision FROM device WHERE changed_at >= $1 LIMIT 10001").bind(since).all(self).await
+    /// Devices that changed since a moment, with their revisions, at most `limit`.
+    pub async fn device_changes(&self, since: Time, limit: u32) -> Result<Vec<(DeviceId, i64)>> {
+        Sql::new("SELECT id, revision FROM device WHERE changed_at >= $1 LIMIT $2")
+            .bind(since)
+            .bind(i64::from(limit))
+            .all(self)
+            .await
     }
 
     /// Writes last-seen times in batches. They alone may be lost.
@@ -125,6 +128,19 @@ impl Store {
 }
 
 impl Tx {
+    /// How many devices of a product wait to be accepted, counted up to `limit`.
+    pub async fn device_pending_count(&mut self, product: ProductId, limit: u32) -> Result<i64> {
+        let (count,): (i64,) = Sql::new(
+            "SELECT CAST(COUNT(*) AS BIGINT) FROM
+                 (SELECT id FROM device WHERE product_id = $1 AND state = 'pending' LIMIT $2) AS waiting",
+        )
+        .bind(product)
+        .bind(i64::from(limit))
+        .one(self)
+        .await?;
+        Ok(count)
+    }
+
     /// A device by serial.
     pub async fn device_by_serial(&mut self, product: ProductId, serial: &Serial) -> Result<Option<DeviceRow>> {
         by_serial(self, product, serial).await

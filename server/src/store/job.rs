@@ -29,6 +29,16 @@ pub struct NewJob {
 impl Store {
     /// Claims the next job that is due, or whose worker let its lease lapse.
     pub async fn job_claim(&self, worker: &str, now: Time, lease_until: Time) -> Result<Option<Job>> {
+        // Looking costs a reader; only a job that is there is worth the writer's lock.
+        let due: Option<(String,)> = Sql::new(
+            "SELECT key FROM job WHERE (state = 'waiting' AND run_at <= $1) OR (state = 'running' AND lease_until < $1) LIMIT 1",
+        )
+        .bind(now)
+        .optional(self)
+        .await?;
+        if due.is_none() {
+            return Ok(None);
+        }
         let text = format!(
             "UPDATE job SET state = 'running', worker = $1, lease_until = $2
              WHERE id = (SELECT j.id FROM job j

@@ -25,23 +25,20 @@ pub fn rollout_gate<'a>(
     let mut best: Option<&Rollout> = None;
     let mut nearest = (0, Reason::NoRollout);
     for rollout in product.rollouts.iter().filter(|rollout| rollout.release_id == release.release.id) {
-        let answer = if !selects(&rollout.selector, device) {
-            (1, Reason::NotInAudience)
-        } else {
-            match rollout.state {
-                RolloutState::Halted => (2, Reason::RolloutHalted),
-                RolloutState::Draft | RolloutState::Preparing => (3, Reason::RolloutNotStarted),
-                RolloutState::Paused => (4, Reason::RolloutPaused),
-                RolloutState::Running | RolloutState::Done => {
-                    let percent = rollout.stages.percent(rollout.stage);
-                    if in_stage(bucket(&rollout.salt, device.device.cohort_id), percent) {
-                        if best.is_none_or(|chosen| rollout.weight > chosen.weight) {
-                            best = Some(rollout);
-                        }
-                        continue;
+        let answer = match rollout.state {
+            _ if !selects(&rollout.selector, device) => (1, Reason::NotInAudience),
+            RolloutState::Halted => (2, Reason::RolloutHalted),
+            RolloutState::Draft | RolloutState::Preparing => (3, Reason::RolloutNotStarted),
+            RolloutState::Paused => (4, Reason::RolloutPaused),
+            RolloutState::Running | RolloutState::Done => {
+                let percent = rollout.stages.percent(rollout.stage);
+                if in_stage(bucket(&rollout.salt, device.device.cohort_id), percent) {
+                    if best.is_none_or(|chosen| rollout.weight > chosen.weight) {
+                        best = Some(rollout);
                     }
-                    (5, Reason::StageWait)
+                    continue;
                 }
+                (5, Reason::StageWait)
             }
         };
         if answer.0 > nearest.0 {
