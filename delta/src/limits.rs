@@ -26,15 +26,13 @@ pub const MIN_SEGMENT_SHIFT: u8 = 12;
 /// streams never exceed twice the segment, so anything longer is a waste-of-memory attack.
 pub const MAX_CODED_LEN: u32 = 1 << 27;
 
-/// Longest raw control stream of a segment, as a multiple of the segment length plus [`CONTROL_SLACK`]. One output byte
-/// can need one command; a command is at most [`MAX_COMMAND_LEN`] bytes. Stops a control stream of empty commands.
+/// Longest raw control stream of a segment, as a multiple of the segment length plus [`CONTROL_SLACK`]. A command
+/// makes two bytes at least when it has literals, and has eight bytes at most for images that fit in the limits in practice.
+/// Stops a control stream longer than anything it could be good for.
 pub const CONTROL_PER_BYTE: u64 = 4;
 
 /// Room for the control stream of a very short segment, see [`CONTROL_PER_BYTE`].
 pub const CONTROL_SLACK: u64 = 64;
-
-/// Longest encoding of one command of the control stream: three varints of at most ten bytes.
-pub const MAX_COMMAND_LEN: usize = 30;
 
 /// Most streams of one segment. Stops a table entry that never ends.
 pub const MAX_STREAMS: usize = 16;

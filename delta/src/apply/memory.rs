@@ -11,8 +11,11 @@ pub(crate) const BLOCK: usize = 64 << 10;
 /// Block buffers (output, old view) and the applier's own fields.
 const FIXED: u64 = 2 * BLOCK as u64 + (16 << 10);
 
-/// Input buffer, probability model for the largest `lc + lp` accepted, and state of one LZMA decoder.
-const LZMA_FIXED: u64 = 160 << 10;
+/// Probability model for the largest `lc + lp` accepted, and state of one LZMA decoder.
+const LZMA_FIXED: u64 = 64 << 10;
+
+/// Longest input buffer of an LZMA decoder. It grows by doubling, as long as there is input.
+const LZMA_INPUT: u64 = 64 << 10;
 
 /// Entropy tables, block buffers and ring slack of one Zstandard decoder.
 const ZSTD_FIXED: u64 = 1 << 20;
@@ -35,7 +38,10 @@ fn stream(stream: &Stream) -> u64 {
     let decoder = match stream.codec {
         Codec::Raw => 0,
         // The window grows by doubling: while it moves, the old half is still held.
-        Codec::Lzma => LZMA_FIXED + raw.max(LZMA_MIN_DICTIONARY) * 3 / 2,
+        Codec::Lzma => {
+            let input = u64::from(stream.coded_len).next_power_of_two().min(LZMA_INPUT);
+            LZMA_FIXED + input + raw.max(LZMA_MIN_DICTIONARY) * 3 / 2
+        }
         Codec::Zstd => ZSTD_FIXED + raw.next_power_of_two() * 3 / 2,
     };
     // Control is decoded whole, the payload streams block by block.

@@ -166,6 +166,9 @@ mod tests {
     }
 
     proptest::proptest! {
+        // The table of three bytes is large; a few dozen are enough.
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+
         #[test]
         fn finds_a_longest_match(
             old in proptest::collection::vec(0u8..3, 0..300),
