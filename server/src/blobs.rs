@@ -35,10 +35,21 @@ pub struct Blobs {
 impl Blobs {
     /// Opens a folder (made when missing), or `s3://BUCKET[/PREFIX]` with the usual `AWS_…` variables.
     pub fn open(place: &str) -> anyhow::Result<Self> {
+        Self::open_with(place, &[])
+    }
+
+    /// Opens a place with options that win over the environment, such as `("endpoint", "http://…")`. The names are those
+    /// of the `AWS_…` variables in lower case, with or without `aws_`; a folder has none and ignores them.
+    pub fn open_with(place: &str, options: &[(&str, &str)]) -> anyhow::Result<Self> {
         if place.starts_with("s3://") {
             let url = url::Url::parse(place).context("blobs: not a URL")?;
             let prefix = url.path().trim_matches('/').to_owned();
-            let s3 = AmazonS3Builder::from_env().with_url(place).build().context(
+            let mut builder = AmazonS3Builder::from_env().with_url(place);
+            for (name, value) in options {
+                let key = name.parse().with_context(|| format!("blobs: there is no option `{name}`"))?;
+                builder = builder.with_config(key, *value);
+            }
+            let s3 = builder.build().context(
                 "blobs: set AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for other servers, AWS_ENDPOINT",
             )?;
             let store: Arc<dyn ObjectStore> = if prefix.is_empty() {

@@ -1,0 +1,55 @@
+//! What the tests stand on: the running server, the offline side that signs, and a device.
+
+pub mod ceremony;
+pub mod device;
+pub mod http;
+pub mod s3;
+pub mod server;
+pub mod wait;
+pub mod world;
+
+pub use ceremony::{Ceremony, Release};
+pub use device::TestDevice;
+pub use http::{Answer, Client};
+pub use server::{Place, TestServer};
+pub use world::World;
+
+pub use crate::store::database::{Database, Engine};
+
+/// One test function, on both databases.
+macro_rules! both_engines {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            use crate::harness::Engine;
+
+            #[test]
+            fn sqlite() {
+                super::$name(Engine::Sqlite);
+            }
+
+            #[test]
+            fn postgres() {
+                super::$name(Engine::Postgres);
+            }
+        }
+    )+};
+}
+
+/// One test function, on both blob stores.
+macro_rules! both_places {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            use crate::harness::Place;
+
+            #[test]
+            fn local() {
+                super::$name(Place::Local);
+            }
+
+            #[test]
+            fn s3() {
+                super::$name(Place::S3);
+            }
+        }
+    )+};
+}

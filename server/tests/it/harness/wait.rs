@@ -1,0 +1,26 @@
+//! Waiting for what happens by itself, with a deadline instead of a guess.
+
+use std::time::{Duration, Instant};
+
+/// Longest that anything may take on a machine that builds at the same time.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// How often it is looked at.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Asks until there is an answer.
+#[track_caller]
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let started = now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(started.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a deadline of a test decides nothing in the product")]
+fn now() -> Instant {
+    Instant::now()
+}
