@@ -6,16 +6,16 @@ use std::time::Duration;
 use sluice_catalog::rollout::{AttemptState, Failure};
 
 use crate::agent::Agent;
+use crate::attempt::{Attempt, Phase, Record};
 use crate::error::{AgentError, shown};
 use crate::failpoint::failpoint;
-use crate::journal::{Attempt, Phase, Record};
 use crate::report::Event;
 use crate::slot;
 
 /// Checks of a new image that may be cut short (a kill, a power cut) before it counts as one that does not come up.
 const MAX_BOOT_TRIES: u32 = 3;
 /// Longest a boot check may run.
-const BOOT_CHECK_TIMEOUT: Duration = Duration::from_secs(120);
+const BOOT_CHECK_TIMEOUT: Duration = Duration::from_mins(2);
 /// How often a running boot check is looked at.
 const BOOT_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 

@@ -5,10 +5,10 @@ use sluice_catalog::rollout::{AttemptState, Failure};
 use sluice_catalog::text::{Component, Version};
 
 use crate::agent::Agent;
+use crate::attempt::{Attempt, Encoding, Phase, Record};
 use crate::error::{AgentError, EXIT_OK, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_UPDATE_FAILED};
 use crate::failpoint::failpoint;
 use crate::install::InstallError;
-use crate::journal::{Attempt, Encoding, Phase, Record};
 use crate::offer::Plan;
 use crate::poll::Answer;
 use crate::report::Event;
@@ -306,6 +306,7 @@ impl Agent<'_> {
             Confirmed::Same(fresh, _) => *fresh,
             Confirmed::Gone(report) => return Ok(*report),
         };
+        let reason = Some(answer.document.reason.clone());
         let Some(attempt) = self.journal.open_attempt().cloned() else {
             return Ok(CycleReport::of_answer(Outcome::UpToDate, &answer));
         };
@@ -323,7 +324,8 @@ impl Agent<'_> {
         match self.poll() {
             Ok(answer) => {
                 self.healthy()?;
-                Ok(self.report(Outcome::Updated, &answer))
+                // Why it was offered says more than that there is nothing further.
+                Ok(CycleReport { reason, ..self.report(Outcome::Updated, &answer) })
             }
             Err(error @ (AgentError::Unreachable { .. } | AgentError::Protocol { .. })) => self.unanswered(error),
             Err(error) => Err(error),

@@ -19,7 +19,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest silence inside a body: a connection that stalls is given up and resumed on another.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest life of one answer: a server that drips bytes cannot hold the agent for days on one connection.
-const BODY_TIMEOUT: Duration = Duration::from_secs(600);
+const BODY_TIMEOUT: Duration = Duration::from_mins(10);
 /// Tries of a small request. More would only delay the next poll.
 const TRIES: u32 = 3;
 /// First wait between tries; it doubles.

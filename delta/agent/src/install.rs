@@ -14,16 +14,18 @@ use sluice_delta::{Applier, ApplyBudget, ApplyError, Head, Limits as PatchLimits
 use sluice_signer::director::{Delta, FullEncoding};
 
 use crate::agent::Agent;
+use crate::attempt::{Attempt, Encoding};
 use crate::blob::{Blob, BlobFailure};
-use crate::error::AgentError;
+use crate::error::{AgentError, shown};
 use crate::failpoint::failpoint;
-use crate::journal::{Attempt, Encoding};
 use crate::offer::Plan;
 use crate::slot;
 
 /// Largest window of a zstd frame that is decoded, bytes. The format promises at most 8 MiB; a frame that claims more
 /// would reserve memory by its own claim.
 const MAX_ZSTD_WINDOW_BYTES: u64 = 8 << 20;
+/// The name that documents give to the native patch container, version 1.
+const PATCH_FORMAT: &str = "sluice-1";
 /// Bytes copied at a time.
 const BLOCK_BYTES: usize = 64 << 10;
 
@@ -137,6 +139,9 @@ impl Agent<'_> {
 
     fn write_patched(&self, plan: &Plan, delta: &Delta, path: &Path) -> Result<Written, InstallError> {
         let unusable = |detail: String| InstallError::Patch { detail, at_fault: false, bytes: 0 };
+        if delta.format != PATCH_FORMAT {
+            return Err(unusable(format!("its format is {}, known is {PATCH_FORMAT}", shown(&delta.format))));
+        }
         if delta.from_sha256 != plan.from.sha256.0 {
             return Err(InstallError::patch(format!(
                 "it starts from {}, running is {}",
@@ -211,7 +216,7 @@ impl Agent<'_> {
             }
         }
         applier.finish().map_err(refused)?;
-        self.seal(plan, &out, path, blob.received(), true)
+        seal(plan, &out, path, blob.received(), true)
     }
 
     fn write_full(&self, plan: &Plan, path: &Path) -> Result<Written, InstallError> {
@@ -228,14 +233,14 @@ impl Agent<'_> {
                     });
                 }
                 let resumed = self.write_raw(plan, url, &mut out, path)?;
-                let sealed = self.seal(plan, &out, path, resumed.bytes, false);
+                let sealed = seal(plan, &out, path, resumed.bytes, false);
                 if resumed.from > 0 && matches!(sealed, Err(InstallError::Failed { .. })) {
                     // The part from before the interruption may not have survived it; one try from the beginning.
                     (self.host.log)("the resumed image has a wrong digest; once more from the beginning");
                     out.set_len(0).map_err(|error| InstallError::of_slot(path, error, resumed.bytes))?;
                     let again = self.write_raw(plan, url, &mut out, path)?;
                     let bytes = resumed.bytes + again.bytes;
-                    self.seal(plan, &out, path, bytes, false)?;
+                    seal(plan, &out, path, bytes, false)?;
                     return Ok(Written { encoding: Some(Encoding::Raw), bytes });
                 }
                 sealed?;
@@ -248,7 +253,7 @@ impl Agent<'_> {
             }),
             FullEncoding::Zstd => {
                 let bytes = self.write_zstd(plan, url, &mut out, path)?;
-                self.seal(plan, &out, path, bytes, false)?;
+                seal(plan, &out, path, bytes, false)?;
                 Ok(Written { encoding: Some(Encoding::Zstd), bytes })
             }
         }
@@ -311,20 +316,20 @@ impl Agent<'_> {
         }
         Ok(bytes)
     }
+}
 
-    /// Makes the slot durable and reads it back: only an image whose digest offline keys signed may ever boot.
-    fn seal(&self, plan: &Plan, out: &File, path: &Path, bytes: u64, patched: bool) -> Result<(), InstallError> {
-        out.sync_all().map_err(|error| InstallError::of_slot(path, error, bytes))?;
-        failpoint("agent.slot.written");
-        if slot::digest(path)? == Some((plan.to.length, plan.to.sha256)) {
-            return Ok(());
-        }
-        let detail = "the image in the slot does not have the digest that offline keys signed".to_owned();
-        if patched {
-            return Err(InstallError::patch(detail));
-        }
-        Err(InstallError::Failed { failure: Failure::DigestMismatch, detail, bytes })
+/// Makes the slot durable and reads it back: only an image whose digest offline keys signed may ever boot.
+fn seal(plan: &Plan, out: &File, path: &Path, bytes: u64, patched: bool) -> Result<(), InstallError> {
+    out.sync_all().map_err(|error| InstallError::of_slot(path, error, bytes))?;
+    failpoint("agent.slot.written");
+    if slot::digest(path)? == Some((plan.to.length, plan.to.sha256)) {
+        return Ok(());
     }
+    let detail = "the image in the slot does not have the digest that offline keys signed".to_owned();
+    if patched {
+        return Err(InstallError::patch(detail));
+    }
+    Err(InstallError::Failed { failure: Failure::DigestMismatch, detail, bytes })
 }
 
 struct Resumed {

@@ -3,8 +3,9 @@
 //! A report's name is made of its attempt and state, so a step repeated after a kill writes the same file again. The
 //! server takes repeats and latecomers without harm.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sluice_catalog::wire::device::ReportEvent;
 
@@ -55,12 +56,19 @@ pub fn waiting(state: &StateDir) -> Result<Vec<Waiting>, AgentError> {
     Ok(waiting)
 }
 
+/// How many reports wait.
+pub fn count(state: &StateDir) -> Result<usize, AgentError> {
+    Ok(names(state)?.len())
+}
+
 fn names(state: &StateDir) -> Result<Vec<String>, AgentError> {
     let folder = state.outbox();
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder).map_err(AgentError::io(&folder))? {
         let entry = entry.map_err(AgentError::io(&folder))?;
-        if let Some(name) = entry.file_name().to_str().filter(|name| name.ends_with(".json")) {
+        if let Some(name) =
+            entry.file_name().to_str().filter(|name| Path::new(name).extension() == Some(OsStr::new("json")))
+        {
             names.push(name.to_owned());
         }
     }

@@ -4,10 +4,10 @@ use sluice_catalog::rollout::{AttemptState, Failure};
 use sluice_catalog::wire::device::{MAX_DETAIL_LEN, MAX_EVENTS, ReportEvent, ReportRequest};
 
 use crate::agent::Agent;
+use crate::attempt::Encoding;
 use crate::error::AgentError;
 use crate::failpoint::failpoint;
 use crate::http::{Reply, Request, problem};
-use crate::journal::Encoding;
 use crate::outbox::{self, Waiting};
 use crate::state::remove;
 

@@ -5,12 +5,13 @@ use sluice_catalog::Digest;
 use sluice_catalog::id::DeviceId;
 use sluice_catalog::text::{Component, HardwareId, ProductName, Serial, Version};
 
+use crate::attempt::{Encoding, Phase};
 use crate::boot::BootControl;
 use crate::config::Config;
 use crate::error::AgentError;
 use crate::identity::Identity;
 use crate::installed::Installed;
-use crate::journal::{Encoding, Journal, Phase};
+use crate::journal::Journal;
 use crate::outbox;
 use crate::slot::{self, Slot};
 use crate::state::{StateDir, read_json};
@@ -126,7 +127,7 @@ pub fn status(state: &StateDir, boot: &dyn BootControl) -> Result<Status, AgentE
         device_id: identity.map(|identity| identity.device_id),
         components,
         last_attempt,
-        outbox: outbox::waiting(state)?.len(),
+        outbox: outbox::count(state)?,
     })
 }
 

@@ -1,6 +1,8 @@
 //! Downloads that break, and blobs that lie.
 
-use sluice_agent::journal::Encoding;
+use std::io::Write as _;
+
+use sluice_agent::attempt::Encoding;
 use sluice_agent::{AgentError, Outcome};
 use sluice_catalog::Digest;
 use sluice_catalog::rollout::{AttemptState, Failure};
@@ -213,4 +215,33 @@ fn a_decompression_bomb_stops_at_the_signed_length() {
     assert_eq!(report.outcome, Outcome::Failed);
     assert!(report.detail.unwrap().contains("more than the signed"));
     device.assert_runs(&world, "1.0");
+}
+
+#[test]
+fn a_frame_that_claims_a_huge_window_reserves_nothing() {
+    let (world, server, device) = setting();
+    let (mut target, _) = world.offer("2.0", None, FullEncoding::Zstd);
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.window_log(27).unwrap();
+    encoder.write_all(&world.release("2.0").image).unwrap();
+    let frame = encoder.finish().unwrap();
+    target.full.length = frame.len() as u64;
+    target.full.sha256 = Digest::of(&frame).0;
+    server.offer(3, (target, vec![frame]));
+    let report = device.once().unwrap();
+    assert_eq!(report.outcome, Outcome::Failed);
+    assert!(report.detail.as_deref().unwrap().contains("window"), "{report:?}");
+    device.assert_runs(&world, "1.0");
+}
+
+#[test]
+fn a_patch_in_a_format_of_tomorrow_is_left_for_the_full_image() {
+    let (world, server, device) = setting();
+    let (mut target, blobs) = world.offer("2.0", Some(&world.patch("1.0", "2.0")), FullEncoding::Zstd);
+    target.delta.as_mut().unwrap().format = "sluice-9".to_owned();
+    server.offer(1, (target, blobs));
+    let report = device.once().unwrap();
+    assert_eq!((report.outcome, report.fallback), (Outcome::Updated, true));
+    assert_eq!(report.detail.as_deref(), Some("its format is sluice-9, known is sluice-1"));
+    assert!(server.script().reports.iter().all(|event| event.failure.is_none()));
 }

@@ -107,7 +107,7 @@ fn withdraw_before_the_switch(server: &Server) {
     server.script().change = Some(Box::new(move |document| {
         if polls.fetch_add(1, Ordering::SeqCst) > 0 {
             document.targets.clear();
-            document.reason = "ROLLOUT_PAUSED".to_owned();
+            "ROLLOUT_PAUSED".clone_into(&mut document.reason);
         }
     }));
 }

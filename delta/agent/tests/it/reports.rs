@@ -1,7 +1,7 @@
 //! Reports survive a server that is away, a server that refuses them, and a device that restarts.
 
 use sluice_agent::{Outcome, status};
-use sluice_catalog::rollout::AttemptState;
+use sluice_catalog::rollout::AttemptState::{self, Applied, Booted, Downloading, Healthy, Verified};
 use sluice_signer::FullEncoding;
 
 use crate::device::{Device, setting};
@@ -22,7 +22,6 @@ fn reports_wait_while_the_server_is_away_and_come_in_order_later() {
     assert_eq!(device.once().unwrap().outcome, Outcome::UpToDate);
     assert_eq!(waiting(&device), 0);
     let states: Vec<AttemptState> = server.script().reports.iter().map(|event| event.state).collect();
-    use AttemptState::{Applied, Booted, Downloading, Healthy, Verified};
     assert_eq!(states, [Downloading, Verified, Applied, Booted, Healthy]);
 }
 

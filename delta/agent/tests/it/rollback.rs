@@ -9,7 +9,7 @@ use sluice_catalog::rollout::{AttemptState, Failure};
 use sluice_catalog::text::Component;
 use sluice_signer::FullEncoding;
 
-use crate::device::{noon, setting, setting_at};
+use crate::device::{cycle, noon, setting, setting_at};
 
 #[test]
 fn an_image_that_fails_its_check_is_left_and_the_old_one_runs() {
@@ -110,7 +110,7 @@ fn a_boot_loader_that_fails_once_anywhere_still_ends_on_the_right_slot() {
                 let (world, server, device) = setting_at(noon(), |wanted| wanted.boot_check = vec![check.to_owned()]);
                 server.offer(1, world.offer("2.0", None, FullEncoding::Zstd));
                 let boot = Faulty { inner: device.boot(), fails_in: Cell::new(fails_in), after };
-                match device.with_boot(&boot, |agent| agent.cycle()) {
+                match device.with_boot(&boot, cycle) {
                     Ok(_) => assert!(fails_in > 2, "it never failed"),
                     Err(error) => assert!(matches!(error, AgentError::Io { .. }), "{error}"),
                 }

@@ -201,12 +201,13 @@ fn serve(stream: TcpStream, script: &Mutex<Script>) -> std::io::Result<()> {
 }
 
 fn write_answer(mut stream: TcpStream, answer: &Answer) -> std::io::Result<()> {
+    use std::fmt::Write as _;
     let mut head = format!("HTTP/1.1 {} X\r\nconnection: close\r\n", answer.status);
     if answer.status != 304 {
-        head.push_str(&format!("content-length: {}\r\n", answer.body.len()));
+        write!(head, "content-length: {}\r\n", answer.body.len()).unwrap();
     }
     for (name, value) in &answer.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        write!(head, "{name}: {value}\r\n").unwrap();
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes())?;

@@ -1,8 +1,8 @@
 //! Updates that go well.
 
 use sluice_agent::Outcome;
-use sluice_agent::journal::Encoding;
-use sluice_catalog::rollout::AttemptState;
+use sluice_agent::attempt::Encoding;
+use sluice_catalog::rollout::AttemptState::{self, Applied, Booted, Downloading, Healthy, Verified};
 use sluice_signer::FullEncoding;
 
 use crate::device::{setting, setting_at};
@@ -23,7 +23,6 @@ fn a_patch_brings_the_next_version_and_every_step_is_reported() {
     assert_eq!((report.bytes_downloaded, report.fallback), (patch.bytes.len() as u64, false));
     assert!(report.bytes_downloaded < report.full_length.unwrap());
     device.assert_runs(&world, "2.0");
-    use AttemptState::{Applied, Booted, Downloading, Healthy, Verified};
     assert_eq!(states(&server), [Downloading, Verified, Applied, Booted, Healthy]);
     assert!(server.script().reports.iter().all(|event| event.attempt == 7));
 }
