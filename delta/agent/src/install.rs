@@ -372,10 +372,13 @@ fn check_head(head: &Head, delta: &Delta, plan: &Plan) -> Result<(), InstallErro
     }
 }
 
-/// A patch that the server does not give as signed is the patch's trouble, not the update's.
+/// A patch that the server does not give, or not as signed, is no reason to fail the update. One that is gone is not
+/// wrong: only what was signed and came differently is told as a mismatch.
 fn patch_stream_broke(blob: &Blob<'_>) -> InstallError {
     match InstallError::of_blob(blob) {
-        Some(InstallError::Failed { detail, .. }) => InstallError::patch(detail),
+        Some(InstallError::Failed { failure, detail, bytes }) => {
+            InstallError::Patch { detail, at_fault: failure == Failure::DigestMismatch, bytes }
+        }
         Some(other) => other,
         None => InstallError::patch("the patch ended early"),
     }

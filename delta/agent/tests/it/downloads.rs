@@ -245,3 +245,28 @@ fn a_patch_in_a_format_of_tomorrow_is_left_for_the_full_image() {
     assert_eq!(report.detail.as_deref(), Some("its format is sluice-9, known is sluice-1"));
     assert!(server.script().reports.iter().all(|event| event.failure.is_none()));
 }
+
+#[test]
+fn a_patch_that_is_gone_is_left_for_the_full_image_without_blaming_it() {
+    let (world, server, device) = setting();
+    let patch = world.patch("1.0", "2.0");
+    server.offer(1, world.offer("2.0", Some(&patch), FullEncoding::Zstd));
+    server.script().blobs.remove(&Digest::of(&patch.bytes));
+    let report = device.once().unwrap();
+    assert_eq!(
+        (report.outcome, report.fallback, report.detail.as_deref()),
+        (Outcome::Updated, true, Some("status 404"))
+    );
+    assert!(server.script().reports.iter().all(|event| event.failure.is_none()));
+}
+
+#[test]
+fn a_full_image_that_is_gone_fails_the_update() {
+    let (world, server, device) = setting();
+    server.offer(1, world.offer("2.0", None, FullEncoding::Zstd));
+    server.script().blobs.clear();
+    let report = device.once().unwrap();
+    assert_eq!((report.outcome, report.exit_code()), (Outcome::Failed, 10));
+    assert_eq!(server.script().reports.last().unwrap().failure, Some(Failure::DownloadFailed));
+    device.assert_runs(&world, "1.0");
+}
