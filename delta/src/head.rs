@@ -5,7 +5,6 @@
 //! `docs/patch-format.md` specifies the bytes.
 
 use crate::{
-    apply::memory,
     error::ApplyError,
     limits::{
         CONTROL_PER_BYTE, CONTROL_SLACK, Limits, MAX_NODES, MAX_PARAMETERS_LEN, MAX_RECODERS, MAX_STREAMS,
@@ -276,7 +275,7 @@ impl Head {
             return Err(ApplyError::Malformed { field: "segment table", reason: "bytes follow the last entry" });
         }
         let segments = table.segments;
-        let head = Self {
+        Ok(Self {
             head_len,
             features,
             old_len,
@@ -289,12 +288,7 @@ impl Head {
             old_view,
             new_view,
             segments,
-        };
-        let needed = memory::needed(&head.segments);
-        if needed > head.ram {
-            return Err(ApplyError::Malformed { field: "memory", reason: "less than the segment table needs" });
-        }
-        Ok(head)
+        })
     }
 
     /// Bytes of the whole patch.

@@ -10,15 +10,17 @@
 //! `docs/patch-format.md`. Without the feature `generate` only the applying half is built; it has no C code.
 
 #![deny(clippy::float_arithmetic)]
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 #![expect(clippy::cast_possible_truncation, reason = "every narrowing stands behind a limit from `limits`")]
 
+#[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod apply;
 mod error;
 #[cfg(feature = "generate")]
 mod generate;
+#[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod head;
 mod limits;
+#[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod varint;
 
 pub use self::{

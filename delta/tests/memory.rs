@@ -2,6 +2,7 @@
 //! whole process and other tests would disturb it.
 
 #![cfg(feature = "generate")]
+#![expect(clippy::cast_possible_truncation, reason = "test images are far below every limit")]
 
 use std::{hint::black_box, io::Cursor, ops::ControlFlow};
 
@@ -53,8 +54,7 @@ fn memory_is_what_the_head_declares() {
         let options = DiffOptions { profile, segment_len, ..DiffOptions::default() };
         let patch = diff(&old, &new, &options, &|_| ControlFlow::Continue(())).unwrap();
         let mut out = Vec::with_capacity(new.len());
-        let (result, used) =
-            peak(|| apply(Cursor::new(&old), &patch.bytes[..], &mut out, &ApplyOptions::default()));
+        let (result, used) = peak(|| apply(Cursor::new(&old), &patch.bytes[..], &mut out, &ApplyOptions::default()));
         result.unwrap();
         assert_eq!(out, new);
         let table = u64::from(patch.head_len) * 16;
@@ -67,7 +67,7 @@ fn memory_is_what_the_head_declares() {
     for place in [4, 5, 6, 39, 72] {
         let mut head = vec![0xf5, b'S', b'L', 1, 120, 0, 5];
         head.resize(120, 0);
-        head.splice(place..place + 1, huge);
+        head.splice(place..=place, huge);
         head.truncate(120);
         let (refused, used) = peak(|| Head::parse(&head, &Limits::default()));
         assert!(refused.is_err());

@@ -323,12 +323,11 @@ impl<O: Read + Seek> OldView<'_, O> {
     /// Up to `wanted` bytes at `offset`, at least one; commands were already held against the length of the view.
     fn at(&mut self, offset: u64, wanted: usize) -> Result<&[u8], ApplyError> {
         let held = offset.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
-        let skip = match held.filter(|&skip| skip < self.filled) {
-            Some(skip) => skip,
-            None => {
-                self.load(offset)?;
-                0
-            }
+        let skip = if let Some(skip) = held.filter(|&skip| skip < self.filled) {
+            skip
+        } else {
+            self.load(offset)?;
+            0
         };
         let end = self.filled.min(skip.saturating_add(wanted));
         Ok(self.block.get(skip..end).unwrap_or_default())

@@ -47,7 +47,7 @@ pub(crate) fn smallest(kind: StreamKind, raw: &[u8], profile: Profile) -> Result
 }
 
 fn zstd(raw: &[u8]) -> Result<Vec<u8>, DiffError> {
-    zstd::bulk::compress(raw, ZSTD_LEVEL).map_err(|error| failed("Zstandard", error))
+    zstd::bulk::compress(raw, ZSTD_LEVEL).map_err(|error| failed("Zstandard", error.to_string()))
 }
 
 fn best_lzma(settings: &[Setting], raw: &[u8]) -> Result<Vec<u8>, DiffError> {
@@ -69,7 +69,7 @@ fn best_lzma(settings: &[Setting], raw: &[u8]) -> Result<Vec<u8>, DiffError> {
 
 /// Properties byte, then LZMA data with their end marker.
 fn lzma(raw: &[u8], (lc, lp, pb): Setting) -> Result<Vec<u8>, DiffError> {
-    let mut options = LzmaOptions::new_preset(9).map_err(|error| failed("LZMA", error))?;
+    let mut options = LzmaOptions::new_preset(9).map_err(|error| failed("LZMA", error.to_string()))?;
     options
         .dict_size((raw.len() as u32).max(4 << 10))
         .literal_context_bits(lc)
@@ -81,14 +81,14 @@ fn lzma(raw: &[u8], (lc, lp, pb): Setting) -> Result<Vec<u8>, DiffError> {
         .depth(if raw.len() <= TRIAL_LEN { 512 } else { 64 });
     let mut filters = Filters::new();
     filters.lzma1(&options);
-    let mut encoder = Stream::new_raw_encoder(&filters).map_err(|error| failed("LZMA", error))?;
+    let mut encoder = Stream::new_raw_encoder(&filters).map_err(|error| failed("LZMA", error.to_string()))?;
     // LZMA expands incompressible data by less than this.
     let mut coded = Vec::with_capacity(raw.len() + raw.len() / 16 + 1024);
     coded.push(((pb * 5 + lp) * 9 + lc) as u8);
     match encoder.process_vec(raw, &mut coded, Action::Finish) {
         Ok(Status::StreamEnd) => Ok(coded),
         Ok(_) => Err(failed("LZMA", "the output is longer than expected")),
-        Err(error) => Err(failed("LZMA", error)),
+        Err(error) => Err(failed("LZMA", error.to_string())),
     }
 }
 
@@ -97,11 +97,11 @@ fn lzma(raw: &[u8], (lc, lp, pb): Setting) -> Result<Vec<u8>, DiffError> {
 fn read_len(coded: &[u8], raw: &[u8]) -> Result<usize, DiffError> {
     let [props, data @ ..] = coded else { return Err(failed("LZMA", "no output")) };
     let mut reader = LzmaReader::new_with_props(data, raw.len() as u64, *props, raw.len() as u32, None)
-        .map_err(|error| failed("LZMA", error))?;
+        .map_err(|error| failed("LZMA", error.to_string()))?;
     let mut block = vec![0; 64 << 10];
     let mut rest = raw;
     loop {
-        let read = reader.read(&mut block).map_err(|error| failed("LZMA", error))?;
+        let read = reader.read(&mut block).map_err(|error| failed("LZMA", error.to_string()))?;
         if read == 0 {
             break;
         }
@@ -114,6 +114,6 @@ fn read_len(coded: &[u8], raw: &[u8]) -> Result<usize, DiffError> {
     Ok(coded.len() - unread.len() - buffered.len())
 }
 
-fn failed(stage: &'static str, reason: impl ToString) -> DiffError {
-    DiffError::Internal { stage, reason: reason.to_string() }
+fn failed(stage: &'static str, reason: impl Into<String>) -> DiffError {
+    DiffError::Internal { stage, reason: reason.into() }
 }

@@ -2,6 +2,12 @@
 //!
 //! Segments are independent, so they go through rayon and the patch is the same for any number of threads.
 
+#![expect(
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "offsets of images that fit in memory are far below 2^63, and a shift applied to its own interval is not negative"
+)]
+
 mod candidates;
 mod encode;
 mod head;

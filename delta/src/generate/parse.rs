@@ -96,7 +96,7 @@ fn bits(count: u64, total: u64) -> u32 {
         let mut mantissa = if whole > 31 { value >> (whole - 31) } else { value << (31 - whole) };
         let mut log = whole;
         for _ in 0..5 {
-            mantissa = mantissa * mantissa >> 31;
+            mantissa = (mantissa * mantissa) >> 31;
             log <<= 1;
             if mantissa >> 32 != 0 {
                 log |= 1;
@@ -163,105 +163,174 @@ impl Path {
     }
 }
 
+/// The paths through a segment, as far as they were followed.
+struct Search<'a> {
+    old: &'a [u8],
+    new: &'a [u8],
+    costs: &'a Costs,
+    literal: Path,
+    paths: Vec<Path>,
+    changes: Vec<Change>,
+}
+
 /// The cheapest pieces for `new`, in order, covering all of it. `intervals` are sorted by start.
 pub(crate) fn cheapest(old: &[u8], new: &[u8], intervals: &[Interval], costs: &Costs) -> Vec<Piece> {
-    let mut changes: Vec<Change> = Vec::new();
-    let mut literal = Path { cost: 0, shift: None, end: new.len(), start: 0, parent: ROOT, written: None, after: 0 };
-    let mut paths: Vec<Path> = Vec::new();
+    let literal = Path { cost: 0, shift: None, end: new.len(), start: 0, parent: ROOT, written: None, after: 0 };
+    let mut search = Search { old, new, costs, literal, paths: Vec::new(), changes: Vec::new() };
     let mut waiting = intervals.iter().peekable();
     let mut at = 0;
     while at < new.len() {
-        // Where the set of paths next changes.
-        paths.retain(|path| path.end > at);
+        search.paths.retain(|path| path.end > at);
         while let Some(interval) = waiting.next_if(|interval| interval.start <= at) {
-            let (best, parent) = cheapest_of(&mut literal, &mut paths, &mut changes);
-            let cost = best + costs.copy;
-            if paths.len() >= MAX_FOLLOWED {
-                let leave = (0..paths.len()).filter(|&n| paths[n].cost > best).min_by_key(|&n| paths[n].end);
-                match leave {
-                    Some(leave) if paths[leave].end < interval.end => {
-                        paths.swap_remove(leave);
-                    }
-                    _ => continue,
-                }
-            }
-            paths.push(Path {
-                cost,
-                shift: Some(interval.shift),
-                end: interval.end,
-                start: at as u32,
-                parent,
-                written: None,
-                after: 0,
-            });
+            search.enter(*interval, at);
         }
-        let mut until = waiting.peek().map_or(new.len(), |interval| interval.start);
-        until = paths.iter().map(|path| path.end).fold(until, usize::min);
-        follow(old, new, at, until, &mut literal, &mut paths, &mut changes, costs);
+        // Where the set of paths next changes.
+        let next = waiting.peek().map_or(new.len(), |interval| interval.start);
+        let until = search.paths.iter().map(|path| path.end).fold(next, usize::min);
+        search.follow(at, until);
         at = until;
     }
-    let (_, mut change) = cheapest_of(&mut literal, &mut paths, &mut changes);
-    let mut pieces = Vec::new();
-    let mut end = new.len();
-    while change != ROOT {
-        let Change { parent, start, shift } = changes[change as usize];
-        let start = start as usize;
-        if start < end {
-            pieces.push(Piece { start, end, shift });
-            end = start;
-        }
-        change = parent;
-    }
-    pieces.reverse();
-    pieces
+    search.pieces()
 }
 
-/// Cost of the cheapest path, and its last change.
-fn cheapest_of(literal: &mut Path, paths: &mut [Path], changes: &mut Vec<Change>) -> (u64, u32) {
-    let best = paths.iter_mut().min_by_key(|path| path.cost).filter(|path| path.cost <= literal.cost);
-    let best = best.unwrap_or(literal);
-    (best.cost, best.write(changes))
+impl Search<'_> {
+    /// Cost of the cheapest path, and its last change.
+    fn best(&mut self) -> (u64, u32) {
+        let best = self.paths.iter_mut().min_by_key(|path| path.cost).filter(|path| path.cost <= self.literal.cost);
+        let best = best.unwrap_or(&mut self.literal);
+        (best.cost, best.write(&mut self.changes))
+    }
+
+    /// Starts to follow an interval, if need be instead of one that ends sooner.
+    fn enter(&mut self, interval: Interval, at: usize) {
+        let (best, parent) = self.best();
+        if self.paths.len() >= MAX_FOLLOWED {
+            let others = (0..self.paths.len()).filter(|&n| self.paths[n].cost > best);
+            match others.min_by_key(|&n| self.paths[n].end) {
+                Some(soonest) if self.paths[soonest].end < interval.end => drop(self.paths.swap_remove(soonest)),
+                _ => return,
+            }
+        }
+        self.paths.push(Path {
+            cost: best + self.costs.copy,
+            shift: Some(interval.shift),
+            end: interval.end,
+            start: at as u32,
+            parent,
+            written: None,
+            after: 0,
+        });
+    }
+
+    /// Takes all paths from `at` to `until`, between which none begins or ends.
+    fn follow(&mut self, at: usize, until: usize) {
+        let costs = self.costs;
+        let bytes = &self.new[at..until];
+        if self.paths.is_empty() {
+            self.literal.cost += bytes.iter().map(|byte| u64::from(costs.literal[usize::from(*byte)])).sum::<u64>();
+            return;
+        }
+        let old = self.old;
+        let sources: Vec<&[u8]> =
+            self.paths.iter().map(|path| source(old, at, until, path.shift.unwrap_or(0))).collect();
+        for (step, &byte) in bytes.iter().enumerate() {
+            self.literal.cost += u64::from(costs.literal[usize::from(byte)]);
+            let (mut best, mut dearest) = (self.literal.cost, 0);
+            for (path, source) in self.paths.iter_mut().zip(&sources) {
+                let diff = usize::from(byte.wrapping_sub(source[step]));
+                path.cost +=
+                    u64::from(if diff == 0 { costs.same[path.after] } else { costs.different[path.after][diff] });
+                path.after = usize::from(diff != 0);
+                best = best.min(path.cost);
+                dearest = dearest.max(path.cost);
+            }
+            if self.literal.cost > best + costs.literals || dearest > best + costs.copy {
+                self.branch(at + step + 1);
+            }
+        }
+    }
+
+    /// Lets every path that fell behind start anew from the cheapest one.
+    fn branch(&mut self, at: usize) {
+        let (best, parent) = self.best();
+        let (literal, copy) = (best + self.costs.literals, best + self.costs.copy);
+        if self.literal.cost > literal {
+            self.literal.branch(at, literal, parent);
+        }
+        for path in self.paths.iter_mut().filter(|path| path.cost > copy) {
+            path.branch(at, copy, parent);
+        }
+    }
+
+    /// The cheapest path, read back from its end.
+    fn pieces(mut self) -> Vec<Piece> {
+        let (_, mut change) = self.best();
+        let mut pieces = Vec::new();
+        let mut end = self.new.len();
+        while change != ROOT {
+            let Change { parent, start, shift } = self.changes[change as usize];
+            let start = start as usize;
+            if start < end {
+                pieces.push(Piece { start, end, shift });
+                end = start;
+            }
+            change = parent;
+        }
+        pieces.reverse();
+        pieces
+    }
 }
 
-/// Takes all paths from `at` to `until`, between which none begins or ends.
-fn follow(
-    old: &[u8],
-    new: &[u8],
-    at: usize,
-    until: usize,
-    literal: &mut Path,
-    paths: &mut [Path],
-    changes: &mut Vec<Change>,
-    costs: &Costs,
-) {
-    if paths.is_empty() {
-        literal.cost += new[at..until].iter().map(|byte| u64::from(costs.literal[usize::from(*byte)])).sum::<u64>();
-        return;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(old: &[u8], new: &[u8], intervals: &[Interval]) -> Vec<Piece> {
+        cheapest(old, new, intervals, &Costs::default())
     }
-    let sources: Vec<&[u8]> = paths.iter().map(|path| source(old, at, until, path.shift.unwrap_or(0))).collect();
-    for (step, &byte) in new[at..until].iter().enumerate() {
-        let mut best = literal.cost + u64::from(costs.literal[usize::from(byte)]);
-        literal.cost = best;
-        for (path, source) in paths.iter_mut().zip(&sources) {
-            let diff = byte.wrapping_sub(source[step]);
-            path.cost += u64::from(if diff == 0 {
-                costs.same[path.after]
-            } else {
-                costs.different[path.after][usize::from(diff)]
-            });
-            path.after = usize::from(diff != 0);
-            best = best.min(path.cost);
+
+    #[test]
+    fn no_intervals_make_one_literal() {
+        assert_eq!(pieces(b"", b"abc", &[]), [Piece { start: 0, end: 3, shift: None }]);
+        assert_eq!(pieces(b"", b"", &[]), []);
+    }
+
+    #[test]
+    fn single_changes_stay_in_the_copy_and_long_ones_become_literals() {
+        let old = [7; 1_000];
+        let mut new = old;
+        new[300] = 9;
+        new[500..600].fill(1);
+        let all = [Interval { start: 0, end: 1_000, shift: 0 }];
+        let copy = Some(0);
+        assert_eq!(
+            pieces(&old, &new, &all),
+            [
+                Piece { start: 0, end: 500, shift: copy },
+                Piece { start: 500, end: 600, shift: None },
+                Piece { start: 600, end: 1_000, shift: copy }
+            ]
+        );
+    }
+
+    #[test]
+    fn the_better_of_two_overlapping_intervals_is_used_where_it_is_better() {
+        let mut old = [0u8; 2_000];
+        for (at, byte) in old.iter_mut().enumerate() {
+            *byte = (at * at / 7) as u8;
         }
-        let dear = |path: &Path, entry: u64| path.cost > best + entry;
-        if dear(literal, costs.literals) || paths.iter().any(|path| dear(path, costs.copy)) {
-            let next = at + step + 1;
-            let (best, parent) = cheapest_of(literal, paths, changes);
-            if literal.cost > best + costs.literals {
-                literal.branch(next, best + costs.literals, parent);
-            }
-            for path in paths.iter_mut().filter(|path| path.cost > best + costs.copy) {
-                path.branch(next, best + costs.copy, parent);
-            }
-        }
+        let new = [&old[..400], &old[1_000..1_400]].concat();
+        let intervals = [Interval { start: 0, end: 500, shift: 0 }, Interval { start: 300, end: 800, shift: 600 }];
+        let found = pieces(&old, &new, &intervals);
+        assert_eq!(found.iter().map(|piece| piece.shift).collect::<Vec<_>>(), [Some(0), Some(600)]);
+        assert!(found[0].end.abs_diff(400) < 2, "{found:?}");
+    }
+
+    #[test]
+    fn logarithms() {
+        assert_eq!(bits(1, 1), 0);
+        assert_eq!(bits(1, 2), BIT);
+        assert_eq!(bits(3, 3 << 20), 20 * BIT);
+        assert_eq!(bits(2, 3), 18);
     }
 }

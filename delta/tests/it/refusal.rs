@@ -69,8 +69,6 @@ fn claims_over_a_limit() {
         draft.table = [&[0, 12][..], &[0; 60]].concat();
     });
     assert!(matches!(segments, ApplyError::OverLimit { field: "segment count", .. }), "{segments}");
-    let memory = refusal(|draft| draft.ram_kib = 1);
-    assert!(matches!(memory, ApplyError::Malformed { field: "memory", .. }), "{memory}");
     let head = Head::prefix_len(&[&[0xf5, b'S', b'L', 1][..], &varint(1 << 27)].concat(), &Limits::default());
     assert!(matches!(head, Err(ApplyError::OverLimit { field: "head length", .. })));
 }
@@ -88,7 +86,8 @@ fn a_callers_limits_can_only_tighten() {
 
 #[test]
 fn fields_out_of_shape() {
-    let cases: [(&str, &dyn Fn(&mut Draft)); 8] = [
+    type Change = dyn Fn(&mut Draft);
+    let cases: [(&str, &Change); 8] = [
         ("a table that ends early", &|draft| draft.table.truncate(draft.table.len() - 1)),
         ("bytes behind the table", &|draft| draft.table.push(0)),
         ("no control stream", &|draft| draft.table = [&[0x10][..], &[0; 16]].concat()),
@@ -123,14 +122,19 @@ fn commands_that_leave_the_views() {
         let mut diff = [0; 21];
         diff[19] = 16;
         let refused = applied(OLD, &Draft::raw(OLD, NEW, control, &diff, b"big ").patch());
-        assert!(matches!(refused, Err(ApplyError::Decode { segment: 0, stream: "control", .. })), "{what}: {refused:?}");
+        assert!(
+            matches!(refused, Err(ApplyError::Decode { segment: 0, stream: "control", .. })),
+            "{what}: {refused:?}"
+        );
     }
 }
 
 #[test]
 fn streams_that_do_not_decode() {
     let zeros = [0u8; 21];
-    for (codec, coded) in [(1u8, &b"\x28\xb5\x2f\xfd\xff"[..]), (1, b""), (2, b""), (2, b"\xff12345678"), (2, b"\x5d\x01234567")] {
+    for (codec, coded) in
+        [(1u8, &b"\x28\xb5\x2f\xfd\xff"[..]), (1, b""), (2, b""), (2, b"\xff12345678"), (2, b"\x5d\x01234567")]
+    {
         let mut draft = Draft::raw(&zeros, &zeros, &[0, 21, 0], &zeros, b"");
         draft.data = [&[0, 21, 0][..], coded].concat();
         draft.table = [&[0x80, 3, 0x10 | codec, coded.len() as u8][..], &sha256(&draft.data)[..16]].concat();
@@ -177,6 +181,11 @@ fn more_memory_than_there_is() {
     let refused = Applier::new(&patch.head, budget).err().unwrap();
     assert!(matches!(refused, ApplyError::OverBudget { resource: "memory", needed, .. } if needed == patch.head.ram));
     assert!(Applier::new(&patch.head, ApplyBudget { ram: patch.head.ram, scratch: 0 }).is_ok());
+
+    // A head that declares too little is held to what its table needs.
+    let mut modest = patch.head.clone();
+    modest.ram = 1 << 10;
+    assert!(matches!(Applier::new(&modest, budget).err(), Some(ApplyError::OverBudget { resource: "memory", .. })));
 }
 
 #[test]

@@ -96,7 +96,9 @@ fn a_failed_segment_can_be_tried_again() {
 
     // A changed old image shows only in the output; the caller discards what was written.
     let mut other = case.old.clone();
-    other.iter_mut().for_each(|byte| *byte ^= 1);
+    for byte in &mut other {
+        *byte ^= 1;
+    }
     let coded = case.coded(&head.segments[0]);
     let refused = applier.segment(0, coded, &mut Cursor::new(&other), &mut slot);
     assert!(matches!(refused, Err(ApplyError::OutputMismatch { segment: 0 })));

@@ -108,7 +108,10 @@ fn profiles_have_names() {
     for profile in Profile::ALL {
         assert_eq!(profile.to_string().parse(), Ok(profile));
     }
-    assert_eq!("huge".parse::<Profile>().unwrap_err().to_string(), r#"unknown profile "huge"; known are fast and default"#);
+    assert_eq!(
+        "huge".parse::<Profile>().unwrap_err().to_string(),
+        r#"unknown profile "huge"; known are fast and default"#
+    );
 }
 
 #[test]

@@ -21,7 +21,6 @@ fn not_larger_than_bsdiff() {
         // In one piece, as the oracle has it.
         let options = DiffOptions { segment_len: Some(4 << 20), ..DiffOptions::default() };
         let (ours, oracle) = (patch_with(&old, &new, &options).bytes.len(), bsdiff_size(&old, &new));
-        eprintln!("{ours} {oracle} {:?}", patch_with(&old, &new, &options).head.segments);
         assert!(ours <= oracle, "{functions} functions: {ours} bytes against {oracle}");
     }
 }

@@ -1,0 +1,102 @@
+//! `sluice-delta apply`: the target appears complete and verified, or not at all.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{BufReader, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use sluice_delta::{Applier, ApplyBudget, ApplyError, Head, Limits, ResumePoint, read_head};
+
+use crate::{args::ApplyArgs, failure::Failure, print, progress_bar};
+
+#[derive(Serialize)]
+struct Made {
+    new: String,
+    bytes: u64,
+    sha256: String,
+    segments: usize,
+    segments_resumed: u32,
+}
+
+pub fn run(args: &ApplyArgs, json: bool) -> Result<()> {
+    let open = |path: &Path| File::open(path).with_context(|| format!("cannot open {}", path.display()));
+    let mut old = open(&args.old)?;
+    let mut patch = BufReader::new(open(&args.patch)?);
+    let partial = partial(&args.new);
+    let head = read_head(&mut patch, &Limits::default(), None).map_err(Failure::Apply)?;
+    if !head.in_order() {
+        return Err(Failure::Apply(ApplyError::NeedsSeek).into());
+    }
+    let budget = ApplyBudget { ram: u64::from(args.ram), scratch: 0 };
+    let mut applier = Applier::new(&head, budget).map_err(Failure::Apply)?;
+    applier.check_old(&mut old).map_err(Failure::Apply)?;
+
+    let mut out = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(!args.resume)
+        .open(&partial)
+        .with_context(|| format!("cannot write {}", partial.display()))?;
+    let from = applier.resume_point(&mut out).map_err(Failure::Apply)?;
+    out.set_len(from.new_offset).and_then(|()| out.seek(SeekFrom::Start(from.new_offset)))?;
+    let finished = segments(&head, applier, from, &mut patch, &mut old, &mut out);
+    if let Err(error) = finished {
+        return Err(anyhow::Error::from(Failure::Apply(error))
+            .context(format!("{} is not complete; what is verified of it stays", partial.display())));
+    }
+    out.sync_all()?;
+    drop(out);
+    fs::rename(&partial, &args.new).with_context(|| format!("cannot write {}", args.new.display()))?;
+
+    let made = Made {
+        new: args.new.display().to_string(),
+        bytes: head.new_len,
+        sha256: hex::encode(head.new_sha256),
+        segments: head.segments.len(),
+        segments_resumed: from.segments_done,
+    };
+    let text = format!("{}: {} bytes, sha256 {} as promised", made.new, made.bytes, made.sha256);
+    print(json, &made, &text)
+}
+
+/// Applies what is left and checks the whole.
+fn segments(
+    head: &Head,
+    mut applier: Applier<'_>,
+    from: ResumePoint,
+    patch: &mut (impl Read + Seek),
+    old: &mut File,
+    out: &mut File,
+) -> Result<(), ApplyError> {
+    patch.seek(SeekFrom::Start(from.patch_offset)).map_err(ApplyError::ReadPatch)?;
+    let bar = progress_bar(head.new_len);
+    bar.set_message("applying");
+    let mut coded = Vec::new();
+    for (index, segment) in (0u32..).zip(&head.segments).skip(from.segments_done as usize) {
+        // The table was held against the memory budget.
+        coded.resize(segment.coded_len as usize, 0);
+        patch.read_exact(&mut coded).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => ApplyError::Truncated { field: "segment" },
+            _ => ApplyError::ReadPatch(error),
+        })?;
+        applier.segment(index, &coded, old, out)?;
+        bar.set_position(segment.new_offset + u64::from(segment.len));
+    }
+    if patch.read(&mut [0]).map_err(ApplyError::ReadPatch)? != 0 {
+        return Err(ApplyError::Malformed { field: "patch", reason: "bytes follow the last segment" });
+    }
+    bar.finish_and_clear();
+    applier.finish()
+}
+
+/// Where the work stands until it is complete.
+fn partial(new: &Path) -> PathBuf {
+    let mut name = OsString::from(new);
+    name.push(".partial");
+    PathBuf::from(name)
+}
