@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::env;
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use crate::steps::{Steps, cargo, workspace_root};
 /// The programs that take part.
 pub const NAMES: [&str; 5] = ["sluice-server", "sluice-sign", "sluicectl", "sluice-agent", "sluice-fixtures"];
 
-/// Pause between two looks at a child that runs.
-const LOOK_PAUSE: Duration = Duration::from_millis(5);
+/// How long a child may be silent before we look whether the user wants to stop.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// Most lines of a command's output that the transcript shows.
 const SHOWN_LINES_MAX: usize = 24;
 
@@ -103,16 +104,18 @@ impl<'a> Programs<'a> {
         self.transcript.say(text);
     }
 
-    /// Runs a command that has to succeed, showing it and what it says.
+    /// Runs a command that has to succeed, showing it and what it says, line by line as it comes.
     pub fn show(&self, command: &[&str]) -> Result<Said> {
         self.say_command(command);
-        let said = self.run(command)?;
-        let lines: Vec<&str> = said.stdout.lines().chain(said.stderr.lines()).collect();
-        for line in lines.iter().take(SHOWN_LINES_MAX) {
-            self.say(&format!("    {line}"));
-        }
-        if lines.len() > SHOWN_LINES_MAX {
-            self.say(&format!("    … {} more lines", lines.len() - SHOWN_LINES_MAX));
+        let mut lines = 0;
+        let said = self.run_with(command, |line| {
+            lines += 1;
+            if lines <= SHOWN_LINES_MAX {
+                self.say(&format!("    {line}"));
+            }
+        })?;
+        if lines > SHOWN_LINES_MAX {
+            self.say(&format!("    … {} more lines", lines - SHOWN_LINES_MAX));
         }
         ok(command, said)
     }
@@ -142,6 +145,11 @@ impl<'a> Programs<'a> {
 
     /// Runs a command to its end, whatever that is.
     pub fn run(&self, command: &[&str]) -> Result<Said> {
+        self.run_with(command, |_| ())
+    }
+
+    /// Runs a command to its end and hands over each line as it comes.
+    fn run_with(&self, command: &[&str], mut each_line: impl FnMut(&str)) -> Result<Said> {
         let (program, args) = command.split_first().context("an empty command")?;
         self.steps.check()?;
         let mut child = self
@@ -150,24 +158,36 @@ impl<'a> Programs<'a> {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot run {program}"))?;
-        let stdout = child.stdout.take().map(collect);
-        let stderr = child.stderr.take().map(collect);
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
+        let (sender, lines) = mpsc::channel();
+        if let Some(stdout) = child.stdout.take() {
+            send_lines(stdout, Pipe::Stdout, sender.clone());
+        }
+        if let Some(stderr) = child.stderr.take() {
+            send_lines(stderr, Pipe::Stderr, sender);
+        }
+        let mut said = Said { code: None, stdout: String::new(), stderr: String::new() };
+        loop {
+            match lines.recv_timeout(LOOK_PAUSE) {
+                Ok((pipe, line)) => {
+                    each_line(line.trim_end());
+                    match pipe {
+                        Pipe::Stdout => said.stdout.push_str(&line),
+                        Pipe::Stderr => said.stderr.push_str(&line),
+                    }
+                }
+                // Both pipes are closed: it has ended, or will in a moment.
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Err(interrupted) = self.steps.check() {
+                        child.kill()?;
+                        child.wait()?;
+                        return Err(interrupted);
+                    }
+                }
             }
-            if let Err(interrupted) = self.steps.check() {
-                child.kill()?;
-                child.wait()?;
-                return Err(interrupted);
-            }
-            thread::sleep(LOOK_PAUSE);
-        };
-        let text = |pipe: Option<thread::JoinHandle<Vec<u8>>>| {
-            let bytes = pipe.and_then(|pipe| pipe.join().ok()).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
-        Ok(Said { code: status.code(), stdout: text(stdout), stderr: text(stderr) })
+        }
+        said.code = child.wait()?.code();
+        Ok(said)
     }
 
     /// An error once the user wants to stop.
@@ -185,14 +205,26 @@ fn ok(command: &[&str], said: Said) -> Result<Said> {
     bail!("{} ended with {code}:\n{}{}", command.join(" "), said.stdout, said.stderr)
 }
 
-/// Reads a pipe to its end beside the others, so that no child waits for a full one.
-fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+/// Which of a child's pipes.
+#[derive(Clone, Copy)]
+enum Pipe {
+    Stdout,
+    Stderr,
+}
+
+/// Hands a pipe's lines over until it ends, beside the other one, so that no child waits for a full pipe.
+fn send_lines(pipe: impl Read + Send + 'static, name: Pipe, lines: mpsc::Sender<(Pipe, String)>) {
     thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // A pipe that breaks ends what there is to show.
-        let _ = pipe.read_to_end(&mut bytes);
-        bytes
-    })
+        let mut reader = BufReader::new(pipe);
+        let mut line = Vec::new();
+        // A pipe that breaks ends what there is to show; so does a listener who has gone.
+        while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+            if lines.send((name, String::from_utf8_lossy(&line).into_owned())).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
 }
 
 /// A word as a shell wants it.

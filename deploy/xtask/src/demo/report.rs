@@ -52,6 +52,21 @@ struct Expectation {
     found: String,
 }
 
+/// What was found at one device, for an expectation that has to hold for each.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    device: String,
+    held: bool,
+    found: String,
+}
+
+impl Finding {
+    /// At this device it holds or not, because this was found.
+    pub fn new(device: &str, held: bool, found: impl Into<String>) -> Self {
+        Self { device: device.to_owned(), held, found: found.into() }
+    }
+}
+
 /// Everything found.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -64,6 +79,21 @@ impl Report {
     /// Notes whether something holds, and what was found.
     pub fn expect(&mut self, what: impl Into<String>, held: bool, found: impl Into<String>) {
         self.expectations.push(Expectation { what: what.into(), held, found: found.into() });
+    }
+
+    /// Notes whether something holds for every device, and for which it does not. For no device it does not hold either.
+    pub fn expect_each(&mut self, what: &str, devices: &[Finding]) {
+        let failing: Vec<String> = devices
+            .iter()
+            .filter(|finding| !finding.held)
+            .map(|finding| format!("{}: {}", finding.device, finding.found))
+            .collect();
+        let found = match (devices, failing.is_empty()) {
+            ([], _) => "no device to look at".to_owned(),
+            (_, true) => format!("{} of {}", devices.len(), devices.len()),
+            (_, false) => failing.join("; "),
+        };
+        self.expect(what, failing.is_empty() && !devices.is_empty(), found);
     }
 
     /// Whether there were expectations and all hold.
@@ -162,6 +192,20 @@ mod tests {
         report.expect("two", false, "found otherwise");
         assert!(!report.holds());
         assert_eq!(report.to_json()["ok"], false);
+    }
+
+    #[test]
+    fn what_has_to_hold_for_each_names_those_it_does_not_hold_for() {
+        let mut report = Report::default();
+        report.expect_each("all", &[Finding::new("C-1", true, "x"), Finding::new("C-2", true, "y")]);
+        assert!(report.holds());
+        assert_eq!(report.to_json()["expectations"][0]["found"], "2 of 2");
+        report.expect_each("not all", &[Finding::new("C-1", true, "x"), Finding::new("C-2", false, "why")]);
+        assert!(!report.holds());
+        assert_eq!(report.to_json()["expectations"][1]["found"], "C-2: why");
+        let mut none = Report::default();
+        none.expect_each("of nobody", &[]);
+        assert!(!none.holds());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::firmware::Firmware;
 use super::fleet::{Device, Provision};
 use super::programs::Programs;
 use super::proxy::Proxy;
-use super::report::{Report, Row};
+use super::report::{Finding, Report, Row};
 use super::server::Server;
 use super::signed;
 
@@ -163,6 +163,7 @@ fn open_first_stage(programs: &Programs<'_>, fleet: &mut [Device], report: &mut 
     let ready = detail["patches"]["ready"].as_i64().unwrap_or(0);
     report.expect("patches stand before the first stage opens", ready >= 1, detail["patches"].to_string());
 
+    let (mut nothing, mut waits) = (Vec::new(), Vec::new());
     for device in fleet.iter_mut() {
         if device.covered && device.bucket < FIRST_STAGE * 100 {
             device.update(programs)?;
@@ -170,24 +171,26 @@ fn open_first_stage(programs: &Programs<'_>, fleet: &mut [Device], report: &mut 
             continue;
         }
         let cycle = device.once(programs)?;
-        let serial = &device.serial;
-        report.expect(format!("{serial} gets nothing in the first stage"), !cycle.updated(), cycle.outcome);
+        nothing.push(Finding::new(&device.serial, !cycle.updated(), cycle.outcome));
         if device.covered {
             let why = why(programs, device, false)?;
             let reason = why["reason"].as_str().unwrap_or_default().to_owned();
-            report.expect(format!("{serial} waits for its stage"), reason == "STAGE_WAIT", &*reason);
+            waits.push(Finding::new(&device.serial, reason == "STAGE_WAIT", &*reason));
             device.reasons.push(format!("{reason} at {FIRST_STAGE} %"));
         }
     }
     if let Some(waiting) = fleet.iter().find(|device| device.covered && device.update.is_none()) {
         why(programs, waiting, true)?;
     }
-    let early = fleet.iter().filter(|device| device.update.is_some()).count();
+    let early: Vec<&str> =
+        fleet.iter().filter(|device| device.update.is_some()).map(|device| device.serial.as_str()).collect();
     report.expect(
-        "the first stage reaches exactly the devices that the bucket formula says",
-        early > 0,
-        format!("{early}"),
+        "the first stage reaches the covered devices whose bucket the published formula puts below 1000",
+        !early.is_empty(),
+        early.join(", "),
     );
+    report.expect_each("nobody else gets 2.0.0 in the first stage", &nothing);
+    report.expect_each("those with cover wait for their stage: STAGE_WAIT", &waits);
     Ok(name)
 }
 
@@ -311,11 +314,11 @@ fn fix_security(
         "--timeout",
         PATCH_TIMEOUT_S,
     ])?;
+    let mut stays = Vec::new();
     for device in fleet.iter_mut() {
         if device.covered {
             let cycle = device.once(programs)?;
-            let what = format!("{} stays on the newer train", device.serial);
-            report.expect(what, !cycle.updated(), cycle.outcome);
+            stays.push(Finding::new(&device.serial, !cycle.updated(), cycle.outcome));
             continue;
         }
         let before = why(programs, device, true)?;
@@ -328,33 +331,27 @@ fn fix_security(
         device.update(programs)?;
         device.reasons.push("SECURITY_FREE for 1.0.1".to_owned());
     }
+    report.expect_each("the fix takes nobody back from the newer train", &stays);
     Ok(())
 }
 
 fn conclude(programs: &Programs<'_>, fleet: &[Device], report: &mut Report) -> Result<()> {
     programs.act("What everyone runs now, computed from the slots and the documents that the holders signed");
     let images = signed::images(&programs.work().join(REPO), PRODUCT)?;
+    let (mut as_signed, mut in_order, mut known) = (Vec::new(), Vec::new(), Vec::new());
     for device in fleet {
         let serial = &device.serial;
         let (sha256, length) = device.running(programs)?;
         let wanted = if device.covered { "2.0.0" } else { "1.0.1" };
         let signed = images.get(wanted);
         let matches = signed.is_some_and(|image| image.sha256 == sha256 && image.length == length);
-        report.expect(
-            format!("{serial} runs {wanted} exactly as signed"),
-            matches,
-            sha256.get(..16).unwrap_or_default(),
-        );
+        as_signed.push(Finding::new(serial, matches, format!("not {wanted} but {sha256}")));
         let runs = images.iter().find(|(_, image)| image.sha256 == sha256).map_or("?", |(version, _)| version);
         let verify = programs.run(&["sluice-agent", "--state", &device.folder, "verify", "--json"])?;
-        report.expect(format!("{serial} finds its own slots in order"), verify.code == Some(0), exit(verify.code));
+        in_order.push(Finding::new(serial, verify.code == Some(0), exit(verify.code)));
         let detail = programs.quiet(&["sluicectl", "device", "show", PRODUCT, serial, "--json"])?.json()?;
-        let known = detail["installed"][0]["sha256"] == sha256.as_str();
-        report.expect(
-            format!("the server knows what {serial} runs"),
-            known,
-            detail["installed"][0]["version"].to_string(),
-        );
+        let told = &detail["installed"][0];
+        known.push(Finding::new(serial, told["sha256"] == sha256.as_str(), told.to_string()));
         let update = device.update.clone().unwrap_or_default();
         report.rows.push(Row {
             device: serial.clone(),
@@ -364,9 +361,12 @@ fn conclude(programs: &Programs<'_>, fleet: &[Device], report: &mut Report) -> R
             bytes: update.bytes,
             image_len: length,
             outcome: update.outcome,
-            reason: device.reasons.join(", "),
+            reason: device.reasons.join("; "),
         });
     }
+    report.expect_each("every slot re-hashes to the digest that the holders signed", &as_signed);
+    report.expect_each("every agent finds its slots in order", &in_order);
+    report.expect_each("the server knows what every device runs", &known);
     let patched = report.rows.iter().filter(|row| row.encoding == "patch").count();
     let expected = fleet.len() - 1;
     report.expect("everyone but the tampered device was updated by a patch", patched == expected, format!("{patched}"));
