@@ -107,7 +107,9 @@ impl Report {
             transcript.say("");
             transcript.say(&self.table());
         }
-        transcript.say("\nExpectations");
+        if !self.expectations.is_empty() {
+            transcript.say("\nExpectations");
+        }
         for expectation in &self.expectations {
             let mark = if expectation.held { "holds" } else { "FAILS" };
             let found = if expectation.found.is_empty() { String::new() } else { format!(": {}", expectation.found) };
