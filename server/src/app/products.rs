@@ -64,7 +64,7 @@ impl App {
     }
 
     /// A product's releases, newest first, after an order.
-    pub async fn release_list(
+    pub fn release_list(
         &self,
         actor: &Actor,
         product: &ProductName,
@@ -83,7 +83,7 @@ impl App {
     }
 
     /// A release.
-    pub async fn release_get(&self, actor: &Actor, product: &ProductName, version: &Version) -> Result<ReleaseDetail> {
+    pub fn release_get(&self, actor: &Actor, product: &ProductName, version: &Version) -> Result<ReleaseDetail> {
         actor.need(Permission::Read)?;
         let product = self.product_view(product)?;
         let release = find(&product, version)?;

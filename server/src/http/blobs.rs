@@ -16,7 +16,7 @@ use sluice_catalog::{Digest, Kind};
 
 use super::ranges::{Wanted, wanted};
 use super::{Answer, Shared, auth};
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// Blocks in flight between the blob store's runtime and a worker: back-pressure for slow devices.
 const BLOCKS_AHEAD: usize = 4;
@@ -125,7 +125,7 @@ pub(super) async fn serve(
         return Ok(response.body(SizedStream::new(total, futures::stream::empty::<std::io::Result<Bytes>>())));
     }
     shared.app.metrics.blob_bytes.inc_by(total);
-    Ok(response.body(SizedStream::new(total, stream(shared, digest, parts)?)))
+    Ok(response.body(SizedStream::new(total, stream(shared, digest, parts))))
 }
 
 /// Each part with the text before it; the last "part" is only the closing boundary.
@@ -147,11 +147,7 @@ fn multipart(ranges: &[Range<u64>], length: u64) -> Vec<(Bytes, Range<u64>)> {
 
 /// Reads the blob on the runtime where the blob store's client lives, and hands blocks over a bounded channel: a slow
 /// device holds a few blocks, and a fast one cannot starve its worker.
-fn stream(
-    shared: &Shared,
-    digest: Digest,
-    parts: Vec<(Bytes, Range<u64>)>,
-) -> Result<mpsc::Receiver<std::io::Result<Bytes>>> {
+fn stream(shared: &Shared, digest: Digest, parts: Vec<(Bytes, Range<u64>)>) -> mpsc::Receiver<std::io::Result<Bytes>> {
     let (mut sender, receiver) = mpsc::channel(BLOCKS_AHEAD);
     let app = Arc::clone(&shared.app);
     shared.app.runtime.spawn(async move {
@@ -179,5 +175,5 @@ fn stream(
             }
         }
     });
-    Ok(receiver)
+    receiver
 }

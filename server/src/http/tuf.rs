@@ -57,7 +57,7 @@ async fn document(shared: &Shared, request: &HttpRequest, repository: Repository
         Some(body) => body,
         None => {
             let (app, role) = (Arc::clone(&shared.app), role.to_owned());
-            let found = shared.app.run(async move { Ok(app.document(repository, &role, version).await?) }).await?;
+            let found = shared.app.run(async move { app.document(repository, &role, version).await }).await?;
             Bytes::from(found.ok_or_else(missing)?)
         }
     };

@@ -67,7 +67,7 @@ pub async fn work(app: Arc<App>, name: String, mut stop: watch::Receiver<bool>) 
             Ok(true) => continue,
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(worker = %name, error = %error, cause = ?error.cause, "no job could be claimed")
+                tracing::warn!(worker = %name, error = %error, cause = ?error.cause, "no job could be claimed");
             }
         }
         tokio::select! {

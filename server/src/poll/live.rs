@@ -23,30 +23,30 @@ pub const STALE_AFTER_MS: i64 = 30_000;
 /// Products with their releases and rollouts.
 #[derive(Debug, Default)]
 pub struct Products {
-    by_id: HashMap<ProductId, Arc<ProductView>>,
-    by_name: HashMap<String, ProductId>,
-    by_pid: HashMap<String, ProductId>,
+    views: HashMap<ProductId, Arc<ProductView>>,
+    names: HashMap<String, ProductId>,
+    pids: HashMap<String, ProductId>,
 }
 
 impl Products {
     /// A product by id.
     pub fn get(&self, id: ProductId) -> Option<&Arc<ProductView>> {
-        self.by_id.get(&id)
+        self.views.get(&id)
     }
 
     /// A product by name.
     pub fn by_name(&self, name: &str) -> Option<&Arc<ProductView>> {
-        self.by_id.get(self.by_name.get(name)?)
+        self.views.get(self.names.get(name)?)
     }
 
     /// A product by the id that Lens-style clients use.
     pub fn by_pid(&self, pid: &str) -> Option<&Arc<ProductView>> {
-        self.by_id.get(self.by_pid.get(pid)?)
+        self.views.get(self.pids.get(pid)?)
     }
 
     /// A release of any product.
     pub fn release(&self, id: ReleaseId) -> Option<(&Arc<ProductView>, &ReleaseView)> {
-        self.by_id
+        self.views
             .values()
             .find_map(|product| product.releases.iter().find(|view| view.release.id == id).map(|view| (product, view)))
     }
@@ -215,12 +215,12 @@ fn combine(parts: &Parts) -> Products {
             .filter(|rollout| releases.iter().any(|release| release.release.id == rollout.release_id))
             .cloned()
             .collect();
-        products.by_name.insert(product.name.to_string(), product.id);
+        products.names.insert(product.name.to_string(), product.id);
         if let Some(pid) = &product.pid {
-            products.by_pid.insert(pid.to_string(), product.id);
+            products.pids.insert(pid.to_string(), product.id);
         }
         let view = ProductView { product: product.clone(), releases, rollouts };
-        products.by_id.insert(product.id, Arc::new(view));
+        products.views.insert(product.id, Arc::new(view));
     }
     products
 }

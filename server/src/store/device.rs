@@ -1,5 +1,7 @@
 //! Devices and what they run.
 
+use std::fmt::Write as _;
+
 use sluice_catalog::Time;
 use sluice_catalog::device::{DecoderProfile, Device, DeviceState, Installed};
 use sluice_catalog::id::{DeviceId, ProductId, ReleaseId};
@@ -67,11 +69,11 @@ impl Store {
         let mut place = 2;
         for (column, given) in [("product_id", product.is_some()), ("state", state.is_some())] {
             if given {
-                text.push_str(&format!(" AND {column} = ${place}"));
+                let _ = write!(text, " AND {column} = ${place}");
                 place += 1;
             }
         }
-        text.push_str(&format!(" ORDER BY id LIMIT ${place}"));
+        let _ = write!(text, " ORDER BY id LIMIT ${place}");
         let mut sql = Sql::built(text).bind(after.unwrap_or(DeviceId(uuid::Uuid::nil())));
         if let Some(product) = product {
             sql = sql.bind(product);

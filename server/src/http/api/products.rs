@@ -56,8 +56,8 @@ async fn releases(
     name: web::Path<ProductName>,
     paging: web::Query<Paging>,
 ) -> Answer<web::Json<Page<ReleaseDetail>>> {
-    let (app, limit, after) = (Arc::clone(&shared.app), paging.limit()?, paging.after_id::<i64>()?);
-    let items = shared.app.run(async move { app.release_list(&actor.0, &name, after, limit).await }).await?;
+    let (limit, after) = (paging.limit()?, paging.after_id::<i64>()?);
+    let items = shared.app.release_list(&actor.0, &name, after, limit)?;
     Ok(page(items, limit, |one| one.release.order.to_string()))
 }
 
@@ -72,8 +72,7 @@ async fn release(
     actor: Acting,
     path: web::Path<(ProductName, Version)>,
 ) -> Answer<web::Json<ReleaseDetail>> {
-    let app = Arc::clone(&shared.app);
-    Ok(web::Json(shared.app.run(async move { app.release_get(&actor.0, &path.0, &path.1).await }).await?))
+    Ok(web::Json(shared.app.release_get(&actor.0, &path.0, &path.1)?))
 }
 
 /// Withdraw a release: it is offered no more. What runs keeps running.

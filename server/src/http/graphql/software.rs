@@ -20,6 +20,7 @@ pub struct Query;
 
 /// Software of a product.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the fields are those that clients ask for")]
 struct ProductSoftware {
     id: ID,
     version: String,
