@@ -68,7 +68,7 @@ fn first_start(programs: &Programs<'_>, options: &Options) -> Result<Server> {
         server.url(),
         "--name",
         "admin",
-        "--bootstrap-token",
+        "--token-file",
         &bootstrap_token,
     ])?;
     programs.show(&["sluicectl", "principal", "create", "release-desk", "--role", "release_engineer"])?;

@@ -17,15 +17,13 @@ use crate::output::{fields, when};
 use crate::secret;
 use crate::settings::{ConfigFile, Settings};
 
-/// Makes the first administrator. The bootstrap token can do nothing else.
+/// Makes the first administrator. The bootstrap token, which the server wrote on its first start, can do nothing else:
+/// give it as --token-file.
 #[derive(Args)]
 pub struct Bootstrap {
     /// The administrator's name, as the audit log shows it.
     #[arg(long)]
     name: Slug,
-    /// File with the bootstrap token, which the server wrote on its first start.
-    #[arg(long, value_name = "FILE")]
-    bootstrap_token: PathBuf,
 }
 
 /// Remembers a server and a token. Without --token-file it asks for the token.
@@ -42,7 +40,9 @@ struct LoggedIn {
 
 impl Bootstrap {
     pub fn run(&self, settings: &Settings) -> Result<(), Failure> {
-        let bootstrap_token = secret::read_token(&self.bootstrap_token)?;
+        let bootstrap_token = settings.typed_token.clone().ok_or_else(|| {
+            Failure::Usage("give the server's bootstrap token: --token-file DATA/bootstrap-token".into())
+        })?;
         let client = settings.client_with(Some(bootstrap_token))?;
         // The folder is made first: the new token is answered once, and must find its place.
         if let Some(folder) = settings.config_path.parent() {

@@ -25,7 +25,7 @@ fn bootstrap_trades_the_servers_token_for_ones_own() {
     let run = run_in(
         home.path(),
         &[],
-        &["bootstrap", "--name", "admin", "--bootstrap-token", bootstrap_token.to_str().unwrap()],
+        &["bootstrap", "--name", "admin", "--token-file", bootstrap_token.to_str().unwrap()],
         vec![answer("POST /api/v1/bootstrap", 201, &made)],
     );
     assert_eq!(run.code, 0, "{}", run.text());
@@ -34,6 +34,14 @@ fn bootstrap_trades_the_servers_token_for_ones_own() {
     assert!(!run.stdout.contains("admins-own-token"), "a secret is not shown");
     let config = fs::read_to_string(home.path().join("ctl.toml")).unwrap();
     assert!(config.contains("admins-own-token"));
+}
+
+#[test]
+fn bootstrap_wants_the_servers_token() {
+    let home = tempfile::tempdir().unwrap();
+    let run = run_in(home.path(), &[], &["bootstrap", "--name", "admin"], vec![]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("--token-file"), "{}", run.text());
 }
 
 #[test]
