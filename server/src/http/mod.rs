@@ -104,8 +104,9 @@ fn surface(path: &str) -> &'static str {
 /// Every route.
 fn configure(config: &mut web::ServiceConfig) {
     health::configure(config);
-    device::configure(config);
+    // Before the scope `/v1`, which answers everything under it.
     blobs::configure(config);
+    device::configure(config);
     tuf::configure(config);
     graphql::configure(config);
     api::configure(config);
