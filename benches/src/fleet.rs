@@ -134,7 +134,7 @@ fn contract(setup: &mut Setup<'_>, serials: &[Serial]) -> Result<()> {
     let items: Vec<_> = serials.iter().map(|serial| json!({"product": PRODUCT, "serial": serial})).collect();
     let body = json!({
         "number": "BENCH-1", "customer": "bench-customer", "plan": "bench-plan", "items": items,
-        "windows": [{"from": "2025-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"}],
+        "windows": [{"from": "2025-01-01T00:00:00Z", "to": "2060-01-01T00:00:00Z"}],
     });
     let _: IgnoredAny = setup.post("/api/v1/contracts", &body)?;
     Ok(())
