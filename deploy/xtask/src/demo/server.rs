@@ -32,8 +32,8 @@ exit "$code"
 /// Looks at whether the server listens, and the pause between two: a minute, for a database far away.
 const START_LOOKS: u32 = 1200;
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
-/// Looks at whether the server has ended: twenty seconds, then it is killed.
-const STOP_LOOKS: u32 = 400;
+/// Looks at whether the server has ended: 45 seconds, longer than the 30 it gives to running requests; then it is killed.
+const STOP_LOOKS: u32 = 900;
 /// Lines of the log that are shown when the server does not start.
 const LOG_LINES: usize = 20;
 
