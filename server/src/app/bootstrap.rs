@@ -19,6 +19,11 @@ impl App {
         }
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        // The audit chain's head is locked before anyone is counted: of two requests at once the second waits here, and
+        // then finds the first one's administrator.
+        let subject = format!("principal:{}", request.name);
+        let detail = json!({"role": Role::Administrator});
+        tx.audit_add(now, actor.name(), "principal.bootstrap", &subject, &detail).await?;
         if tx.principal_count().await? > 0 {
             return Err(Error::new(
                 Kind::WrongState,
@@ -46,8 +51,6 @@ impl App {
         };
         tx.principal_add(&principal).await?;
         tx.token_add(&token, Digest::of(secret.as_bytes())).await?;
-        let subject = format!("principal:{}", principal.name);
-        tx.audit_add(now, actor.name(), "principal.bootstrap", &subject, &json!({"role": principal.role})).await?;
         tx.commit().await?;
         Ok(TokenCreated { principal, token_id: token.id, token: secret })
     }
