@@ -150,7 +150,12 @@ impl App {
             }
         }
         if registered {
-            tx.device_enrolled(&device, now).await?;
+            if !tx.device_enrolled(&device, now).await? {
+                return Err(Error::conflict(format!(
+                    "serial {} was enrolled with another key meanwhile",
+                    request.serial
+                )));
+            }
         } else {
             tx.device_add(&device, now).await?;
         }

@@ -20,6 +20,7 @@ impl App {
     /// Opens an attempt for an offer, unless it is open already. Durable before the offer is answered.
     pub async fn attempt_open(&self, device: DeviceId, release: ReleaseId, rollout: RolloutId) -> Result<()> {
         let mut tx = self.store.begin().await?;
+        tx.device_lock(device).await?;
         if let Some(open) = tx.attempt_current(device).await?
             && open.release_id == release
             && open.rollout_id == rollout
@@ -35,6 +36,7 @@ impl App {
     pub async fn attempt_began(&self, device: DeviceId) -> Result<()> {
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        tx.device_lock(device).await?;
         if let Some(open) = tx.attempt_current(device).await?
             && open.state == AttemptState::Offered
         {
@@ -69,6 +71,7 @@ impl App {
         let now = self.now();
         let mut moved = Moved::default();
         let mut tx = self.store.begin().await?;
+        tx.device_lock(device).await?;
         let row = tx.device_get(device).await?.ok_or_else(|| Error::not_found("device", device))?;
         for event in &request.events {
             let Some(attempt) = tx.attempt_get(device, event.attempt).await? else {

@@ -186,11 +186,17 @@ impl Tx {
         .map(|_| ())
     }
 
-    /// Binds a key, hardware, state, customer and train at enrolment.
-    pub async fn device_enrolled(&mut self, device: &Device, at: Time) -> Result<()> {
-        Sql::new(
+    /// Locks a device until the transaction ends: what is read of it from now on is what will be changed. On SQLite the
+    /// one writer holds everything anyway.
+    pub async fn device_lock(&mut self, id: DeviceId) -> Result<()> {
+        Sql::new("UPDATE device SET revision = revision WHERE id = $1").bind(id).execute(self).await.map(|_| ())
+    }
+
+    /// Binds a key, hardware, state, customer and train at enrolment; false when a key was bound meanwhile.
+    pub async fn device_enrolled(&mut self, device: &Device, at: Time) -> Result<bool> {
+        let rows = Sql::new(
             "UPDATE device SET public_key = $1, hw_id = $2, state = $3, customer_id = $4, confirmed_train = $5,
-                               revision = revision + 1, changed_at = $6 WHERE id = $7",
+                               revision = revision + 1, changed_at = $6 WHERE id = $7 AND public_key IS NULL",
         )
         .bind(device.public_key.clone())
         .bind(&device.hw_id)
@@ -200,8 +206,8 @@ impl Tx {
         .bind(at)
         .bind(device.id)
         .execute(self)
-        .await
-        .map(|_| ())
+        .await?;
+        Ok(rows == 1)
     }
 
     /// Moves a device in its life.
