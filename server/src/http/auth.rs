@@ -8,6 +8,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpRequest, web};
 use sluice_catalog::Kind;
+use sluice_catalog::device::DeviceState;
 use sluice_catalog::principal::Permission;
 
 use super::Shared;
@@ -99,6 +100,11 @@ pub fn check_epoch(device: &CachedDevice, session: Session) -> Result<()> {
     }
 }
 
+/// Whether a device was accepted and is not put out of service. Anyone can register itself and wait: that opens nothing.
+pub fn in_service(device: &CachedDevice) -> bool {
+    matches!(device.view.device.state, DeviceState::Active | DeviceState::RmaPending | DeviceState::Replaced)
+}
+
 /// Refuses a request for what belongs to a gated product, unless a device of that product or a reading principal sends
 /// its token.
 pub async fn may_read(shared: &Shared, request: &HttpRequest, product: &str) -> Result<()> {
@@ -116,7 +122,7 @@ pub async fn may_read(shared: &Shared, request: &HttpRequest, product: &str) -> 
         let device = device(shared, session).await?;
         let products = shared.app.live.products();
         let own = products.get(device.view.device.product_id).is_some_and(|own| own.product.name.as_str() == product);
-        return if own { Ok(()) } else { Err(refuse()) };
+        return if own && in_service(&device) { Ok(()) } else { Err(refuse()) };
     }
     let (app, token) = (Arc::clone(&shared.app), token.to_owned());
     let actor = shared

@@ -110,6 +110,10 @@ impl Query {
         };
         let Some(product) = shared.app.live.products().by_pid(&pid).cloned() else { return Ok(None) };
         let device = device(shared, context, &product).await?;
+        if product.product.visibility == Visibility::Gated && !device.as_deref().is_some_and(auth::in_service) {
+            // What is gated stays hidden: version, notes and digest too.
+            return Ok(None);
+        }
         let now = shared.app.now();
         let newest = product.releases.iter().find(|release| {
             release.release.channel <= channel
