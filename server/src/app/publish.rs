@@ -130,7 +130,10 @@ impl App {
             &self.keys.snapshot,
         );
         let timestamp = self.sign_timestamp(timestamp_version, snapshot_version, &snapshot, repo_id, now)?;
-        after.verify_as_device(&snapshot, &timestamp, stamp(now)?, &limits).map_err(internal)?;
+        // A role that nobody signed anew is dead for its own product only: the others' devices must go on.
+        let mut alive = after.clone();
+        alive.roles.retain(|_, document| expiry(document).is_ok_and(|expires| now < expires));
+        alive.verify_as_device(&snapshot, &timestamp, stamp(now)?, &limits).map_err(internal)?;
         tx.document_add(Repository::Image, "snapshot", snapshot_version, &snapshot, now).await?;
         tx.document_add(Repository::Image, "timestamp", timestamp_version, &timestamp, now).await?;
         Ok(())
