@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
-use sluice_catalog::Kind;
 use sluice_catalog::wire::device::{
     ChallengeResponse, EnrolRequest, EnrolResponse, MAX_NONCE_LEN, PollRequest, ReportRequest, ReportResponse,
     SessionRequest, SessionResponse,
 };
+use sluice_catalog::{Kind, Time};
 
 use super::auth::{self, DeviceSession};
 use super::{Answer, Shared};
@@ -92,9 +92,11 @@ async fn answer(
     held: Option<&str>,
 ) -> Result<HttpResponse> {
     let app = &shared.app;
+    // One moment for the whole answer: a document whose end was counted from a later second than it states would outlive
+    // the rule of its kind, and no device would take it.
     let now = app.now();
     app.devices.seen(device.view.device.id, now);
-    let mut answer = decide(shared, &device)?;
+    let mut answer = decide(shared, &device, now)?;
     if let Some((release, rollout)) = answer.needs_attempt(&device) {
         if app.live.is_fresh(now) {
             let (opening, id) = (Arc::clone(app), device.view.device.id);
@@ -105,7 +107,7 @@ async fn answer(
                 })
                 .await?;
             device = opened.ok_or_else(|| Error::not_found("device", device.view.device.id))?;
-            answer = decide(shared, &device)?;
+            answer = decide(shared, &device, now)?;
         } else {
             answer = answer.withheld(now);
         }
@@ -124,13 +126,13 @@ async fn answer(
         .json(signed.response))
 }
 
-fn decide(shared: &Shared, device: &CachedDevice) -> Result<PollAnswer> {
+fn decide(shared: &Shared, device: &CachedDevice, now: Time) -> Result<PollAnswer> {
     let app = &shared.app;
     let products = app.live.products();
     let product = products
         .get(device.view.device.product_id)
         .ok_or_else(|| Error::new(Kind::Unavailable, "this device's product is not loaded yet; try again later"))?;
-    Ok(PollAnswer::new(device, product, &app.live.encodings(), app.live.documents().director_repo_id(), app.now()))
+    Ok(PollAnswer::new(device, product, &app.live.encodings(), app.live.documents().director_repo_id(), now))
 }
 
 #[post("/report")]
