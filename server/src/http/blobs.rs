@@ -49,10 +49,15 @@ async fn blob(
             "this URL is not for this blob or is older than 15 minutes: poll again for a new one",
         )
     })?;
-    // The attempt begins with the first blob asked for.
-    if let Some(cached) = app.devices.cached(device)
-        && cached.attempt.as_ref().is_some_and(|attempt| attempt.state == AttemptState::Offered)
-    {
+    // The attempt begins with the first blob asked for, at whichever replica.
+    let known = match app.devices.cached(device) {
+        Some(cached) => Some(cached),
+        None => {
+            let reading = Arc::clone(app);
+            app.run(async move { reading.device(device).await }).await?
+        }
+    };
+    if known.is_some_and(|known| known.attempt.as_ref().is_some_and(|it| it.state == AttemptState::Offered)) {
         let began = Arc::clone(app);
         app.run(async move {
             began.attempt_began(device).await?;
