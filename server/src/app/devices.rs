@@ -199,7 +199,8 @@ impl App {
         let mut tx = self.store.begin().await?;
         tx.device_reported(device.id, &installed, poll.profile, ram, scratch, now).await?;
         for one in &installed {
-            if !before.contains(one) {
+            // A device that decodes something else from now on wants other patches from the same image.
+            if !before.contains(one) || device.profile != poll.profile {
                 jobs::patch::enqueue_from(self, &mut tx, device.product_id, &one.component, one.sha256, poll.profile)
                     .await?;
             }
