@@ -7,7 +7,7 @@ mod device;
 mod graphql;
 mod health;
 mod problem;
-mod ranges;
+pub mod ranges;
 mod tuf;
 
 use std::net::TcpListener;
