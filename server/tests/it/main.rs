@@ -5,4 +5,17 @@
 #[macro_use]
 mod harness;
 
+mod api;
+mod blobs;
+mod devices;
+mod downloads;
+mod graphql;
+mod kill;
+mod polling;
+mod publishing;
+mod python;
+mod refusals;
+mod rollouts;
+mod stack;
 mod store;
+mod tuf;

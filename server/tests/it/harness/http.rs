@@ -45,13 +45,20 @@ impl Client {
         self.token.as_deref().expect("this client has no token")
     }
 
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
     /// Sends a request with these headers and this body.
     #[track_caller]
     pub fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.try_send(&method, path, headers, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// Sends a request that nobody may answer.
+    pub fn try_send(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, ureq::Error> {
         let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.url));
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
@@ -59,20 +66,14 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let has_body = !matches!(method, Method::GET | Method::HEAD) || !body.is_empty();
-        let response = if has_body {
-            self.agent.run(request.body(body).unwrap())
+        let has_body = !matches!(*method, Method::GET | Method::HEAD) || !body.is_empty();
+        let mut response = if has_body {
+            self.agent.run(request.body(body).unwrap())?
         } else {
-            self.agent.run(request.body(()).unwrap())
+            self.agent.run(request.body(()).unwrap())?
         };
-        let mut response = response.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(MAX_BODY_LEN)
-            .read_to_vec()
-            .unwrap_or_else(|error| panic!("{method} {path}: reading the body: {error}"));
-        Answer { status: response.status().as_u16(), headers: response.headers().clone(), body }
+        let body = response.body_mut().with_config().limit(MAX_BODY_LEN).read_to_vec()?;
+        Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body })
     }
 
     #[track_caller]
@@ -146,4 +147,17 @@ impl Answer {
         assert_eq!(problem.id.len(), 16);
         problem
     }
+}
+
+/// Sends bytes as they are, ends the sending side, and returns what comes back until the server hangs up.
+pub fn raw(url: &str, request: &[u8]) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(request).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    // A connection that is reset has been answered too.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
 }

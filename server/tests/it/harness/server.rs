@@ -38,7 +38,7 @@ pub struct TestServer {
     // In this order: the runtime ends before the S3 server's folder and the database go.
     runtime: Runtime,
     s3: Option<S3>,
-    _database: Database,
+    database: Option<Database>,
 }
 
 impl TestServer {
@@ -53,6 +53,8 @@ impl TestServer {
 
     /// On what another server has left behind.
     pub fn start_with(database: Database, place: Place, data: TempDir, clock: Clock) -> Self {
+        // What a failed request does not tell its client stands in the log, which a failed test shows.
+        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_test_writer().try_init();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let s3 = (place == Place::S3).then(|| S3::start(&runtime));
         let settings = Settings {
@@ -71,7 +73,7 @@ impl TestServer {
         };
         let (url, handle) = (running.url.clone(), running.handle());
         let serving = runtime.spawn(async move { running.run_until_stopped().await.unwrap() });
-        Self { app, clock, url, data, handle, serving: Some(serving), runtime, s3, _database: database }
+        Self { app, clock, url, data, handle, serving: Some(serving), runtime, s3, database: Some(database) }
     }
 
     /// A client without a token.
@@ -193,9 +195,10 @@ impl TestServer {
     }
 
     /// Stops gracefully; what it leaves behind, for the next server.
-    pub fn stop(mut self) -> TempDir {
+    pub fn stop(mut self) -> (Database, TempDir) {
         self.end();
-        std::mem::replace(&mut self.data, tempfile::tempdir().unwrap())
+        let database = self.database.take().expect("a database until it stops");
+        (database, std::mem::replace(&mut self.data, tempfile::tempdir().unwrap()))
     }
 
     fn end(&mut self) {
