@@ -335,7 +335,7 @@ fn health_and_metrics(engine: Engine) {
     assert!(metrics.text().ends_with("# EOF\n"));
     assert!(metrics.text().contains("publications_total 3"), "{}", metrics.text());
     anyone.get("/nowhere").refused(Kind::NotFound);
-    let status = world.server.status(&world.admin);
+    let status = world.status();
     assert_eq!((status.products, status.releases, status.devices), (2, 2, 0));
 }
 

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use sluice_catalog::Digest;
 use sluice_catalog::job::JobState;
+use sluice_catalog::wire::admin::Status;
 use sluice_catalog::wire::publish::PublishRequest;
 use sluice_server::clock::Clock;
 use sluice_server::failpoint::FAILPOINTS;
@@ -191,6 +192,6 @@ fn killed_at(failpoint: &str, engine: Engine) {
     server.run_jobs();
     let end = Standing { role_version: 2, releases: 2, publications: 3, blob: true, full: true, patch: true, jobs: 0 };
     assert_eq!(standing(&server, &second), end, "{failpoint}");
-    assert_eq!(server.status(&admin).jobs_parked, 0);
+    assert_eq!(admin.get("/api/v1/status").expect(200).json::<Status>().jobs_parked, 0);
     assert_eq!(server.client().get(&second.url()).expect(200).body, second.image);
 }

@@ -2,6 +2,8 @@
 //!
 //! `name::sqlite` and `name::postgres` are one test on two engines; PostgreSQL comes from `cargo xtask test`.
 
+#![expect(clippy::needless_pass_by_value, reason = "helpers take what `json!(…)` makes, as it reads at the call")]
+
 #[macro_use]
 mod harness;
 

@@ -1,5 +1,7 @@
 //! Publishing: all or nothing, the same again changes nothing, and nobody gets in what a device would refuse.
 
+use std::slice::from_ref;
+
 use serde_json::json;
 use sluice_catalog::wire::admin::ReleaseDetail;
 use sluice_catalog::wire::publish::{PublishDocument, PublishOutcome, PublishResponse};
@@ -45,14 +47,14 @@ fn a_release_is_published_and_the_same_again_changes_nothing(engine: Engine) {
     assert_eq!((shown.artifacts.len(), shown.artifacts[0].sha256), (1, release.digest()));
     world.server.unchanged(|| {
         let again: PublishResponse =
-            world.publish(&[world.ceremony.role(CAM, 1, &[release.clone()])]).expect(200).json();
+            world.publish(&[world.ceremony.role(CAM, 1, from_ref(&release))]).expect(200).json();
         assert_eq!(again.releases[0].release_id, answer.releases[0].release_id);
         assert_eq!(
             (again.releases[0].outcome, again.documents[0].outcome),
             (PublishOutcome::Unchanged, PublishOutcome::Unchanged)
         );
         let mut all = world.foundation();
-        all.push(world.ceremony.role(CAM, 1, &[release.clone()]));
+        all.push(world.ceremony.role(CAM, 1, from_ref(&release)));
         world.publish(&all).expect(200);
     });
 }
@@ -67,20 +69,20 @@ fn everything_may_come_in_one_publication(engine: Engine) {
     documents.push(world.ceremony.role(BAR, 1, &[bar]));
     let answer: PublishResponse = world.publish(&documents).expect(200).json();
     assert_eq!((answer.documents.len(), answer.releases.len()), (5, 2));
-    assert_eq!(world.server.status(&world.admin).releases, 2);
+    assert_eq!(world.status().releases, 2);
 }
 
 fn blobs_come_before_documents(engine: Engine) {
     let world = World::new(engine);
     let release = camera("2.4.0", 20400).notes("# Notes");
-    let document = world.ceremony.role(CAM, 1, &[release.clone()]);
+    let document = world.ceremony.role(CAM, 1, from_ref(&release));
     world.server.unchanged(|| {
-        let problem = world.publish(&[document.clone()]).refused(Kind::NotFound);
+        let problem = world.publish(from_ref(&document)).refused(Kind::NotFound);
         assert!(problem.detail.contains("was not uploaded"), "{}", problem.detail);
     });
     let [image, notes] = release.blobs().try_into().unwrap();
     world.admin.put(&format!("/api/v1/blobs/{}", Digest::of(&image)), &image).expect(201);
-    world.server.unchanged(|| world.publish(&[document.clone()]).refused(Kind::NotFound));
+    world.server.unchanged(|| world.publish(from_ref(&document)).refused(Kind::NotFound));
     world.admin.put(&format!("/api/v1/blobs/{}", Digest::of(&notes)), &notes).expect(201);
     world.publish(&[document]).expect(200);
 }
@@ -162,7 +164,7 @@ fn a_version_is_published_once(engine: Engine) {
 fn a_version_number_of_a_document_is_taken_once(engine: Engine) {
     let mut world = World::new(engine);
     let (first, second) = world.two_releases();
-    let same_version = world.ceremony.role(CAM, 2, &[first.clone()]);
+    let same_version = world.ceremony.role(CAM, 2, from_ref(&first));
     let rollback = world.ceremony.role(CAM, 1, &[first.clone(), second.clone()]);
     let stated = PublishDocument { version: 4, ..world.ceremony.role(CAM, 3, &[first.clone(), second.clone()]) };
     let twice = world.ceremony.role(CAM, 3, &[first, second]);
@@ -236,15 +238,13 @@ fn of_two_publications_at_once_one_wins(engine: Engine) {
         .collect();
     let (world, documents) = (&world, &candidates);
     let statuses: Vec<u16> = std::thread::scope(|scope| {
-        let publishing: Vec<_> = documents
-            .iter()
-            .map(|document| scope.spawn(|| world.publish(std::slice::from_ref(document)).status))
-            .collect();
+        let publishing: Vec<_> =
+            documents.iter().map(|document| scope.spawn(|| world.publish(from_ref(document)).status)).collect();
         publishing.into_iter().map(|published| published.join().unwrap()).collect()
     });
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
     assert!(statuses.iter().all(|status| [200, 409, 422].contains(status)), "{statuses:?}");
-    assert_eq!(world.server.status(&world.admin).releases, 2);
+    assert_eq!(world.status().releases, 2);
 }
 
 fn documents_that_are_no_documents(engine: Engine) {

@@ -287,7 +287,7 @@ fn a_rollout_opens_late_rather_than_never(engine: Engine) {
     assert_eq!((detail.rollout.state, detail.patches.parked), (RolloutState::Running, 1));
     let polled = device.poll();
     assert!(polled.document.targets[&second.path()].delta.is_none(), "the full image; it never waits");
-    assert_eq!(world.server.status(&world.admin).jobs_parked, 1, "someone has to look");
+    assert_eq!(world.status().jobs_parked, 1, "someone has to look");
     let jobs: Vec<sluice_catalog::job::Job> = world.list("/api/v1/jobs?state=parked");
     assert!(jobs[0].last_error.as_deref().unwrap().contains("there is no blob"), "{jobs:?}");
 }

@@ -10,7 +10,7 @@ fn an_update_travels(engine: Engine, place: Place) {
     let mut world = World::new_on(engine, place);
     let (first, second) = world.two_releases();
     world.server.run_jobs();
-    let status = world.server.status(&world.admin);
+    let status = world.status();
     let names = match (engine, place) {
         (Engine::Sqlite, Place::Local) => ("sqlite", "local"),
         (Engine::Sqlite, Place::S3) => ("sqlite", "s3"),

@@ -71,8 +71,8 @@ impl Release {
 
     /// It begins or belongs to another train.
     pub fn train(mut self, name: &str, ga: &str) -> Self {
-        self.train = name.to_owned();
-        self.train_ga = ga.to_owned();
+        name.clone_into(&mut self.train);
+        ga.clone_into(&mut self.train_ga);
         self
     }
 

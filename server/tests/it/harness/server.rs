@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sluice_catalog::Time;
-use sluice_catalog::wire::admin::Status;
 use sluice_server::app::App;
 use sluice_server::clock::Clock;
 use sluice_server::config::Settings;
@@ -188,10 +187,6 @@ impl TestServer {
         let answer = request();
         assert_eq!(before, self.state(), "a refused request changed something");
         answer
-    }
-
-    pub fn status(&self, client: &Client) -> Status {
-        client.get("/api/v1/status").expect(200).json()
     }
 
     /// Stops gracefully; what it leaves behind, for the next server.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Longest that anything may take on a machine that builds at the same time.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// How often it is looked at.
 const PAUSE: Duration = Duration::from_millis(5);
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use sluice_catalog::wire::admin::{Page, RolloutDetail, TokenCreated};
+use sluice_catalog::wire::admin::{Page, RolloutDetail, Status, TokenCreated};
 use sluice_catalog::wire::publish::{PublishDocument, PublishRequest, PublishResponse};
 use sluice_fixtures::firmware::{Change, evolve, image};
 use sluice_signer::OnlineKeys;
@@ -174,6 +174,11 @@ impl World {
             "windows": [{"from": from, "to": to}], "items": items,
         });
         self.admin.post("/api/v1/contracts", &contract).expect(201);
+    }
+
+    #[track_caller]
+    pub fn status(&self) -> Status {
+        self.admin.get("/api/v1/status").expect(200).json()
     }
 
     #[track_caller]

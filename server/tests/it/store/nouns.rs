@@ -63,7 +63,7 @@ fn products_and_trains(engine: Engine) {
         assert_eq!(store.product_all().await.unwrap(), [full.clone(), bare.clone()]);
         assert_eq!(store.product_list("acme-cam", 10).await.unwrap(), std::slice::from_ref(&bare));
         assert_eq!(store.product_by_name(&full.name).await.unwrap().as_ref(), Some(&full));
-        assert_eq!(store.train_all().await.unwrap(), [train.clone()]);
+        assert_eq!(store.train_all().await.unwrap(), std::slice::from_ref(&train));
         for (id, name, pid) in [(3, "acme-cam", None), (3, "other", full.pid.clone()), (1, "other", None)] {
             let taken = Product { id: ProductId(uuid(id)), name: name.parse().unwrap(), pid, ..bare.clone() };
             is_duplicate(store.begin().await.unwrap().product_add(&taken).await);
