@@ -25,6 +25,7 @@ fn digest(order: i64) -> Digest {
     Digest::of(&order.to_be_bytes())
 }
 
+#[derive(Clone, Copy)]
 struct Make {
     order: i64,
     train: (&'static str, i64),
