@@ -1,12 +1,16 @@
 //! The life of an update through the device API: offer, attempt, steady state, reports, success.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use sluice_catalog::device::DecoderProfile;
+use sluice_catalog::id::DeviceId;
 use sluice_catalog::rollout::{AttemptState, Failure};
 use sluice_catalog::wire::admin::DeviceDetail;
 use sluice_catalog::wire::device::{PollResponse, ReportResponse};
 use sluice_catalog::{Digest, Kind};
 use sluice_signer::VerifyError;
+use tokio::task::JoinSet;
 
 use crate::harness::device::NONCE;
 use crate::harness::world::CAM;
@@ -25,6 +29,7 @@ both_engines!(
     a_release_that_failed_three_times_is_offered_no_more,
     a_wrong_image_from_a_patch_stops_patches_for_the_device,
     polls_at_once_make_one_attempt,
+    replicas_at_once_open_one_attempt,
     a_second_that_ends_during_a_poll_spoils_nothing,
     last_seen_times_are_kept,
 );
@@ -293,6 +298,27 @@ fn polls_at_once_make_one_attempt(engine: Engine) {
     });
     assert_eq!(attempts, [1; 8]);
     assert_eq!(detail(&world, device).attempts.len(), 1);
+}
+
+fn replicas_at_once_open_one_attempt(engine: Engine) {
+    // As several replicas would: without what one process does for its own requests.
+    let (world, ..) = updating(engine);
+    let rollout = world.rollout("spring").rollout;
+    for number in 0..5 {
+        let device = world.device(CAM, &format!("SN-1{number}"));
+        let id: DeviceId = device.id.parse().unwrap();
+        world.server.block_on(async {
+            let mut opening = JoinSet::new();
+            for _ in 0..8 {
+                let app = Arc::clone(&world.server.app);
+                opening.spawn(async move { app.attempt_open(id, rollout.release_id, rollout.id).await });
+            }
+            while let Some(opened) = opening.join_next().await {
+                opened.unwrap().unwrap();
+            }
+        });
+        assert_eq!(detail(&world, &device).attempts.len(), 1);
+    }
 }
 
 fn a_second_that_ends_during_a_poll_spoils_nothing(engine: Engine) {
