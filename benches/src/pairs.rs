@@ -174,9 +174,10 @@ fn measure_bsdiff(
     })
 }
 
-/// Seconds as a table shows them: three digits that count.
+/// Seconds as a table shows them: short ones with more places.
 pub fn seconds(seconds: f64) -> String {
     let places = match seconds {
+        s if s < 0.1 => 4,
         s if s < 1.0 => 3,
         s if s < 10.0 => 2,
         _ => 1,
@@ -228,7 +229,8 @@ mod tests {
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_000), "1,000");
         assert_eq!(grouped(33_554_432), "33,554,432");
-        assert_eq!((seconds(0.0123), seconds(1.234), seconds(12.34)), ("0.012".into(), "1.23".into(), "12.3".into()));
+        let shown = [0.00041, 0.1234, 1.234, 12.34].map(seconds);
+        assert_eq!(shown, ["0.0004", "0.123", "1.23", "12.3"]);
         assert_eq!(duration(Duration::from_millis(2500)), "2.50");
     }
 }

@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(lines[0], ["mcu-technichub", "best peer: HDiffPatch", "10,152", "1.000"]);
         assert_eq!(
             lines[1],
-            ["mcu-technichub", "sluice default", "9,500", "0.936", "0.050", "0.051", "0.030", "0.002"]
+            ["mcu-technichub", "sluice default", "9,500", "0.936", "0.0500", "0.0510", "0.0300", "0.0020"]
         );
         assert_eq!(lines[2], ["mcu-technichub", "crate bsdiff, zstd -19", "11,000", "–", "12.3", "1.50"]);
     }
