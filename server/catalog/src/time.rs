@@ -16,8 +16,9 @@ pub struct Time(i64);
 impl Time {
     /// The Unix epoch.
     pub const EPOCH: Self = Self(0);
-    /// Later than every real moment (9999-12-30), the end of an open interval.
-    pub const FOREVER: Self = Self(253_402_214_400_000);
+    /// Later than every real moment (9999-12-30T00:00:00Z, a little before the last that jiff can print), the end of an
+    /// open interval.
+    pub const FOREVER: Self = Self(253_402_128_000_000);
 
     /// From milliseconds. Values outside year 1970 to 9999 are clamped: no document carries them.
     pub const fn from_ms(ms: i64) -> Self {
@@ -122,6 +123,12 @@ mod tests {
         assert_eq!("2026-03-01".parse::<Time>().unwrap().date(), "2026-03-01");
         assert!("yesterday".parse::<Time>().is_err());
         assert!("2026-02-30".parse::<Time>().is_err(), "a day that does not exist");
+    }
+
+    #[test]
+    fn the_end_of_an_open_interval_prints_and_reads_back() {
+        assert_eq!(Time::FOREVER.to_string(), "9999-12-30T00:00:00Z");
+        assert_eq!(Time::FOREVER.to_string().parse(), Ok(Time::FOREVER));
     }
 
     #[test]
