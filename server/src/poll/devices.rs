@@ -30,8 +30,8 @@ pub struct CachedDevice {
     pub revision: i64,
     /// The attempt that is open.
     pub attempt: Option<Attempt>,
-    /// The version of the last director document made for it here.
-    last_version: AtomicU64,
+    /// The version of the last director document made for it here; it outlives this copy.
+    last_version: Arc<AtomicU64>,
 }
 
 impl CachedDevice {
@@ -53,13 +53,16 @@ impl CachedDevice {
 #[derive(Debug)]
 pub struct Devices {
     cache: Cache<DeviceId, Arc<CachedDevice>>,
+    // Apart from the copies, which every change drops: a device that polls twice in a second has a version ahead of the
+    // time, and the next document must not be older.
+    versions: Cache<DeviceId, Arc<AtomicU64>>,
     seen: Mutex<HashMap<DeviceId, Time>>,
 }
 
 impl Devices {
     /// A cache of at most this many devices.
     pub fn new(capacity: usize) -> Self {
-        Self { cache: Cache::new(capacity), seen: Mutex::default() }
+        Self { cache: Cache::new(capacity), versions: Cache::new(capacity), seen: Mutex::default() }
     }
 
     /// A device, if it is in memory.
@@ -70,7 +73,7 @@ impl Devices {
     /// A device from memory or, once for all who ask meanwhile, from the database.
     pub async fn get(&self, store: &Store, live: &Live, id: DeviceId) -> Result<Option<Arc<CachedDevice>>> {
         let read = async {
-            let device = read(store, live, id).await?;
+            let device = self.read(store, live, id).await?;
             device.map(Arc::new).ok_or(Missing::Unknown)
         };
         match self.cache.get_or_insert_async(&id, read).await {
@@ -82,16 +85,24 @@ impl Devices {
 
     /// Reads a device anew after a change of its own, so that the answer that follows sees it.
     pub async fn reload(&self, store: &Store, live: &Live, id: DeviceId) -> Result<Option<Arc<CachedDevice>>> {
-        let Some(device) = read(store, live, id).await? else { return Ok(None) };
-        if let Some(before) = self.cache.peek(&id) {
-            device.last_version.store(before.last_version.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
+        let Some(device) = self.read(store, live, id).await? else { return Ok(None) };
         let device = Arc::new(device);
         self.cache.insert(id, Arc::clone(&device));
         Ok(Some(device))
     }
 
-    /// Drops a copy that a change made stale. The next document's version is at least the time, so none goes backwards.
+    /// Reads a device with everything that decides about it.
+    async fn read(&self, store: &Store, live: &Live, id: DeviceId) -> Result<Option<CachedDevice>> {
+        let Some(row) = store.device_get(id).await? else { return Ok(None) };
+        let attempt = store.attempt_list(id, 1).await?.into_iter().find(|attempt| !attempt.state.is_final());
+        let (revision, view) = (row.revision, view(store, live, row).await?);
+        // One counter however many read at once.
+        let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(AtomicU64::new(0)));
+        let Ok(last_version) = self.versions.get_or_insert_with(&id, fresh);
+        Ok(Some(CachedDevice { view, revision, attempt, last_version }))
+    }
+
+    /// Drops a copy that a change made stale.
     pub fn forget(&self, id: DeviceId) {
         self.cache.remove(&id);
     }
@@ -136,14 +147,6 @@ impl From<crate::store::StoreError> for Missing {
     fn from(error: crate::store::StoreError) -> Self {
         Self::Failed(error)
     }
-}
-
-/// Reads a device with everything that decides about it.
-pub async fn read(store: &Store, live: &Live, id: DeviceId) -> Result<Option<CachedDevice>> {
-    let Some(row) = store.device_get(id).await? else { return Ok(None) };
-    let attempt = store.attempt_list(id, 1).await?.into_iter().find(|attempt| !attempt.state.is_final());
-    let (revision, view) = (row.revision, view(store, live, row).await?);
-    Ok(Some(CachedDevice { view, revision, attempt, last_version: AtomicU64::new(0) }))
 }
 
 /// The decision's view of a device.

@@ -22,6 +22,7 @@ both_engines!(
     the_entity_tag_is_bound_to_device_and_decision,
     an_offer_lives_an_hour,
     the_nonce_is_repeated_and_the_document_is_for_one_device,
+    a_change_never_takes_a_devices_documents_back,
     a_patch_that_is_ready_is_offered_and_makes_the_image,
     a_device_gets_what_it_can_decode,
     reports_move_forward_only,
@@ -172,6 +173,17 @@ fn the_nonce_is_repeated_and_the_document_is_for_one_device(engine: Engine) {
     let answer: PollResponse = device.client.post("/v1/poll", &without).expect(200).json();
     assert_eq!(device.verify(&answer, None).nonce, None);
     let versions: Vec<_> = (0..3).map(|_| device.poll().document.version).collect();
+    assert!(versions.is_sorted_by(|before, after| before < after), "{versions:?}");
+}
+
+fn a_change_never_takes_a_devices_documents_back(engine: Engine) {
+    let (world, _, _, device) = updating(engine);
+    // Several polls in one second put the version ahead of the time; then every copy in memory is dropped.
+    let mut versions: Vec<_> = (0..10).map(|_| device.poll().document.version).collect();
+    for _ in 0..3 {
+        world.server.app.devices.forget_all();
+        versions.push(device.poll().document.version);
+    }
     assert!(versions.is_sorted_by(|before, after| before < after), "{versions:?}");
 }
 
