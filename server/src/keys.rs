@@ -28,13 +28,6 @@ pub struct Keys {
 /// The secret behind every token the server can check without the database.
 pub struct TokenKey(pub(crate) Zeroizing<[u8; 32]>);
 
-impl TokenKey {
-    /// The key with this secret.
-    pub fn new(secret: [u8; 32]) -> Self {
-        Self(Zeroizing::new(secret))
-    }
-}
-
 impl std::fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("TokenKey(…)")

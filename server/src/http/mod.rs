@@ -7,7 +7,7 @@ mod device;
 mod graphql;
 mod health;
 mod problem;
-pub mod ranges;
+mod ranges;
 mod tuf;
 
 use std::net::TcpListener;
