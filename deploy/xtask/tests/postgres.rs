@@ -53,8 +53,11 @@ fn the_server_stops_with_its_user_and_the_users_code_is_ours() {
 #[test]
 fn the_server_stops_when_we_are_terminated() {
     let (mut child, place) = start();
+    // `wait` closes what it holds of the input; the user must end by the signal and not by that.
+    let input = child.stdin.take();
     signal(&child, "-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(143));
+    drop(input);
     assert!(!listens(&place), "it has stopped before we are told");
 }
 
