@@ -110,19 +110,18 @@ pub fn product(percent: u8) -> Result<ProductView> {
             created_at: day(order * 2),
         })
     };
-    Ok(ProductView {
-        product: Product {
-            id: ProductId::new(day(0), number(1)),
-            name: "bench-cam".parse()?,
-            title: "Camera".into(),
-            family: "cameras".parse()?,
-            pid: None,
-            visibility: Visibility::Gated,
-            created_at: day(0),
-        },
-        releases: (1..=RELEASES).rev().map(release).collect::<Result<_>>()?,
-        rollouts: (RELEASES - ROLLOUTS + 1..=RELEASES).map(rollout).collect::<Result<_>>()?,
-    })
+    let product = Product {
+        id: ProductId::new(day(0), number(1)),
+        name: "bench-cam".parse()?,
+        title: "Camera".into(),
+        family: "cameras".parse()?,
+        pid: None,
+        visibility: Visibility::Gated,
+        created_at: day(0),
+    };
+    let releases = (1..=RELEASES).rev().map(release).collect::<Result<_>>()?;
+    let rollouts = (RELEASES - ROLLOUTS + 1..=RELEASES).map(rollout).collect::<Result<_>>()?;
+    Ok(ProductView::new(product, releases, rollouts))
 }
 
 /// A device that runs the release of this order, under a contract that covers everything until then.

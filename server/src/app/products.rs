@@ -74,7 +74,7 @@ impl App {
         actor.need(Permission::Read)?;
         let product = self.product_view(product)?;
         Ok(product
-            .releases
+            .releases()
             .iter()
             .filter(|release| after.is_none_or(|after| release.release.order < after))
             .take(limit as usize)
@@ -120,7 +120,7 @@ impl App {
 
 fn find<'a>(product: &'a ProductView, version: &Version) -> Result<&'a ReleaseView> {
     product
-        .releases
+        .releases()
         .iter()
         .find(|release| release.release.version == *version)
         .ok_or_else(|| Error::not_found("version", format!("{} {version}", product.product.name)))

@@ -220,7 +220,7 @@ impl App {
             let id = products
                 .by_name(&custom.product)
                 .and_then(|product| {
-                    product.releases.iter().find(|view| view.release.version.as_str() == custom.version)
+                    product.releases().iter().find(|view| view.release.version.as_str() == custom.version)
                 })
                 .map(|view| view.release.id.to_string())
                 .unwrap_or_default();

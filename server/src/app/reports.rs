@@ -122,7 +122,7 @@ impl App {
         let products = self.live.products();
         let view = products
             .get(device.product_id)
-            .and_then(|product| product.releases.iter().find(|candidate| candidate.release.id == release));
+            .and_then(|product| product.releases().iter().find(|candidate| candidate.release.id == release));
         Ok(view.is_some_and(|view| {
             view.artifacts.iter().filter(|artifact| artifact.hw_ids.contains(device.hw_id.as_str())).all(|artifact| {
                 installed.iter().any(|one| one.component == artifact.component && one.sha256 == artifact.sha256)
@@ -137,6 +137,6 @@ impl App {
     ) -> Option<sluice_catalog::text::TrainName> {
         let products = self.live.products();
         let product = products.get(device.product_id)?;
-        product.releases.iter().find(|view| view.release.id == release).map(|view| view.release.train.clone())
+        product.releases().iter().find(|view| view.release.id == release).map(|view| view.release.train.clone())
     }
 }

@@ -92,7 +92,7 @@ impl App {
         }
         let product = self.product_view(&request.product)?;
         let release = product
-            .releases
+            .releases()
             .iter()
             .find(|release| release.release.version == request.version)
             .ok_or_else(|| Error::not_found("version", format!("{} {}", request.product, request.version)))?;

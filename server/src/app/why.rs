@@ -23,7 +23,7 @@ impl App {
         actor.need(Permission::Read)?;
         let view = self.product_view(product)?;
         if let Some(version) = version
-            && !view.releases.iter().any(|release| release.release.version == *version)
+            && !view.releases().iter().any(|release| release.release.version == *version)
         {
             return Err(Error::not_found("version", format!("{product} {version}")));
         }

@@ -116,7 +116,7 @@ fn find(shared: &Shared, pid: &str, version: &str, file: &str) -> Option<(String
     let products = shared.app.live.products();
     let product = products.by_pid(pid)?;
     let release = product
-        .releases
+        .releases()
         .iter()
         .find(|view| view.release.version.as_str() == version && view.release.withdrawn_at.is_none())?;
     let artifact = release.artifacts.iter().find(|artifact| artifact.path.rsplit('/').next() == Some(file))?;

@@ -110,7 +110,7 @@ pub async fn enqueue_from(
                 && !matches!(rollout.state, RolloutState::Draft | RolloutState::Halted)
         })
     };
-    for (index, release) in view.releases.iter().enumerate() {
+    for (index, release) in view.releases().iter().enumerate() {
         if release.release.order <= source.release.order || (index > 0 && !brought(release)) {
             continue;
         }

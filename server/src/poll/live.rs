@@ -48,7 +48,7 @@ impl Products {
     pub fn release(&self, id: ReleaseId) -> Option<(&Arc<ProductView>, &ReleaseView)> {
         self.views
             .values()
-            .find_map(|product| product.releases.iter().find(|view| view.release.id == id).map(|view| (product, view)))
+            .find_map(|product| product.releases().iter().find(|view| view.release.id == id).map(|view| (product, view)))
     }
 
     /// Whether anyone may read what belongs to this product. What belongs to none (`targets`, `root`) is public.
@@ -207,7 +207,6 @@ async fn release_views(store: &Store) -> Result<HashMap<ProductId, Vec<ReleaseVi
 fn combine(parts: &Parts) -> Products {
     let mut products = Products::default();
     for product in &parts.products {
-        // `release_all` gives the greatest order first, as the decision wants it.
         let releases = parts.releases.get(&product.id).cloned().unwrap_or_default();
         let rollouts = parts
             .rollouts
@@ -219,7 +218,7 @@ fn combine(parts: &Parts) -> Products {
         if let Some(pid) = &product.pid {
             products.pids.insert(pid.to_string(), product.id);
         }
-        let view = ProductView { product: product.clone(), releases, rollouts };
+        let view = ProductView::new(product.clone(), releases, rollouts);
         products.views.insert(product.id, Arc::new(view));
     }
     products

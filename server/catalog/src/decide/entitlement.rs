@@ -143,18 +143,9 @@ fn security(
         return None;
     }
     // A stepping stone: a release on the same train that a security fix names as the oldest it installs over.
-    if runs || owns {
-        let fix = product.releases.iter().find(|fix| {
-            fix.release.kind == ReleaseKind::Security
-                && fix.release.train == *train
-                && fix.artifacts.iter().any(|artifact| artifact.min_installed.as_ref() == Some(version))
-        });
-        if let Some(fix) = fix {
-            trace.step(version, Gate::Security, true, Reason::SecurityPath, || {
-                format!("towards {}", fix.release.version)
-            });
-            return Some(yes(Reason::SecurityPath));
-        }
+    if let Some(fix) = product.fix_beyond(version).filter(|_| runs || owns) {
+        trace.step(version, Gate::Security, true, Reason::SecurityPath, || format!("towards {}", fix.release.version));
+        return Some(yes(Reason::SecurityPath));
     }
     None
 }

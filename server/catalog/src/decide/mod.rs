@@ -110,7 +110,7 @@ pub enum Decision<'a> {
 pub fn decide<'a>(device: &DeviceView, product: &'a ProductView, now: Time, trace: &mut impl Trace) -> Decision<'a> {
     let mut best: Option<(&'a ReleaseView, &'a Rollout, Reason)> = None;
     let mut denial: Option<(Reason, &'a ReleaseView, Option<Time>)> = None;
-    for release in &product.releases {
+    for release in product.releases() {
         let verdict = admits(device, product, release, now, trace);
         if !verdict.pass {
             // A version for other hardware, another channel or an older one says nothing to this device's owner.
@@ -162,7 +162,7 @@ pub fn decide<'a>(device: &DeviceView, product: &'a ProductView, now: Time, trac
         }
         (None, Some((reason, release, changes_at))) => Decision::Nothing { reason, about: Some(release), changes_at },
         (None, None) => {
-            let runs_one = product.releases.iter().any(|release| release.fits(device));
+            let runs_one = product.releases().iter().any(|release| release.fits(device));
             let reason = if runs_one { Reason::UpToDate } else { Reason::NoRelease };
             Decision::Nothing { reason, about: None, changes_at: None }
         }
@@ -171,7 +171,7 @@ pub fn decide<'a>(device: &DeviceView, product: &'a ProductView, now: Time, trac
 
 /// The newest version a device is entitled to, whether it runs it, and whether or not a rollout has reached it.
 pub fn newest_entitled<'a>(device: &DeviceView, product: &'a ProductView, now: Time) -> Option<&'a ReleaseView> {
-    product.releases.iter().find(|release| entitled(device, product, release, now, &mut ()).pass)
+    product.releases().iter().find(|release| entitled(device, product, release, now, &mut ()).pass)
 }
 
 /// The answer to "why?": outcome, the newest entitled version, and every gate's answer.

@@ -1,13 +1,15 @@
 //! What the decision looks at: immutable views that the server keeps in memory.
 
-use crate::Time;
+use std::cmp::Reverse;
+
 use crate::contract::Cover;
 use crate::device::{Device, Installed};
 use crate::id::ReleaseId;
 use crate::product::Product;
-use crate::release::{Artifact, Release};
+use crate::release::{Artifact, Release, ReleaseKind};
 use crate::rollout::Rollout;
-use crate::text::{Component, Slug};
+use crate::text::{Component, Slug, Version};
+use crate::{Digest, Time};
 
 /// A release with its images and its train's date.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,23 +29,83 @@ impl ReleaseView {
     }
 }
 
-/// A product with everything that can be chosen from.
+/// A product with everything that can be chosen from. It is made once for each change of the product and then only read:
+/// look-ups that a decision makes for every release are prepared in [`ProductView::new`], so that a decision takes time in
+/// proportion to the releases and not to their square.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProductView {
     /// The product.
     pub product: Product,
-    /// Its releases, greatest order first.
-    pub releases: Vec<ReleaseView>,
+    /// Its releases, greatest order first. Positions in the indexes below are positions here.
+    releases: Vec<ReleaseView>,
     /// Rollouts of its releases.
     pub rollouts: Vec<Rollout>,
+    /// Image digests with the releases that have them; sorted, so that of one digest the newest release comes first.
+    images: Vec<(Digest, usize)>,
+    /// Versions with their releases, sorted.
+    versions: Vec<(Version, usize)>,
+    /// Stepping stones with the newest security fix of their train that installs over nothing older; sorted.
+    stones: Vec<(Version, usize)>,
 }
 
 impl ProductView {
+    /// A view of `releases`, which are put in order here.
+    pub fn new(product: Product, mut releases: Vec<ReleaseView>, rollouts: Vec<Rollout>) -> Self {
+        releases.sort_by_key(|release| Reverse(release.release.order));
+        let numbered = || releases.iter().enumerate();
+        let mut images: Vec<(Digest, usize)> = numbered()
+            .flat_map(|(at, release)| release.artifacts.iter().map(move |artifact| (artifact.sha256, at)))
+            .collect();
+        images.sort_unstable();
+        images.dedup();
+        let mut versions: Vec<(Version, usize)> =
+            numbered().map(|(at, release)| (release.release.version.clone(), at)).collect();
+        versions.sort_unstable();
+        let train_of = |version: &Version| {
+            let at = versions.binary_search_by(|(known, _)| known.cmp(version)).ok()?;
+            let (_, release) = versions.get(at)?;
+            releases.get(*release).map(|release| &release.release.train)
+        };
+        let mut stones: Vec<(Version, usize)> = numbered()
+            .filter(|(_, fix)| fix.release.kind == ReleaseKind::Security)
+            .flat_map(|(at, fix)| {
+                let floors = fix.artifacts.iter().filter_map(|artifact| artifact.min_installed.as_ref());
+                floors.filter(|floor| train_of(floor) == Some(&fix.release.train)).map(move |floor| (floor.clone(), at))
+            })
+            .collect();
+        stones.sort_unstable();
+        stones.dedup_by(|later, first| later.0 == first.0);
+        Self { product, releases, rollouts, images, versions, stones }
+    }
+
+    /// Its releases, greatest order first.
+    pub fn releases(&self) -> &[ReleaseView] {
+        &self.releases
+    }
+
     /// The release whose image this is.
-    pub fn release_of_image(&self, component: &Component, sha256: crate::Digest) -> Option<&ReleaseView> {
-        self.releases.iter().find(|release| {
+    pub fn release_of_image(&self, component: &Component, sha256: Digest) -> Option<&ReleaseView> {
+        let first = self.images.partition_point(|(digest, _)| *digest < sha256);
+        let same = self.images.get(first..).unwrap_or_default().iter().take_while(|(digest, _)| *digest == sha256);
+        same.filter_map(|(_, at)| self.releases.get(*at)).find(|release| {
             release.artifacts.iter().any(|artifact| artifact.component == *component && artifact.sha256 == sha256)
         })
+    }
+
+    /// The release of a version.
+    pub fn release_of_version(&self, version: &Version) -> Option<&ReleaseView> {
+        self.look_up(&self.versions, version)
+    }
+
+    /// The newest security fix to which this version is a stepping stone: one on its train that names it as the oldest
+    /// version it installs over.
+    pub fn fix_beyond(&self, version: &Version) -> Option<&ReleaseView> {
+        self.look_up(&self.stones, version)
+    }
+
+    fn look_up(&self, index: &[(Version, usize)], version: &Version) -> Option<&ReleaseView> {
+        let at = index.binary_search_by(|(known, _)| known.cmp(version)).ok()?;
+        index.get(at).and_then(|(_, release)| self.releases.get(*release))
     }
 }
 
@@ -79,7 +141,7 @@ impl DeviceView {
         let Some(installed) = self.installed(component) else { return 0 };
         product
             .release_of_image(component, installed.sha256)
-            .or_else(|| product.releases.iter().find(|release| release.release.version == installed.version))
+            .or_else(|| product.release_of_version(&installed.version))
             .map_or(0, |release| release.release.order)
     }
 }

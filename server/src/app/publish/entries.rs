@@ -95,7 +95,7 @@ async fn entry(
     targets: &[(&AcceptedTarget, &ReleaseCustom)],
 ) -> Result<Option<Entry>> {
     let Some((first, custom)) = targets.first().copied() else { return Ok(None) };
-    let known = product.releases.iter().find(|view| view.release.version.as_str() == custom.version);
+    let known = product.releases().iter().find(|view| view.release.version.as_str() == custom.version);
     if let Some(known) = known {
         for (target, _) in targets {
             if !known.artifacts.iter().any(|artifact| artifact.path == target.target.path) {
@@ -126,7 +126,7 @@ async fn entry(
     let bad =
         |field: &str, error: &dyn std::fmt::Display| unverified(format!("{}: {field}: {error}", first.target.path));
     let order = i64::try_from(custom.order).map_err(|error| bad("order", &error))?;
-    if let Some(taken) = product.releases.iter().find(|view| view.release.order == order) {
+    if let Some(taken) = product.releases().iter().find(|view| view.release.order == order) {
         return Err(unverified(format!(
             "{}: order {order} is that of version {}: every version has an order of its own",
             first.target.path, taken.release.version
@@ -142,7 +142,7 @@ async fn entry(
         name: custom.train.parse().map_err(|error| bad("train", &error))?,
         ga_at: Time::from_date(&custom.train_ga.to_string()).map_err(|error| bad("train_ga", &error))?,
     };
-    if let Some(other) = product.releases.iter().find(|view| view.release.train == train.name)
+    if let Some(other) = product.releases().iter().find(|view| view.release.train == train.name)
         && other.train_ga != train.ga_at
     {
         return Err(unverified(format!(
@@ -207,7 +207,7 @@ fn withdrawn(app: &App, accepted: &Accepted, entries: &mut Entries) {
     let roles =
         accepted.documents.iter().filter(|document| document.outcome == Outcome::Published).map(|d| d.role.as_str());
     for view in roles.filter_map(|role| products.by_name(role)) {
-        for release in view.releases.iter().filter(|release| release.release.withdrawn_at.is_none()) {
+        for release in view.releases().iter().filter(|release| release.release.withdrawn_at.is_none()) {
             let signed = release
                 .artifacts
                 .iter()
@@ -230,7 +230,7 @@ fn resolve_floors(entries: &mut Entries) -> Result<()> {
         for artifact in &mut entry.artifacts {
             let Some(floor) = &artifact.min_installed else { continue };
             let known =
-                entry.product.releases.iter().find(|view| view.release.version == *floor).map(|v| v.release.order);
+                entry.product.releases().iter().find(|view| view.release.version == *floor).map(|v| v.release.order);
             let order = known.or_else(|| {
                 new.iter()
                     .find(|(product, version, _)| *product == entry.release.product_id && version == floor.as_str())

@@ -115,7 +115,7 @@ impl Query {
             return Ok(None);
         }
         let now = shared.app.now();
-        let newest = product.releases.iter().find(|release| {
+        let newest = product.releases().iter().find(|release| {
             release.release.channel <= channel
                 && release.release.withdrawn_at.is_none_or(|at| at > now)
                 && product.rollouts.iter().any(|rollout| is_for_everyone(rollout, release))
