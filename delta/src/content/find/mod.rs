@@ -1,0 +1,199 @@
+//! Walks an image and says which compressed streams it has, and how each is rebuilt exactly.
+//!
+//! First the places are found in order, with bounded waste; then the streams are decoded and tried in parallel. What is
+//! found does not depend on the number of threads.
+
+mod bytes;
+mod formats;
+mod scan;
+mod search;
+mod squashfs;
+mod unpack;
+mod xz;
+
+use rayon::prelude::*;
+
+use self::{
+    scan::{Candidate, scan},
+    search::{Family, recipes_for_sample, search},
+};
+use super::{
+    codec::Codec,
+    decode::ContentDecoder,
+    limits::{FREE_WASTE, FindLimits, MIN_CODED_LEN, WASTE_PER_BYTE},
+    recipe::Recipe,
+};
+
+/// One compressed stream of an image, or of the content of another stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Where its coded bytes begin.
+    pub start: u64,
+    /// How many there are.
+    pub len: u64,
+    /// How it is decoded.
+    pub codec: Codec,
+    /// How it is rebuilt; always there on the new side.
+    pub recipe: Option<Recipe>,
+    /// Corrections, if the recipe has any, and then what the stream decodes into.
+    pub content: Vec<u8>,
+    /// How many bytes of the content are corrections.
+    pub side_len: u64,
+    /// Streams inside the content, at offsets of the content. Corrections count.
+    pub inner: Vec<Found>,
+}
+
+/// What streams are wanted for.
+#[derive(Clone, Copy)]
+pub enum Side<'a> {
+    /// To read from: every stream that the device's decoders take.
+    Old,
+    /// To rebuild: only streams that a recipe rebuilt byte for byte.
+    New {
+        /// Says of the coded bytes of a stream that they stand in the old image as well, so that it is best left alone.
+        unchanged: &'a (dyn Fn(&[u8]) -> bool + Sync),
+    },
+}
+
+/// Streams decoded and tried at a time: bounds how much content is held before it is counted.
+const BATCH: usize = 256;
+
+/// Finds the compressed streams of an image, in order and without overlaps.
+pub fn find(image: &[u8], limits: &FindLimits, side: Side<'_>) -> Vec<Found> {
+    let limits = limits.clamped();
+    let mut walk = Walk { limits, side, streams: limits.streams, content: limits.total_content };
+    walk.level(image, 1)
+}
+
+struct Walk<'a> {
+    limits: FindLimits,
+    side: Side<'a>,
+    /// Streams that may still be found.
+    streams: usize,
+    /// Content bytes that they may have together.
+    content: u64,
+}
+
+impl Walk<'_> {
+    fn level(&mut self, bytes: &[u8], depth: u8) -> Vec<Found> {
+        let waste = (bytes.len() as u64).saturating_mul(WASTE_PER_BYTE).saturating_add(FREE_WASTE);
+        let longest = self.limits.content_len.min(self.content);
+        let candidates = scan(bytes, waste, longest, self.content, self.streams);
+        let mut found = match self.side {
+            Side::Old => self.decoded(bytes, candidates),
+            Side::New { unchanged } => self.rebuilt(bytes, candidates, unchanged),
+        };
+        if depth < self.limits.depth {
+            for stream in &mut found {
+                let side_len = stream.side_len;
+                let plain = stream.content.get(side_len as usize..).unwrap_or_default();
+                stream.inner = self.level(plain, depth + 1);
+                for inner in &mut stream.inner {
+                    inner.start += side_len;
+                }
+            }
+        }
+        found
+    }
+
+    /// Decodes candidates with the decoders of a device; what they refuse is left out.
+    fn decoded(&mut self, bytes: &[u8], candidates: Vec<Candidate>) -> Vec<Found> {
+        let ram = self.limits.stream_ram;
+        let mut found = Vec::new();
+        self.batches(
+            candidates,
+            |batch| {
+                batch
+                    .into_par_iter()
+                    .map(|candidate| {
+                        let candidate = candidate.unpacked(bytes)?;
+                        let coded = candidate.coded(bytes)?;
+                        (memory_fits(&candidate, ram) && device_decodes(candidate.codec, coded, &candidate.content))
+                            .then(|| candidate.found(None, 0))
+                    })
+                    .collect()
+            },
+            &mut found,
+        );
+        found
+    }
+
+    /// Decodes candidates and looks for recipes; what has none is left out.
+    fn rebuilt(
+        &mut self,
+        bytes: &[u8],
+        mut candidates: Vec<Candidate>,
+        unchanged: &(dyn Fn(&[u8]) -> bool + Sync),
+    ) -> Vec<Found> {
+        candidates = candidates
+            .into_par_iter()
+            .filter(|candidate| candidate.coded(bytes).is_some_and(|coded| !unchanged(coded)))
+            .collect();
+        let hints: Vec<(Family, Vec<Recipe>)> = recipes_for_sample(bytes, &candidates, self.limits.stream_ram);
+        let ram = self.limits.stream_ram;
+        let mut found = Vec::new();
+        self.batches(
+            candidates,
+            |batch| {
+                batch
+                    .into_par_iter()
+                    .map(|candidate| {
+                        let candidate = candidate.unpacked(bytes)?;
+                        let known = hints.iter().find(|hint| hint.0 == candidate.family);
+                        search(bytes, candidate, known.map(|hint| hint.1.as_slice()), ram)
+                    })
+                    .collect()
+            },
+            &mut found,
+        );
+        found
+    }
+
+    fn batches(
+        &mut self,
+        candidates: Vec<Candidate>,
+        mut work: impl FnMut(Vec<Candidate>) -> Vec<Option<Found>>,
+        found: &mut Vec<Found>,
+    ) {
+        let mut rest = candidates.into_iter();
+        loop {
+            let batch: Vec<Candidate> = rest.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return;
+            }
+            for stream in work(batch).into_iter().flatten() {
+                let len = stream.content.len() as u64;
+                if self.streams == 0 || len > self.content {
+                    return;
+                }
+                self.streams -= 1;
+                self.content -= len;
+                found.push(stream);
+            }
+        }
+    }
+}
+
+/// Whether a device may take the memory to decode this.
+fn memory_fits(candidate: &Candidate, ram: u64) -> bool {
+    ContentDecoder::memory(candidate.codec, candidate.content.len() as u64) <= ram
+}
+
+/// Whether the decoders of a device make exactly this content of the coded bytes.
+fn device_decodes(codec: Codec, coded: &[u8], content: &[u8]) -> bool {
+    let Ok(mut decoder) = ContentDecoder::new(codec, coded.len() as u64, content.len() as u64) else { return false };
+    let mut rest = coded;
+    let mut block = vec![0; content.len().min(64 << 10)];
+    for expected in content.chunks(64 << 10) {
+        let Some(block) = block.get_mut(..expected.len()) else { return false };
+        if decoder.fill(&mut rest, block).is_err() || block != expected {
+            return false;
+        }
+    }
+    decoder.finish(&mut rest).is_ok()
+}
+
+/// Whether a stream is long enough to be worth a node.
+fn worth(coded_len: usize, content_len: usize) -> bool {
+    coded_len as u64 >= MIN_CODED_LEN && content_len as u64 >= MIN_CODED_LEN
+}

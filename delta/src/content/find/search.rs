@@ -1,0 +1,259 @@
+//! Looks for the recipe that rebuilds a stream byte for byte.
+//!
+//! Settings are tried on the beginning of a stream before the whole, and what rebuilt some blocks of a file system is what
+//! is tried for the others.
+
+use rayon::prelude::*;
+
+use super::{
+    super::{
+        codec::Codec,
+        decode::{LZMA_HEADER, LzmaHeader},
+        encode::ContentEncoder,
+        limits::MAX_WHOLE_LEN,
+        preflate::predict,
+        recipe::{Lzma, Recipe, Zstd, ZstdMode, ZstdVersion},
+    },
+    Found,
+    scan::Candidate,
+    xz::BlockHeader,
+};
+
+/// Streams that one program made in one go share settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// On its own.
+    Single,
+    /// An entry of an archive: its neighbours' settings are tried first.
+    Zip,
+    /// Data block of a file system: if the sample has no recipe, none has.
+    Blocks,
+    /// Metadata block of a file system.
+    Metadata,
+}
+
+/// Streams of a family that are searched in full before the others.
+const SAMPLE: usize = 6;
+
+/// Content that is tried before the whole.
+const TRIAL: usize = 256 << 10;
+
+/// Content given to an encoder between two comparisons.
+const STEP: usize = 32 << 10;
+
+/// Longest content for the predictor, whose positions are 31-bit.
+const MAX_PREDICTED: usize = 1 << 30;
+
+/// Recipes that rebuilt a sample of each family, in order of the sample.
+pub(super) fn recipes_for_sample(bytes: &[u8], candidates: &[Candidate], ram: u64) -> Vec<(Family, Vec<Recipe>)> {
+    [Family::Zip, Family::Blocks, Family::Metadata]
+        .into_iter()
+        .filter_map(|family| {
+            let members: Vec<&Candidate> = candidates.iter().filter(|candidate| candidate.family == family).collect();
+            if members.len() <= SAMPLE {
+                return None;
+            }
+            let sample: Vec<Option<Recipe>> = (0..SAMPLE)
+                .into_par_iter()
+                .map(|n| {
+                    let member = members.get(n * members.len() / SAMPLE)?;
+                    let candidate = (*member).clone().unpacked(bytes)?;
+                    exact(bytes, &candidate, &all(bytes, &candidate), ram).map(|(recipe, _)| recipe)
+                })
+                .collect();
+            let mut recipes: Vec<Recipe> = Vec::new();
+            for recipe in sample.into_iter().flatten() {
+                if !recipes.contains(&recipe) {
+                    recipes.push(recipe);
+                }
+            }
+            Some((family, recipes))
+        })
+        .collect()
+}
+
+/// The stream with the recipe that rebuilds it. `known` are recipes of its family, when that has many members.
+pub(super) fn search(bytes: &[u8], candidate: Candidate, known: Option<&[Recipe]>, ram: u64) -> Option<Found> {
+    let recipes = match known {
+        Some(known) => {
+            // Recipes are shared, but what a stream's own header says is the stream's own.
+            let own = all(bytes, &candidate);
+            known.iter().copied().filter(|recipe| own.contains(recipe)).collect()
+        }
+        None => all(bytes, &candidate),
+    };
+    if let Some((recipe, len)) = exact(bytes, &candidate, &recipes, ram) {
+        let mut found = candidate.found(Some(recipe), 0);
+        found.len = len as u64;
+        return Some(found);
+    }
+    predicted(bytes, candidate, ram)
+}
+
+/// Deflate of other encoders than zlib. The header and the checksum of a zlib stream stay outside.
+fn predicted(bytes: &[u8], mut candidate: Candidate, ram: u64) -> Option<Found> {
+    match candidate.codec {
+        Codec::Deflate => {}
+        Codec::Zlib => {
+            candidate.start += 2;
+            candidate.len = candidate.len.checked_sub(6)?;
+            candidate.codec = Codec::Deflate;
+        }
+        _ => return None,
+    }
+    if candidate.content.len() > MAX_PREDICTED {
+        return None;
+    }
+    let coded = candidate.coded(bytes)?;
+    let predicted = predict(coded, candidate.content.len(), ram)?;
+    let recipe = Recipe::Preflate { side_shift: predicted.side_shift, chunk_shift: predicted.chunk_shift };
+    let plain = predicted.content.get(predicted.side_len..)?;
+    if plain != candidate.content || !rebuilds(candidate.codec, recipe, &predicted.content, coded) {
+        return None;
+    }
+    candidate.content = predicted.content;
+    Some(candidate.found(Some(recipe), predicted.side_len as u64))
+}
+
+/// The first recipe that rebuilds the stream, and how long the stream then is.
+fn exact(bytes: &[u8], candidate: &Candidate, recipes: &[Recipe], ram: u64) -> Option<(Recipe, usize)> {
+    let rest = bytes.get(candidate.start..)?;
+    let rest = match candidate.codec {
+        // The last bytes of its range coder need not be read, so the decoder cannot tell whether they belong to it.
+        Codec::Lzma { .. } => rest.get(..candidate.len + LZMA_SURPLUS).unwrap_or(rest),
+        _ => rest.get(..candidate.len)?,
+    };
+    let content_len = candidate.content.len() as u64;
+    let mut fitting = recipes.iter().filter(|&&recipe| ContentEncoder::memory(recipe, content_len) <= ram);
+    fitting.find_map(|recipe| Some((*recipe, rebuilt_len(candidate, *recipe, rest)?)))
+}
+
+/// Bytes of a range coder's flush.
+const LZMA_SURPLUS: usize = 5;
+
+/// Bytes that the encoder makes, when they are those of the image.
+fn rebuilt_len(candidate: &Candidate, recipe: Recipe, rest: &[u8]) -> Option<usize> {
+    let content = &candidate.content;
+    let mut encoder = ContentEncoder::new(candidate.codec, recipe, content.len() as u64).ok()?;
+    let mut out = Vec::new();
+    let mut compared = 0;
+    for step in content.chunks(STEP) {
+        encoder.push(step, &mut out).ok()?;
+        if rest.get(compared..)?.get(..out.len())? != out {
+            return None;
+        }
+        compared += out.len();
+        out.clear();
+    }
+    encoder.finish(&mut out).ok()?;
+    let len = compared + out.len();
+    (rest.get(compared..len)? == out && len >= candidate.len).then_some(len)
+}
+
+fn rebuilds(codec: Codec, recipe: Recipe, content: &[u8], coded: &[u8]) -> bool {
+    let encode = || {
+        let mut encoder = ContentEncoder::new(codec, recipe, content.len() as u64)?;
+        let mut out = Vec::new();
+        for step in content.chunks(STEP) {
+            encoder.push(step, &mut out)?;
+        }
+        encoder.finish(&mut out)?;
+        Ok::<_, crate::content::ContentError>(out)
+    };
+    encode().is_ok_and(|out| out == coded)
+}
+
+/// Every recipe that could have made the stream, the likeliest first.
+fn all(bytes: &[u8], candidate: &Candidate) -> Vec<Recipe> {
+    let Some(coded) = candidate.coded(bytes) else { return Vec::new() };
+    match candidate.codec {
+        Codec::Deflate => zlib(15, &[6, 9, 1, 8, 7, 5, 4, 3, 2]),
+        Codec::Zlib => zlib_by_header(coded),
+        Codec::Lzma { .. } => lzma(coded).unwrap_or_default(),
+        Codec::Lzma2 { dict, .. } => {
+            let props = coded.get(5).copied().filter(|&props| props < 225).unwrap_or(DEFAULT_PROPS);
+            presets(props, dict).into_iter().map(Recipe::Liblzma).collect()
+        }
+        Codec::Xz { .. } => xz(coded).unwrap_or_default(),
+        Codec::Zstd { .. } => zstd(coded, candidate.content.len()).unwrap_or_default(),
+    }
+}
+
+fn zlib(window_bits: u8, levels: &[u8]) -> Vec<Recipe> {
+    levels.iter().map(|&level| Recipe::Zlib { level, window_bits }).collect()
+}
+
+/// The header of zlib tells the window, and the level roughly.
+fn zlib_by_header(coded: &[u8]) -> Vec<Recipe> {
+    let (Some(&method), Some(&flags)) = (coded.first(), coded.get(1)) else { return Vec::new() };
+    let levels: &[u8] = match flags >> 6 {
+        0 => &[1],
+        1 => &[5, 4, 3, 2],
+        2 => &[6],
+        _ => &[9, 8, 7],
+    };
+    zlib((method >> 4) + 8, levels)
+}
+
+/// `lc` 3, `lp` 0, `pb` 2.
+const DEFAULT_PROPS: u8 = 0x5d;
+
+/// liblzma's presets with the dictionary of the stream.
+fn presets(props: u8, dict: crate::content::Dict) -> Vec<Lzma> {
+    let order =
+        [(6, false), (9, false), (9, true), (6, true), (8, false), (7, false), (5, false), (4, false), (3, false)];
+    let rest = [(2, false), (1, false), (0, false), (8, true), (7, true), (5, true), (4, true), (3, true), (2, true)];
+    let last = [(1, true), (0, true)];
+    order.into_iter().chain(rest).chain(last).map(|(preset, extreme)| Lzma { preset, extreme, props, dict }).collect()
+}
+
+/// Encoders of LZMA with a header: the SDK when the header has the length, liblzma when not.
+fn lzma(coded: &[u8]) -> Option<Vec<Recipe>> {
+    let header = LzmaHeader::parse(coded.get(..LZMA_HEADER)?).ok()?;
+    let dict =
+        crate::content::Dict::holding(u64::from(header.dict_len)).filter(|dict| dict.bytes() == header.dict_len)?;
+    if header.content_len.is_none() {
+        return Some(presets(header.props, dict).into_iter().map(Recipe::Liblzma).collect());
+    }
+    // Fast bytes and match cycles of the SDK's levels.
+    let settings = [(32, 32), (64, 48), (128, 48), (273, 152), (273, 48), (64, 64), (128, 80)];
+    Some(
+        settings
+            .into_iter()
+            .map(|(fast_bytes, cycles)| Recipe::LzmaSdk { props: header.props, dict, fast_bytes, cycles })
+            .collect(),
+    )
+}
+
+fn xz(coded: &[u8]) -> Option<Vec<Recipe>> {
+    let check = *coded.get(7)?;
+    let header = BlockHeader::parse(coded.get(12..)?)?;
+    let props = coded.get(12 + header.len + 5).copied().filter(|&props| props < 225).unwrap_or(DEFAULT_PROPS);
+    let presets = presets(props, header.dict).into_iter();
+    Some(presets.map(|lzma| Recipe::Xz { lzma, branch: header.branch, check, sizes: header.sizes }).collect())
+}
+
+/// The frame header tells the flags; level and mode are tried.
+fn zstd(coded: &[u8], content_len: usize) -> Option<Vec<Recipe>> {
+    let descriptor = *coded.get(4)?;
+    let checksum = descriptor & 4 != 0;
+    let content_size = descriptor >> 6 != 0 || descriptor & 0x20 != 0;
+    let modes: &[ZstdMode] = match (content_size, checksum) {
+        (true, false) if content_len as u64 <= MAX_WHOLE_LEN => &[ZstdMode::Whole, ZstdMode::Jobs, ZstdMode::Stream],
+        _ if content_len <= TRIAL => &[ZstdMode::Jobs, ZstdMode::Stream],
+        _ => &[ZstdMode::Jobs, ZstdMode::Stream],
+    };
+    let levels = [19, 15, 3, 22, 9, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 16, 17, 18, 20, 21];
+    let recipe = |mode, level| {
+        Recipe::Zstd(Zstd {
+            version: ZstdVersion::LINKED,
+            level,
+            mode,
+            checksum,
+            content_size,
+            window_log: 0,
+            long: false,
+        })
+    };
+    Some(modes.iter().flat_map(|&mode| levels.iter().map(move |&level| recipe(mode, level))).collect())
+}
