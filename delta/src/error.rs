@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::content::ContentError;
+
 /// Why a patch, or a part of it, was refused while reading or applying.
 ///
 /// [`ApplyError::is_io`] tells trouble of the machine (retry) from trouble of the patch (fetch another encoding).
@@ -24,16 +26,6 @@ pub enum ApplyError {
         /// The unknown bits alone.
         bits: u64,
     },
-    /// A node of a view has a kind that this reader does not know.
-    #[error("node {index} of the {view} view has unknown kind {kind}; a newer reader is needed")]
-    UnknownNodeKind {
-        /// `old` or `new`.
-        view: &'static str,
-        /// Place in the list, from 0.
-        index: usize,
-        /// The unknown kind.
-        kind: u8,
-    },
     /// A stream has a kind that this reader does not know.
     #[error("segment {segment} has a stream of unknown kind {kind}; a newer reader is needed")]
     UnknownStreamKind {
@@ -50,11 +42,11 @@ pub enum ApplyError {
         /// The unknown codec.
         codec: u8,
     },
-    /// The patch needs a re-encoder that this reader does not have.
-    #[error("the patch needs re-encoder {id}, version {version}, which this reader does not have")]
+    /// The patch wants a stream re-encoded, and this reader has no encoders.
+    #[error("the patch needs re-encoder {name}, version {version}, which this reader does not have")]
     UnknownRecoder {
-        /// Re-encoder id.
-        id: u64,
+        /// Its name.
+        name: &'static str,
         /// The exact version asked for.
         version: String,
     },
@@ -112,6 +104,35 @@ pub enum ApplyError {
         /// Segment number, from 0.
         segment: u32,
     },
+    /// The coded bytes of the lead are not those the head promises.
+    #[error("the lead is damaged: its coded bytes do not match the head")]
+    LeadMismatch,
+    /// The lead was not given before the first segment.
+    #[error("the lead of the patch comes before its segments")]
+    LeadMissing,
+    /// A stream of the lead does not decode.
+    #[error("stream {stream} of the lead does not decode: {reason}")]
+    DecodeLead {
+        /// Name of the stream.
+        stream: &'static str,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A compressed stream of the old image does not decode as it did when the patch was made.
+    #[error("content {content} of the old image does not decode")]
+    OldContent {
+        /// Place in the list of contents, from 0.
+        content: usize,
+        /// What is wrong.
+        #[source]
+        source: ContentError,
+    },
+    /// A stream of the new image does not re-encode as it did when the patch was made.
+    #[error("a stream of the new image does not re-encode")]
+    Recode(#[source] ContentError),
+    /// A segment failed half-way through a stream that is re-encoded; begin again at the resume point.
+    #[error("an earlier segment failed inside a compressed stream; resume from what is verified")]
+    Interrupted,
     /// A stream does not decode.
     #[error("stream {stream} of segment {segment} does not decode: {reason}")]
     Decode {

@@ -24,15 +24,18 @@ mod head;
 mod limits;
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod varint;
+#[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+mod views;
 
 pub use self::{
     apply::{Applied, Applier, ApplyOptions, ResumePoint, apply, read_head},
     error::ApplyError,
-    head::{Codec, Head, MAGIC, Node, NodeKind, PREFIX_LEN, Segment, Stream, StreamKind, VERSION, feature},
+    head::{Codec, Head, Lead, MAGIC, PREFIX_LEN, Segment, Stream, StreamKind, VERSION, feature},
     limits::{
         ApplyBudget, Limits, MAX_CODED_LEN, MAX_HEAD_LEN, MAX_IMAGE_LEN, MAX_SEGMENT_LEN, MAX_SEGMENTS,
         MIN_SEGMENT_SHIFT,
     },
+    views::{Layer, NewNode, OldContent, Views},
 };
 #[cfg(feature = "generate")]
 pub use self::{

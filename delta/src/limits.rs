@@ -37,15 +37,34 @@ pub const CONTROL_SLACK: u64 = 64;
 /// Most streams of one segment. Stops a table entry that never ends.
 pub const MAX_STREAMS: usize = 16;
 
-/// Most nodes of a view. Stops a node list that outgrows the head.
-pub const MAX_NODES: usize = 1 << 14;
+/// Most old contents, and most nodes of a layer. Stops a list that takes more memory than the image it describes: a
+/// squashfs of 8 GiB in blocks of 128 KiB has this many.
+pub const MAX_NODES: usize = 1 << 16;
 
-/// Longest parameter block of a node in bytes, and longest version string of a re-encoder. Stops one entry from
-/// swallowing the head.
-pub const MAX_PARAMETERS_LEN: usize = 1 << 10;
+/// Most layers of the new view: a stream in a stream in a stream. Stops a patch that makes every byte pass a thousand
+/// encoders.
+pub const MAX_LAYERS: usize = 4;
 
-/// Most re-encoders a patch may name. Stops a list that outgrows the head.
-pub const MAX_RECODERS: usize = 16;
+/// Most different codecs, and most different recipes. Stops a list that outgrows the head; images have a handful.
+pub const MAX_RECIPES: usize = 64;
+
+/// Longest description of the views in bytes, after decoding. Stops a short head from unfolding into a long list.
+pub const MAX_VIEWS_LEN: u32 = 1 << 21;
+
+/// Longest view in bytes. A view is longer than its image by what its streams unfold to, which this bounds.
+pub const MAX_VIEW_LEN: u64 = 1 << 38;
+
+/// Longest control stream of a lead in bytes, after decoding. The lead is held in memory while a patch is applied.
+pub const MAX_LEAD_LEN: u32 = 1 << 27;
+
+/// Longest reference table of a lead in bytes, after decoding. A handful of regions take a few hundred bytes.
+pub const MAX_REFERENCES_LEN: u32 = 1 << 16;
+
+/// Smallest and largest tables of the context-mixing coder, as powers of two. The largest take 32 MiB and more: stops a
+/// header from asking for all memory of a device.
+pub const MIN_MIX_BITS: u8 = 10;
+/// See [`MIN_MIX_BITS`].
+pub const MAX_MIX_BITS: u8 = 22;
 
 /// What this reader is willing to look at. Each field can be lowered for a small device; none can be raised past the
 /// constant of the same name, which [`Limits::default`] uses.
@@ -63,6 +82,8 @@ pub struct Limits {
     pub max_segment_len: u32,
     /// Longest coded form of one segment in bytes, see [`MAX_CODED_LEN`].
     pub max_coded_len: u32,
+    /// Longest description of the views in bytes, see [`MAX_VIEWS_LEN`].
+    pub max_views_len: u32,
 }
 
 impl Default for Limits {
@@ -74,6 +95,7 @@ impl Default for Limits {
             max_new_len: MAX_IMAGE_LEN,
             max_segment_len: MAX_SEGMENT_LEN,
             max_coded_len: MAX_CODED_LEN,
+            max_views_len: MAX_VIEWS_LEN,
         }
     }
 }
@@ -89,6 +111,7 @@ impl Limits {
             max_new_len: self.max_new_len.min(MAX_IMAGE_LEN),
             max_segment_len: self.max_segment_len.min(MAX_SEGMENT_LEN),
             max_coded_len: self.max_coded_len.min(MAX_CODED_LEN),
+            max_views_len: self.max_views_len.min(MAX_VIEWS_LEN),
         }
     }
 }

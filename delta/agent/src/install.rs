@@ -199,11 +199,17 @@ impl Agent<'_> {
         out.set_len(point.new_offset)
             .and_then(|()| out.seek(SeekFrom::Start(point.new_offset)))
             .map_err(|error| InstallError::of_slot(path, error, blob.received()))?;
-        blob.seek_to(point.patch_offset);
-
+        // `Applier::new` held the lead and every segment against the memory budget.
         let mut coded = Vec::new();
+        if let Some(lead) = &head.lead {
+            coded.resize(lead.coded_len as usize, 0);
+            if blob.read_exact(&mut coded).is_err() {
+                return Err(patch_stream_broke(blob));
+            }
+            applier.lead(&coded).map_err(refused)?;
+        }
+        blob.seek_to(point.patch_offset);
         for (index, segment) in (0u32..).zip(&head.segments).skip(point.segments_done as usize) {
-            // `Applier::new` held every segment against the memory budget.
             coded.resize(segment.coded_len as usize, 0);
             if blob.read_exact(&mut coded).is_err() {
                 return Err(patch_stream_broke(blob));
@@ -359,12 +365,10 @@ fn read_head(blob: &mut Blob<'_>, delta: &Delta) -> Result<Head, InstallError> {
 
 /// Holds what the head says against what both repositories signed.
 fn check_head(head: &Head, delta: &Delta, plan: &Plan) -> Result<(), InstallError> {
-    let coded: u64 = head.segments.iter().map(|segment| u64::from(segment.coded_len)).sum();
-    let length = u64::from(head.head_len).saturating_add(coded);
     let rules = [
         (head.old_sha256 == plan.from.sha256.0 && head.old_len == plan.from.length, "starts from another image"),
         (head.new_sha256 == plan.to.sha256.0 && head.new_len == plan.to.length, "makes another image"),
-        (length == delta.length, "has another length than was signed"),
+        (head.patch_len() == delta.length, "has another length than was signed"),
     ];
     match rules.iter().find(|(holds, _)| !holds) {
         Some((_, rule)) => Err(InstallError::patch(format!("the patch {rule}"))),

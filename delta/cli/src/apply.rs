@@ -73,17 +73,19 @@ fn segments(
     old: &mut File,
     out: &mut File,
 ) -> Result<(), ApplyError> {
+    let mut coded = Vec::new();
+    if let Some(lead) = &head.lead {
+        // The table was held against the memory budget.
+        coded.resize(lead.coded_len as usize, 0);
+        read(patch, &mut coded, "lead")?;
+        applier.lead(&coded)?;
+    }
     patch.seek(SeekFrom::Start(from.patch_offset)).map_err(ApplyError::ReadPatch)?;
     let bar = progress_bar(head.new_len);
     bar.set_message("applying");
-    let mut coded = Vec::new();
     for (index, segment) in (0u32..).zip(&head.segments).skip(from.segments_done as usize) {
-        // The table was held against the memory budget.
         coded.resize(segment.coded_len as usize, 0);
-        patch.read_exact(&mut coded).map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => ApplyError::Truncated { field: "segment" },
-            _ => ApplyError::ReadPatch(error),
-        })?;
+        read(patch, &mut coded, "segment")?;
         applier.segment(index, &coded, old, out)?;
         bar.set_position(segment.new_offset + u64::from(segment.len));
     }
@@ -92,6 +94,13 @@ fn segments(
     }
     bar.finish_and_clear();
     applier.finish()
+}
+
+fn read(patch: &mut impl Read, bytes: &mut [u8], field: &'static str) -> Result<(), ApplyError> {
+    patch.read_exact(bytes).map_err(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => ApplyError::Truncated { field },
+        _ => ApplyError::ReadPatch(error),
+    })
 }
 
 /// Where the work stands until it is complete.

@@ -54,6 +54,9 @@ pub struct DiffArgs {
     /// Memory that the device can spare, with an optional KiB or MiB.
     #[arg(long, value_parser = bytes, default_value = "64MiB")]
     pub ram: u32,
+    /// Do not look inside compressed streams: for devices without this program's re-encoders.
+    #[arg(long)]
+    pub raw: bool,
     /// Threads to use. The patch is the same for any number. [default: one for each core]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,

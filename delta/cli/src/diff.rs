@@ -31,15 +31,19 @@ pub fn run(args: &DiffArgs, json: bool) -> Result<()> {
         profile: args.profile,
         segment_len: args.segment_len,
         budget: ApplyBudget { ram: u64::from(args.ram), scratch: 0 },
+        inside: !args.raw,
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.map_or(0, usize::from)).build()?;
     let bar = progress_bar(new.len() as u64);
     let patch = pool.install(|| {
         sluice_delta::diff(&old, &new, &options, &|progress| {
             bar.set_message(match progress.phase {
+                Phase::Contents => "looking inside",
                 Phase::Index => "indexing",
                 Phase::Segments => "comparing",
+                Phase::Code => "coding",
             });
+            bar.set_length(progress.total);
             bar.set_position(progress.done);
             ControlFlow::Continue(())
         })

@@ -47,7 +47,7 @@ impl Failure {
             Self::Apply(
                 ApplyError::UnknownVersion { .. }
                 | ApplyError::UnknownFeatures { .. }
-                | ApplyError::UnknownNodeKind { .. }
+                | ApplyError::UnknownRecoder { .. }
                 | ApplyError::UnknownStreamKind { .. }
                 | ApplyError::UnknownCodec { .. },
             ) => "the patch was made by a newer sluice-delta; update this one",

@@ -5,7 +5,7 @@ use std::fs::File;
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
-use sluice_delta::{Head, Limits, read_head};
+use sluice_delta::{Head, Limits, NewNode, OldContent, read_head};
 
 use crate::{args::InfoArgs, failure::Failure, print};
 
@@ -21,7 +21,41 @@ struct Info {
     ram: u64,
     ram_per_thread: u64,
     scratch: u64,
+    old_view_len: u64,
+    new_view_len: u64,
+    contents: Vec<Content>,
+    layers: Vec<Vec<Node>>,
+    lead: Option<Lead>,
     segments: Vec<Segment>,
+}
+
+/// A stream of the old image that is decoded to read from.
+#[derive(Serialize)]
+struct Content {
+    source: u64,
+    coded_len: u64,
+    start: u64,
+    len: u64,
+    codec: &'static str,
+}
+
+/// A stream of the new image that is re-encoded.
+#[derive(Serialize)]
+struct Node {
+    start: u64,
+    len: u64,
+    coded_start: u64,
+    coded_len: u64,
+    codec: &'static str,
+    encoder: &'static str,
+    version: String,
+}
+
+#[derive(Serialize)]
+struct Lead {
+    commands: u32,
+    coded_len: u32,
+    streams: Vec<Stream>,
 }
 
 #[derive(Serialize)]
@@ -31,7 +65,8 @@ struct Segment {
     patch_offset: u64,
     coded_len: u32,
     coded_sha256_128: String,
-    check: String,
+    image_end: Option<u64>,
+    check: Option<String>,
     streams: Vec<Stream>,
 }
 
@@ -56,17 +91,34 @@ fn info(head: &Head) -> Info {
         patch_offset: segment.patch_offset,
         coded_len: segment.coded_len,
         coded_sha256_128: hex::encode(segment.coded_sha256),
-        check: hex::encode(segment.check),
-        streams: segment
-            .streams
-            .iter()
-            .map(|stream| Stream {
-                kind: stream.kind.name(),
-                codec: stream.codec.name(),
-                raw_len: stream.raw_len,
-                coded_len: stream.coded_len,
-            })
-            .collect(),
+        image_end: segment.image_end,
+        check: segment.check.map(hex::encode),
+        streams: segment.streams.iter().map(stream).collect(),
+    };
+    let lead = |lead: &sluice_delta::Lead| Lead {
+        commands: lead.commands,
+        coded_len: lead.coded_len,
+        streams: lead.streams.iter().map(stream).collect(),
+    };
+    let views = &head.views;
+    let content = |content: &OldContent| Content {
+        source: content.source,
+        coded_len: content.coded_len,
+        start: content.start,
+        len: content.len,
+        codec: views.codecs.get(content.codec).map_or("unlisted", |codec| codec.name()),
+    };
+    let node = |node: &NewNode| {
+        let encoding = views.encodings.get(node.encoding);
+        Node {
+            start: node.start,
+            len: node.len,
+            coded_start: node.coded_start,
+            coded_len: node.coded_len,
+            codec: encoding.map_or("unlisted", |encoding| encoding.codec.name()),
+            encoder: encoding.map_or("unlisted", |encoding| encoding.recipe.name()),
+            version: encoding.map(|encoding| encoding.recipe.recoder().version).unwrap_or_default(),
+        }
     };
     Info {
         bytes: head.patch_len(),
@@ -79,8 +131,48 @@ fn info(head: &Head) -> Info {
         ram: head.ram,
         ram_per_thread: head.ram_per_thread,
         scratch: head.scratch,
+        old_view_len: views.old_len,
+        new_view_len: views.new_len,
+        contents: views.contents.iter().map(content).collect(),
+        layers: views.layers.iter().map(|layer| layer.nodes.iter().map(node).collect()).collect(),
+        lead: head.lead.as_ref().map(lead),
         segments: head.segments.iter().map(segment).collect(),
     }
+}
+
+fn stream(stream: &sluice_delta::Stream) -> Stream {
+    Stream {
+        kind: stream.kind.name(),
+        codec: stream.codec.name(),
+        raw_len: stream.raw_len,
+        coded_len: stream.coded_len,
+    }
+}
+
+/// What is unfolded on either side, a line for each way.
+fn unfolded(head: &Head) -> Vec<String> {
+    let views = &head.views;
+    let mut lines = Vec::new();
+    for (index, codec) in views.codecs.iter().enumerate() {
+        let contents = || views.contents.iter().filter(|content| content.codec == index);
+        let (coded, plain) = contents().fold((0, 0), |sum, c| (sum.0 + c.coded_len, sum.1 + c.len));
+        let (count, name) = (contents().count(), codec.name());
+        lines.push(format!("old       {count} {name} streams, {coded} bytes, decoded into {plain}"));
+    }
+    for (index, encoding) in views.encodings.iter().enumerate() {
+        let nodes = || views.layers.iter().flat_map(|layer| &layer.nodes).filter(|node| node.encoding == index);
+        let (coded, plain) = nodes().fold((0, 0), |sum, n| (sum.0 + n.coded_len, sum.1 + n.len));
+        let (count, name, recoder) = (nodes().count(), encoding.codec.name(), encoding.recipe.recoder());
+        let encoder = encoding.recipe.name();
+        lines.push(format!(
+            "new       {count} {name} streams, {coded} bytes, encoded from {plain} by {encoder} {}",
+            recoder.version
+        ));
+    }
+    if let Some(lead) = &head.lead {
+        lines.push(format!("lead      {} commands in {} bytes", lead.commands, lead.coded_len));
+    }
+    lines
 }
 
 fn text(head: &Head) -> String {
@@ -106,7 +198,7 @@ fn text(head: &Head) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let lines = [
+    let mut lines = vec![
         format!("patch     {} bytes, of which {} header and table", head.patch_len(), head.head_len),
         format!("from      {} bytes, sha256 {}", head.old_len, hex::encode(head.old_sha256)),
         format!("to        {} bytes, sha256 {}", head.new_len, hex::encode(head.new_sha256)),
@@ -117,6 +209,7 @@ fn text(head: &Head) -> String {
             head.scratch >> 10
         ),
     ];
+    lines.extend(unfolded(head));
     let table = table.to_string();
     let table = table.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
     format!("{}\n\n{table}", lines.join("\n"))

@@ -7,7 +7,7 @@ use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest, Sha256};
-use sluice_delta::{Applier, ApplyBudget, ApplyError, Codec, Head, Segment, Stream, StreamKind};
+use sluice_delta::{Applier, ApplyBudget, ApplyError, Codec, Head, Segment, Stream, StreamKind, Views};
 
 const OLD: &[u8; 4096] = &{
     let mut old = [0u8; 4096];
@@ -49,7 +49,8 @@ fuzz_target!(|bytes: &[u8]| {
         coded_len: coded.len() as u32,
         streams,
         coded_sha256,
-        check: [0; 8],
+        image_end: Some(u64::from(len)),
+        check: Some([0; 8]),
     };
     let head = Head {
         head_len: 0,
@@ -61,8 +62,9 @@ fuzz_target!(|bytes: &[u8]| {
         ram: 0,
         ram_per_thread: 0,
         scratch: 0,
-        old_view: Vec::new(),
-        new_view: Vec::new(),
+        views: Views::plain(OLD.len() as u64, u64::from(len)),
+        mix_bits: None,
+        lead: None,
         segments: vec![segment],
     };
     let mut out = Vec::new();

@@ -15,12 +15,13 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let Ok(head) = Head::parse(&bytes, &limits) else { return };
     assert_eq!(head.head_len as usize, bytes.len());
-    assert_eq!(head.segments.iter().map(|s| u64::from(s.len)).sum::<u64>(), head.new_len);
+    assert_eq!(head.segments.iter().map(|s| u64::from(s.len)).sum::<u64>(), head.views.new_len);
     for segment in &head.segments {
         let coded: u64 = segment.streams.iter().map(|s| u64::from(s.coded_len)).sum();
         assert_eq!(coded, u64::from(segment.coded_len));
-        assert!(segment.new_offset + u64::from(segment.len) <= head.new_len);
+        assert!(segment.new_offset + u64::from(segment.len) <= head.views.new_len);
+        assert_eq!(segment.image_end.is_some(), segment.check.is_some());
     }
-    assert_eq!(head.old_view.iter().map(|node| node.len).sum::<u64>(), head.old_len);
+    assert_eq!(head.views.image_offset(head.views.new_len), Some(head.new_len));
     assert!(head.patch_len() >= bytes.len() as u64);
 });

@@ -1,17 +1,19 @@
-//! Applies a patch segment by segment: authenticate, decode into bounded memory, check the output.
+//! Applies a patch segment by segment: authenticate, decode into bounded memory, rebuild, check the output.
 
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 
 use sha2::{Digest, Sha256};
 
 use super::{
-    control::{Command, Commands},
-    decode::StreamDecoder,
+    control::AllCommands,
     memory::{self, BLOCK},
+    old::OldView,
+    rebuild::{Output, Rebuilder},
+    segment::{self, Sink},
 };
 use crate::{
     error::ApplyError,
-    head::{Head, Segment, StreamKind},
+    head::{Head, Segment},
     limits::ApplyBudget,
 };
 
@@ -22,7 +24,7 @@ pub struct ResumePoint {
     pub segments_done: u32,
     /// Bytes of verified output; writing goes on here.
     pub new_offset: u64,
-    /// Offset in the patch of the first byte still needed.
+    /// Offset in the patch of the first byte still needed, besides the lead.
     pub patch_offset: u64,
 }
 
@@ -33,11 +35,14 @@ pub struct ResumePoint {
 pub struct Applier<'h> {
     head: &'h Head,
     next: u32,
-    /// Over the output so far; only meaningful while the table is in output order.
-    output: Sha256,
+    lead: Option<AllCommands>,
+    rebuilder: Rebuilder<'h>,
+    output: Output,
     in_order: bool,
+    /// A segment failed after some of it had passed the layers, whose state is lost.
+    interrupted: bool,
     out_block: Vec<u8>,
-    old_block: Vec<u8>,
+    old: OldView<'h>,
 }
 
 impl<'h> Applier<'h> {
@@ -46,19 +51,23 @@ impl<'h> Applier<'h> {
     /// # Errors
     /// [`ApplyError::OverBudget`] when the head declares, or the table needs, more than the budget.
     pub fn new(head: &'h Head, budget: ApplyBudget) -> Result<Self, ApplyError> {
-        let ram = head.ram.max(memory::needed(&head.segments));
+        let ram = head.ram.max(memory::needed(head));
         for (resource, needed, budget) in [("memory", ram, budget.ram), ("scratch", head.scratch, budget.scratch)] {
             if needed > budget {
                 return Err(ApplyError::OverBudget { resource, needed, budget });
             }
         }
+        let in_order = head.in_order();
         Ok(Self {
             head,
             next: 0,
-            output: Sha256::new(),
-            in_order: head.in_order(),
+            lead: None,
+            rebuilder: Rebuilder::new(&head.views, 0),
+            output: Output::new(in_order),
+            in_order,
+            interrupted: false,
             out_block: vec![0; BLOCK],
-            old_block: vec![0; BLOCK],
+            old: OldView::new(head),
         })
     }
 
@@ -96,7 +105,21 @@ impl<'h> Applier<'h> {
         }
     }
 
-    /// Reads what is already in the slot from its beginning, and finds the last segment whose check verifies. The
+    /// Takes the lead, when the head has one: `coded` are the bytes of the patch behind the head. It comes before the first
+    /// segment, and again when an interrupted application goes on.
+    ///
+    /// # Errors
+    /// [`ApplyError::LeadMismatch`] before anything is decoded, [`ApplyError::DecodeLead`] later.
+    pub fn lead(&mut self, coded: &[u8]) -> Result<(), ApplyError> {
+        let Some(lead) = &self.head.lead else { return Ok(()) };
+        if coded.len() as u64 != u64::from(lead.coded_len) || !Sha256::digest(coded).starts_with(&lead.coded_sha256) {
+            return Err(ApplyError::LeadMismatch);
+        }
+        self.lead = Some(AllCommands::decode(self.head, lead, coded, |_, _| {})?);
+        Ok(())
+    }
+
+    /// Reads what is already in the slot from its beginning, and finds the last resume point whose check verifies. The
     /// applier goes on from there; the caller cuts or overwrites the output from `new_offset` on.
     ///
     /// # Errors
@@ -106,33 +129,42 @@ impl<'h> Applier<'h> {
         if !self.in_order {
             return Err(ApplyError::NeedsSeek);
         }
-        self.next = 0;
-        self.output = Sha256::new();
-        let mut point = ResumePoint { segments_done: 0, new_offset: 0, patch_offset: u64::from(self.head.head_len) };
-        for segment in &self.head.segments {
-            let (mut check, mut output) = (Sha256::new(), self.output.clone());
+        let mut point = ResumePoint { segments_done: 0, new_offset: 0, patch_offset: self.head.segments_offset() };
+        let (mut whole, mut view_offset) = (Sha256::new(), 0);
+        for (number, segment) in (1u32..).zip(&self.head.segments) {
+            let Some((end, expected)) = segment.image_end.zip(segment.check) else { continue };
+            let len = end.saturating_sub(point.new_offset);
+            let (mut check, mut output) = (Sha256::new(), whole.clone());
             let read = self
-                .hash_up_to(new, u64::from(segment.len), |bytes| {
+                .hash_up_to(new, len, |bytes| {
                     check.update(bytes);
                     output.update(bytes);
                 })
                 .map_err(ApplyError::ReadNew)?;
-            if read < u64::from(segment.len) || !check.finalize().starts_with(&segment.check) {
+            if read < len || !check.finalize().starts_with(&expected) {
                 break;
             }
-            self.output = output;
-            self.next += 1;
-            point.segments_done += 1;
-            point.new_offset += u64::from(segment.len);
-            point.patch_offset = segment.patch_offset + u64::from(segment.coded_len);
+            whole = output;
+            view_offset = segment.new_offset + u64::from(segment.len);
+            point = ResumePoint {
+                segments_done: number,
+                new_offset: end,
+                patch_offset: segment.patch_offset + u64::from(segment.coded_len),
+            };
         }
+        self.next = point.segments_done;
+        self.output = Output { check: Sha256::new(), whole: Some(whole) };
+        self.rebuilder = Rebuilder::new(&self.head.views, view_offset);
+        self.interrupted = false;
         Ok(point)
     }
 
     /// Applies segment `index`, which must be the next one of the table. `coded` are its bytes of the patch; `out`
-    /// stands at the segment's offset.
+    /// stands where the segments before stopped, or at the segment's offset when the table is in another order.
     ///
-    /// After an error the output behind the last good segment is worthless, and the same segment may be tried again.
+    /// After an error the output behind the last resume point is worthless. The same segment may be tried again, unless
+    /// the image has streams that are re-encoded and the error came after authentication: then
+    /// [`Applier::resume_point`] finds where to go on.
     ///
     /// # Errors
     /// [`ApplyError::SegmentMismatch`] before anything is decoded or written; decoding, output check and IO errors later.
@@ -147,24 +179,42 @@ impl<'h> Applier<'h> {
         let Some(segment) = self.next_segment().filter(|_| index == self.next) else {
             return Err(out_of_order);
         };
+        if self.interrupted {
+            return Err(ApplyError::Interrupted);
+        }
         if coded.len() as u64 != u64::from(segment.coded_len)
             || !Sha256::digest(coded).starts_with(&segment.coded_sha256)
         {
             return Err(ApplyError::SegmentMismatch { segment: index });
         }
-        let output = self.in_order.then(|| self.output.clone());
-        let mut sink = Sink { block: &mut self.out_block, filled: 0, out, check: Sha256::new(), output };
-        let mut source = OldView { old, block: &mut self.old_block, start: 0, filled: 0, old_len: self.head.old_len };
-        decode_segment(index, segment, coded, &mut source, &mut sink)?;
+        let before = self.output.clone();
+        let done = self.decode(index, segment, coded, old, out);
+        if done.is_err() {
+            self.output = before;
+            self.interrupted = !self.head.views.layers.is_empty();
+        } else {
+            self.next += 1;
+        }
+        done
+    }
+
+    fn decode(
+        &mut self,
+        index: u32,
+        segment: &Segment,
+        coded: &[u8],
+        old: &mut (impl Read + Seek),
+        out: &mut impl Write,
+    ) -> Result<(), ApplyError> {
+        let mut sink = Sink::new(&mut self.out_block, &mut self.rebuilder, &mut self.output, out);
+        segment::decode(index, segment, coded, self.lead.as_ref(), &mut self.old.over(old), &mut sink)?;
         sink.flush()?;
-        if !sink.check.finalize().starts_with(&segment.check) {
-            return Err(ApplyError::OutputMismatch { segment: index });
+        match segment.check {
+            Some(check) if !self.output.take_check().starts_with(&check) => {
+                Err(ApplyError::OutputMismatch { segment: index })
+            }
+            _ => Ok(()),
         }
-        if let Some(output) = sink.output {
-            self.output = output;
-        }
-        self.next += 1;
-        Ok(())
     }
 
     /// Checks that all segments were applied and that the output is the promised image.
@@ -174,10 +224,8 @@ impl<'h> Applier<'h> {
     /// [`ApplyError::NeedsSeek`] when the table was not in output order: use [`Applier::finish_reading`].
     pub fn finish(self) -> Result<(), ApplyError> {
         self.all_done()?;
-        if !self.in_order {
-            return Err(ApplyError::NeedsSeek);
-        }
-        if self.output.finalize()[..] == self.head.new_sha256 { Ok(()) } else { Err(ApplyError::NewMismatch) }
+        let whole = self.output.whole.ok_or(ApplyError::NeedsSeek)?;
+        if whole.finalize()[..] == self.head.new_sha256 { Ok(()) } else { Err(ApplyError::NewMismatch) }
     }
 
     /// Like [`Applier::finish`], but reads the whole output back. It works for every table, and also catches storage that
@@ -217,130 +265,5 @@ impl<'h> Applier<'h> {
             done += read as u64;
         }
         Ok(done)
-    }
-}
-
-/// Decodes one authenticated segment.
-fn decode_segment<O: Read + Seek, W: Write>(
-    index: u32,
-    segment: &Segment,
-    coded: &[u8],
-    old: &mut OldView<'_, O>,
-    sink: &mut Sink<'_, W>,
-) -> Result<(), ApplyError> {
-    let failed =
-        |stream: StreamKind| move |reason| ApplyError::Decode { segment: index, stream: stream.name(), reason };
-    let mut rest = coded;
-    let mut control = Vec::new();
-    let (mut diff, mut extra) = (StreamDecoder::absent(), StreamDecoder::absent());
-    for stream in &segment.streams {
-        let (bytes, after) =
-            rest.split_at_checked(stream.coded_len as usize).ok_or(ApplyError::SegmentMismatch { segment: index })?;
-        rest = after;
-        let mut decoder = StreamDecoder::new(stream, bytes).map_err(failed(stream.kind))?;
-        match stream.kind {
-            StreamKind::Control => {
-                control.resize(stream.raw_len as usize, 0);
-                decoder.fill(&mut control).map_err(failed(stream.kind))?;
-                decoder.finish().map_err(failed(stream.kind))?;
-            }
-            StreamKind::Diff => diff = decoder,
-            StreamKind::Extra => extra = decoder,
-        }
-    }
-    let mut commands = Commands::new(&control, segment.new_offset, segment.len, old.old_len);
-    while let Some(Command { literal, copy, mut old_offset }) = commands.next().map_err(failed(StreamKind::Control))? {
-        let mut left = literal as usize;
-        while left > 0 {
-            let room = sink.room(left)?;
-            extra.fill(room).map_err(failed(StreamKind::Extra))?;
-            let done = room.len();
-            sink.filled += done;
-            left -= done;
-        }
-        let mut left = copy as usize;
-        while left > 0 {
-            let room = sink.room(left)?;
-            let bytes = old.at(old_offset, room.len())?;
-            let done = bytes.len();
-            let Some(room) = room.get_mut(..done) else { break };
-            diff.fill(room).map_err(failed(StreamKind::Diff))?;
-            for (new, old) in room.iter_mut().zip(bytes) {
-                *new = new.wrapping_add(*old);
-            }
-            sink.filled += done;
-            left -= done;
-            old_offset += done as u64;
-        }
-    }
-    diff.finish().map_err(failed(StreamKind::Diff))?;
-    extra.finish().map_err(failed(StreamKind::Extra))
-}
-
-/// Collects output into blocks, hashes and writes them.
-struct Sink<'a, W> {
-    block: &'a mut [u8],
-    filled: usize,
-    out: &'a mut W,
-    check: Sha256,
-    output: Option<Sha256>,
-}
-
-impl<W: Write> Sink<'_, W> {
-    /// Room for up to `wanted` bytes, never none; the caller adds what it filled to `filled`.
-    fn room(&mut self, wanted: usize) -> Result<&mut [u8], ApplyError> {
-        if self.filled >= self.block.len() {
-            self.flush()?;
-        }
-        let end = self.block.len().min(self.filled.saturating_add(wanted));
-        Ok(self.block.get_mut(self.filled..end).unwrap_or_default())
-    }
-
-    fn flush(&mut self) -> Result<(), ApplyError> {
-        let bytes = self.block.get(..self.filled).unwrap_or_default();
-        self.check.update(bytes);
-        if let Some(output) = &mut self.output {
-            output.update(bytes);
-        }
-        self.out.write_all(bytes).map_err(ApplyError::WriteNew)?;
-        self.filled = 0;
-        Ok(())
-    }
-}
-
-/// The old view, read at random through one block.
-struct OldView<'a, O> {
-    old: &'a mut O,
-    block: &'a mut [u8],
-    /// Offset of the block in the view.
-    start: u64,
-    /// Bytes of the block that are valid.
-    filled: usize,
-    old_len: u64,
-}
-
-impl<O: Read + Seek> OldView<'_, O> {
-    /// Up to `wanted` bytes at `offset`, at least one; commands were already held against the length of the view.
-    fn at(&mut self, offset: u64, wanted: usize) -> Result<&[u8], ApplyError> {
-        let held = offset.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
-        let skip = if let Some(skip) = held.filter(|&skip| skip < self.filled) {
-            skip
-        } else {
-            self.load(offset)?;
-            0
-        };
-        let end = self.filled.min(skip.saturating_add(wanted));
-        Ok(self.block.get(skip..end).unwrap_or_default())
-    }
-
-    fn load(&mut self, offset: u64) -> Result<(), ApplyError> {
-        self.filled = 0;
-        let len = usize::try_from(self.old_len.saturating_sub(offset)).unwrap_or(BLOCK).min(self.block.len());
-        let block = self.block.get_mut(..len).unwrap_or_default();
-        self.old.seek(SeekFrom::Start(offset)).map_err(ApplyError::ReadOld)?;
-        self.old.read_exact(block).map_err(ApplyError::ReadOld)?;
-        self.start = offset;
-        self.filled = len;
-        Ok(())
     }
 }

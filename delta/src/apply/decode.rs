@@ -5,7 +5,7 @@ use std::io::Read;
 use lzma_rust2::LzmaReader;
 use ruzstd::decoding::StreamingDecoder;
 
-use crate::head::{Codec, Stream};
+use crate::head::Codec;
 
 /// Most literal context and literal position bits together. Each bit doubles the probability model; this stops one
 /// properties byte from asking for 12 MiB. It is the limit of LZMA2 as well.
@@ -24,12 +24,12 @@ enum Source<'c> {
 }
 
 impl<'c> StreamDecoder<'c> {
-    /// Starts decoding `coded`, which holds the whole stream.
-    pub(crate) fn new(stream: &Stream, coded: &'c [u8]) -> Result<Self, &'static str> {
-        let source = match stream.codec {
+    /// Starts decoding `coded`, which holds the whole stream of `raw_len` bytes.
+    pub(crate) fn new(codec: Codec, raw_len: u32, coded: &'c [u8]) -> Result<Self, &'static str> {
+        let source = match codec {
             Codec::Raw => Source::Raw(coded),
             Codec::Zstd => {
-                let window = u64::from(stream.raw_len).next_power_of_two().max(MIN_ZSTD_WINDOW);
+                let window = u64::from(raw_len).next_power_of_two().max(MIN_ZSTD_WINDOW);
                 let decoder = StreamingDecoder::new_with_max_window_size(coded, window)
                     .map_err(|_| "the Zstandard frame header is broken or asks for too large a window")?;
                 Source::Zstd(Box::new(decoder))
@@ -40,13 +40,13 @@ impl<'c> StreamDecoder<'c> {
                 if props >= 9 * 5 * 5 || lc + lp > MAX_LC_LP {
                     return Err("the LZMA properties are out of range");
                 }
-                let raw = u64::from(stream.raw_len);
-                let decoder = LzmaReader::new_with_props(coded, raw, props, stream.raw_len, None)
+                let decoder = LzmaReader::new_with_props(coded, u64::from(raw_len), props, raw_len, None)
                     .map_err(|_| "the LZMA data do not begin as they must")?;
                 Source::Lzma(Box::new(decoder))
             }
+            Codec::Mix => return Err("a mixed stream is not decoded by itself"),
         };
-        Ok(Self { source, left: stream.raw_len })
+        Ok(Self { source, left: raw_len })
     }
 
     /// A stream that the segment does not have.
@@ -71,6 +71,15 @@ impl<'c> StreamDecoder<'c> {
             out = out.get_mut(read..).ok_or("the coded data are broken")?;
         }
         Ok(())
+    }
+
+    /// Decodes a whole stream at once.
+    pub(crate) fn whole(codec: Codec, raw_len: u32, coded: &[u8]) -> Result<Vec<u8>, &'static str> {
+        let mut raw = vec![0; raw_len as usize];
+        let mut decoder = StreamDecoder::new(codec, raw_len, coded)?;
+        decoder.fill(&mut raw)?;
+        decoder.finish()?;
+        Ok(raw)
     }
 
     /// Checks that nothing of the stream is left over.

@@ -3,7 +3,10 @@
 //! The sums are upper bounds for the decoders of this crate. The generator declares the largest in the head, the reader
 //! holds the table against the declaration, and a test measures that neither lies.
 
-use crate::head::{Codec, Segment, Stream, StreamKind};
+use crate::{
+    head::{Codec, Head, Lead, Segment, Stream, StreamKind},
+    views::Views,
+};
 
 /// Bytes of one block buffer. Output is written, and the old view is read, in blocks of this size.
 pub(crate) const BLOCK: usize = 64 << 10;
@@ -23,20 +26,37 @@ const ZSTD_FIXED: u64 = 1 << 20;
 /// Shortest dictionary that an LZMA decoder reserves.
 const LZMA_MIN_DICTIONARY: u64 = 4 << 10;
 
-/// Memory for one thread: the most that any segment of the table takes.
-pub(crate) fn needed(segments: &[Segment]) -> u64 {
-    segments.iter().map(segment).max().unwrap_or(FIXED).next_multiple_of(1 << 10)
+/// Bytes kept for each segment of a patch with a lead: where its commands begin.
+const LEAD_SEGMENT: u64 = 16;
+
+/// Memory for one thread: what is kept all the time, and the most that any segment takes beside it.
+pub(crate) fn needed(head: &Head) -> u64 {
+    sum(&head.segments, head.lead.as_ref(), &head.views)
+}
+
+/// [`needed`] for a head that is still being written.
+pub(crate) fn sum(segments: &[Segment], lead: Option<&Lead>, views: &Views) -> u64 {
+    let kept = lead.map_or(0, |lead| {
+        let raw: u64 = lead.streams.iter().map(|stream| u64::from(stream.raw_len)).sum();
+        raw + segments.len() as u64 * LEAD_SEGMENT
+    });
+    let unpacking = lead.map_or(0, |lead| {
+        let streams: u64 = lead.streams.iter().map(stream).sum();
+        u64::from(lead.coded_len) + streams
+    });
+    let most = segments.iter().map(segment).max().unwrap_or(0).max(unpacking);
+    (FIXED + kept + most + views.memory()).next_multiple_of(1 << 10)
 }
 
 fn segment(segment: &Segment) -> u64 {
     let streams: u64 = segment.streams.iter().map(stream).sum();
-    FIXED + u64::from(segment.coded_len) + streams
+    u64::from(segment.coded_len) + streams
 }
 
 fn stream(stream: &Stream) -> u64 {
     let raw = u64::from(stream.raw_len);
     let decoder = match stream.codec {
-        Codec::Raw => 0,
+        Codec::Raw | Codec::Mix => 0,
         // The window grows by doubling: while it moves, the old half is still held.
         Codec::Lzma => {
             let input = u64::from(stream.coded_len).next_power_of_two().min(LZMA_INPUT);

@@ -7,12 +7,16 @@ mod applier;
 mod control;
 mod decode;
 pub(crate) mod memory;
+mod old;
+mod rebuild;
+mod segment;
 
 use std::io::{ErrorKind, Read, Seek, Write};
 
 use sha2::{Digest, Sha256};
 
 pub use self::applier::{Applier, ResumePoint};
+pub(crate) use self::decode::StreamDecoder;
 use crate::{
     error::ApplyError,
     head::{Head, PREFIX_LEN},
@@ -72,6 +76,11 @@ pub fn apply(
         applier.check_old_len(&mut old)?;
     }
     let mut coded = Vec::new();
+    if let Some(lead) = &head.lead {
+        coded.resize(lead.coded_len as usize, 0);
+        read_exact(&mut patch, &mut coded, "lead")?;
+        applier.lead(&coded)?;
+    }
     for (index, segment) in (0u32..).zip(&head.segments) {
         // The table was held against the budget, so this reserves nothing that was not allowed.
         coded.clear();

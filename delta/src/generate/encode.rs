@@ -25,7 +25,7 @@ fn settings(kind: StreamKind) -> &'static [Setting] {
     match kind {
         StreamKind::Control => &[(0, 0, 0), (1, 0, 0), (3, 0, 0)],
         StreamKind::Diff => &[(3, 0, 2), (3, 0, 0), (0, 0, 2)],
-        StreamKind::Extra => &[(3, 0, 0), (3, 0, 2), (4, 0, 0)],
+        StreamKind::Extra | StreamKind::References => &[(3, 0, 0), (3, 0, 2), (4, 0, 0)],
     }
 }
 

@@ -2,73 +2,101 @@
 
 use sha2::{Digest, Sha256};
 
-use super::segment::CodedSegment;
 use crate::{
     apply::memory,
-    head::{Codec, MAGIC, Segment, StreamKind, VERSION, feature},
+    head::{Codec, Lead, MAGIC, Segment, Stream, StreamKind, VERSION, feature},
     varint,
+    views::Views,
 };
 
-/// All that a head says, before its length is known.
+/// All that a head says, before its length is known. Places in the patch are not known yet either and left at zero.
 pub(crate) struct Draft<'a> {
-    pub features: u64,
-    pub segment_shift: u8,
     pub old_len: u64,
     pub old_sha256: [u8; 32],
     pub new_len: u64,
     pub new_sha256: [u8; 32],
-    pub segments: &'a [CodedSegment],
+    pub views: &'a Views,
+    /// The serialized and coded views; `None` when they are the images themselves.
+    pub coded_views: Option<(Codec, u32, Vec<u8>)>,
+    pub lead: Option<Lead>,
+    pub segments: &'a [Segment],
+    /// Length of all segments but the last, as a power of two; `None` when they differ.
+    pub segment_shift: Option<u8>,
 }
 
 impl Draft<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let segmented = self.features & feature::SEGMENTED != 0;
+        let segmented = self.segments.len() > 1;
+        let explicit = segmented && self.segment_shift.is_none();
+        let features = [
+            (segmented, feature::SEGMENTED),
+            (explicit, feature::EXPLICIT),
+            (self.coded_views.is_some(), feature::VIEWS),
+            (self.lead.is_some(), feature::LEAD),
+        ];
+        let features = features.into_iter().filter(|(has, _)| *has).fold(0, |bits, (_, bit)| bits | bit);
         let mut body = Vec::new();
-        varint::write(&mut body, self.features);
+        varint::write(&mut body, features);
         varint::write(&mut body, self.old_len);
         body.extend_from_slice(&self.old_sha256);
         varint::write(&mut body, self.new_len);
         body.extend_from_slice(&self.new_sha256);
-        let ram = memory::needed(&self.table()) >> 10;
+        let ram = memory::sum(self.segments, self.lead.as_ref(), self.views) >> 10;
         varint::write(&mut body, ram);
         if segmented {
             varint::write(&mut body, ram);
-            body.push(self.segment_shift);
+        }
+        if let Some((codec, raw_len, coded)) = &self.coded_views {
+            body.push(codec.id());
+            varint::write(&mut body, u64::from(*raw_len));
+            if *codec != Codec::Raw {
+                varint::write(&mut body, coded.len() as u64);
+            }
+            body.extend_from_slice(coded);
+        }
+        if let Some(lead) = &self.lead {
+            varint::write(&mut body, u64::from(lead.commands));
+            write_streams(&mut body, &lead.streams);
+            body.extend_from_slice(&lead.coded_sha256);
+        }
+        match self.segment_shift {
+            Some(shift) if segmented => body.push(shift),
+            None if segmented => varint::write(&mut body, self.segments.len() as u64),
+            _ => {}
         }
         for segment in self.segments {
-            for (at, stream) in segment.streams.iter().enumerate() {
-                let more = if at + 1 < segment.streams.len() { 0x80 } else { 0 };
-                body.push(more | stream.kind.id() << 4 | stream.codec.id());
-                if stream.kind != StreamKind::Diff {
-                    varint::write(&mut body, u64::from(stream.raw_len));
-                }
-                if stream.codec != Codec::Raw {
-                    varint::write(&mut body, u64::from(stream.coded_len));
-                }
+            if explicit {
+                varint::write(&mut body, segment.new_offset);
+                varint::write(&mut body, u64::from(segment.len));
             }
-            body.extend_from_slice(&Sha256::digest(&segment.coded)[..16]);
-            if segmented {
-                body.extend_from_slice(&segment.check);
+            write_streams(&mut body, &segment.streams);
+            body.extend_from_slice(&segment.coded_sha256);
+            if let Some(check) = segment.check.filter(|_| segmented) {
+                body.extend_from_slice(&check);
             }
         }
         prefixed(&body)
     }
+}
 
-    /// The table as a reader will see it, as far as memory goes.
-    fn table(&self) -> Vec<Segment> {
-        self.segments
-            .iter()
-            .map(|segment| Segment {
-                new_offset: 0,
-                len: 0,
-                patch_offset: 0,
-                coded_len: segment.coded.len() as u32,
-                streams: segment.streams.clone(),
-                coded_sha256: [0; 16],
-                check: segment.check,
-            })
-            .collect()
+fn write_streams(body: &mut Vec<u8>, streams: &[Stream]) {
+    for (at, stream) in streams.iter().enumerate() {
+        let more = if at + 1 < streams.len() { 0x80 } else { 0 };
+        body.push(more | stream.kind.id() << 4 | stream.codec.id());
+        if stream.kind != StreamKind::Diff {
+            varint::write(body, u64::from(stream.raw_len));
+        }
+        if stream.codec != Codec::Raw {
+            varint::write(body, u64::from(stream.coded_len));
+        }
     }
+}
+
+/// The first 16 bytes of the SHA-256 of coded bytes.
+pub(crate) fn authenticator(coded: &[u8]) -> [u8; 16] {
+    let mut first = [0; 16];
+    first.copy_from_slice(&Sha256::digest(coded)[..16]);
+    first
 }
 
 /// Puts magic, version and the length of the whole head in front.

@@ -15,9 +15,10 @@ mod index;
 mod options;
 mod parse;
 mod segment;
+mod views;
 
 use std::{
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -27,8 +28,9 @@ use sha2::{Digest, Sha256};
 pub use self::options::{DiffOptions, Phase, Profile, Progress, UnknownProfile};
 use crate::{
     error::DiffError,
-    head::{Head, feature},
+    head::{Head, Segment},
     limits::{Limits, MAX_SEGMENT_LEN, MAX_SEGMENTS, MIN_SEGMENT_SHIFT},
+    views::Views,
 };
 
 /// Longest old image the generator takes: the suffix array counts in 32 bits, and needs four times this in memory.
@@ -73,31 +75,99 @@ pub fn diff(
         }
     }
     let segment_len = segment_len(new.len() as u64, options)?;
-    let report = Report { progress, total: new.len() as u64, done: AtomicU64::new(0), stop: AtomicBool::new(false) };
+    let report = Report {
+        progress,
+        total: AtomicU64::new(new.len() as u64),
+        done: AtomicU64::new(0),
+        stop: AtomicBool::new(false),
+    };
+    if options.inside {
+        report.phase(Phase::Contents)?;
+        if let Some(built) = views::build(old, new) {
+            report.total.store(built.views.new_len, Ordering::Relaxed);
+            let views::Built { views, old: old_view, new: new_view, coded } = built;
+            let images = Images { old, new, old_view: &old_view, new_view: &new_view };
+            match patch(&images, views, &coded, segment_len, options, &report) {
+                // What the device cannot unfold stays as it is.
+                Err(DiffError::OverBudget { .. }) => {}
+                made => return made,
+            }
+            report.total.store(new.len() as u64, Ordering::Relaxed);
+        }
+    }
+    let views = Views::plain(old.len() as u64, new.len() as u64);
+    let images = Images { old, new, old_view: old, new_view: new };
+    patch(&images, views, &[], segment_len, options, &report)
+}
 
+/// Both images, and what segments see of them.
+struct Images<'a> {
+    old: &'a [u8],
+    new: &'a [u8],
+    old_view: &'a [u8],
+    new_view: &'a [u8],
+}
+
+impl Images<'_> {
+    fn part(&self, cut: &Range<u64>) -> &[u8] {
+        &self.new_view[cut.start as usize..cut.end as usize]
+    }
+}
+
+/// Makes a patch between views. `coded` are ranges of the old view that resemble nothing but themselves.
+fn patch(
+    images: &Images<'_>,
+    mut views: Views,
+    coded: &[Range<usize>],
+    segment_len: u32,
+    options: &DiffOptions,
+    report: &Report<'_>,
+) -> Result<Patch, DiffError> {
     report.phase(Phase::Index)?;
-    let index = index::Index::new(old)?;
+    let index = index::Index::new(images.old_view)?;
     report.phase(Phase::Segments)?;
-    let segments: Vec<segment::CodedSegment> = new
-        .par_chunks(segment_len as usize)
-        .enumerate()
-        .map(|(number, bytes)| {
+    let cuts = segment::cuts(&views, segment_len);
+    let mut pieces: Vec<Vec<parse::Piece>> = cuts
+        .par_iter()
+        .map(|cut| {
             report.check()?;
-            let offset = number as u64 * u64::from(segment_len);
-            let coded = segment::code(&index, bytes, offset, options.profile)?;
-            report.add(bytes.len() as u64)?;
+            let pieces = segment::pieces(&index, images.part(cut), cut.start);
+            report.add(Phase::Segments, cut.end - cut.start)?;
+            Ok(pieces)
+        })
+        .collect::<Result<_, DiffError>>()?;
+    drop(index);
+    report.phase(Phase::Code)?;
+    let profile = options.profile;
+    let old_view = views::prune(&mut views, images.old_view, &mut pieces);
+    let lead = if profile.leads() { Some(segment::lead(&pieces, profile)?) } else { None };
+    let coded: Vec<segment::Coded> = cuts
+        .par_iter()
+        .zip(&pieces)
+        .map(|(cut, pieces)| {
+            report.check()?;
+            let coded = match &lead {
+                None => segment::code(&old_view, images.part(cut), cut.start, pieces, profile)?,
+                Some(_) => segment::code_led(&old_view, images.part(cut), pieces, profile)?,
+            };
+            report.add(Phase::Code, cut.end - cut.start)?;
             Ok(coded)
         })
         .collect::<Result<_, DiffError>>()?;
 
+    let (lead, lead_bytes) = lead.unzip();
+    let segments = table(&cuts, &coded, &views, images.new);
+    let uniform = cuts.iter().rev().skip(1).all(|cut| cut.end - cut.start == u64::from(segment_len));
     let draft = head::Draft {
-        features: if segments.len() > 1 { feature::SEGMENTED } else { 0 },
-        segment_shift: segment_len.trailing_zeros() as u8,
-        old_len: old.len() as u64,
-        old_sha256: Sha256::digest(old).into(),
-        new_len: new.len() as u64,
-        new_sha256: Sha256::digest(new).into(),
+        old_len: images.old.len() as u64,
+        old_sha256: Sha256::digest(images.old).into(),
+        new_len: images.new.len() as u64,
+        new_sha256: Sha256::digest(images.new).into(),
+        coded_views: if views.is_plain() { None } else { Some(segment::code_views(&views)?) },
+        views: &views,
+        lead,
         segments: &segments,
+        segment_shift: uniform.then_some(segment_len.trailing_zeros() as u8),
     };
     let mut bytes = draft.encode();
     let head = Head::parse(&bytes, &Limits::default())
@@ -105,10 +175,36 @@ pub fn diff(
     if head.ram > options.budget.ram {
         return Err(DiffError::OverBudget { needed: head.ram, budget: options.budget.ram });
     }
-    for segment in &segments {
-        bytes.extend_from_slice(&segment.coded);
+    bytes.extend(lead_bytes.unwrap_or_default());
+    for coded in &coded {
+        bytes.extend_from_slice(&coded.bytes);
     }
     Ok(Patch { bytes, head_len: head.head_len, head })
+}
+
+/// The segment table, but for places in the patch.
+fn table(cuts: &[Range<u64>], coded: &[segment::Coded], views: &Views, new: &[u8]) -> Vec<Segment> {
+    let mut resume_from = 0;
+    let entry = |(cut, coded): (&Range<u64>, &segment::Coded)| {
+        let image_end = views.image_offset(cut.end);
+        let check = image_end.map(|end| {
+            let mut check = [0; 8];
+            check.copy_from_slice(&Sha256::digest(&new[resume_from as usize..end as usize])[..8]);
+            resume_from = end;
+            check
+        });
+        Segment {
+            new_offset: cut.start,
+            len: (cut.end - cut.start) as u32,
+            patch_offset: 0,
+            coded_len: coded.bytes.len() as u32,
+            streams: coded.streams.clone(),
+            coded_sha256: head::authenticator(&coded.bytes),
+            image_end,
+            check,
+        }
+    };
+    cuts.iter().zip(coded).map(entry).collect()
 }
 
 /// The segment length to cut with: what was asked for, or by the size of the image.
@@ -128,27 +224,30 @@ fn segment_len(new_len: u64, options: &DiffOptions) -> Result<u32, DiffError> {
 /// Carries progress to the caller and his answer back to the threads.
 struct Report<'a> {
     progress: &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync),
-    total: u64,
+    /// Bytes of the new view, which is longer than the image when it unfolds.
+    total: AtomicU64,
     done: AtomicU64,
     stop: AtomicBool,
 }
 
 impl Report<'_> {
     fn phase(&self, phase: Phase) -> Result<(), DiffError> {
-        self.tell(Progress { phase, done: 0, total: self.total })
+        self.done.store(0, Ordering::Relaxed);
+        self.tell(phase, 0)
     }
 
-    fn add(&self, bytes: u64) -> Result<(), DiffError> {
+    fn add(&self, phase: Phase, bytes: u64) -> Result<(), DiffError> {
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.tell(Progress { phase: Phase::Segments, done, total: self.total })
+        self.tell(phase, done)
     }
 
     fn check(&self) -> Result<(), DiffError> {
         if self.stop.load(Ordering::Relaxed) { Err(DiffError::Cancelled) } else { Ok(()) }
     }
 
-    fn tell(&self, progress: Progress) -> Result<(), DiffError> {
-        if (self.progress)(progress).is_break() {
+    fn tell(&self, phase: Phase, done: u64) -> Result<(), DiffError> {
+        let total = self.total.load(Ordering::Relaxed);
+        if (self.progress)(Progress { phase, done, total }).is_break() {
             self.stop.store(true, Ordering::Relaxed);
         }
         self.check()

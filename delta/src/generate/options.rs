@@ -27,6 +27,11 @@ impl Profile {
     /// All profiles, in order of effort.
     pub const ALL: [Self; 2] = [Self::Fast, Self::Default];
 
+    /// Whether the commands of all segments stand in a lead.
+    pub(crate) fn leads(self) -> bool {
+        false
+    }
+
     /// The name that [`FromStr`] takes.
     pub fn name(self) -> &'static str {
         match self {
@@ -56,7 +61,7 @@ impl FromStr for Profile {
 }
 
 /// How to make a patch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiffOptions {
     /// What to aim at.
     pub profile: Profile,
@@ -65,15 +70,27 @@ pub struct DiffOptions {
     pub segment_len: Option<u32>,
     /// What the device that applies the patch may use.
     pub budget: ApplyBudget,
+    /// Whether to look inside compressed streams: the device must have the re-encoders of this crate (feature `recode`).
+    pub inside: bool,
+}
+
+impl Default for DiffOptions {
+    fn default() -> Self {
+        Self { profile: Profile::default(), segment_len: None, budget: ApplyBudget::default(), inside: true }
+    }
 }
 
 /// Step of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
+    /// Looking for compressed streams in both images, and unfolding them.
+    Contents,
     /// Indexing the old image.
     Index,
-    /// Matching and coding segments of the new image.
+    /// Matching segments of the new image.
     Segments,
+    /// Coding them.
+    Code,
 }
 
 /// How far the work is.

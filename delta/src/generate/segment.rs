@@ -1,19 +1,19 @@
-//! One segment: match against the old image, split into streams, code each stream.
+//! Segments: where the new view is cut, what each is made of, and how that is coded.
 
-use sha2::{Digest, Sha256};
+use std::ops::Range;
 
-use super::{candidates, encode, index::Index, options::Profile, parse};
+use super::{candidates, encode, head::authenticator, index::Index, options::Profile, parse};
 use crate::{
     error::DiffError,
-    head::{Stream, StreamKind},
+    head::{Codec, Lead, Stream, StreamKind},
     varint,
+    views::Views,
 };
 
-/// A finished segment.
-pub(crate) struct CodedSegment {
+/// The coded bytes of a segment, and its streams.
+pub(crate) struct Coded {
     pub streams: Vec<Stream>,
-    pub coded: Vec<u8>,
-    pub check: [u8; 8],
+    pub bytes: Vec<u8>,
 }
 
 /// The raw streams of a segment.
@@ -24,52 +24,125 @@ struct RawStreams {
     extra: Vec<u8>,
 }
 
-/// Codes `new`, which stands at `offset` of the new image.
-pub(crate) fn code(index: &Index<'_>, new: &[u8], offset: u64, profile: Profile) -> Result<CodedSegment, DiffError> {
+/// Cuts the new view into segments of at most `len` bytes. A cut inside a stream that is re-encoded is no place to resume
+/// from, so where the view has streams a cut is drawn back to the last end of one in the second half of its segment.
+pub(crate) fn cuts(views: &Views, len: u32) -> Vec<Range<u64>> {
+    let len = u64::from(len);
+    let mut cuts = Vec::new();
+    let mut start = 0;
+    while start < views.new_len {
+        let mut end = views.new_len.min(start + len);
+        if end < views.new_len && views.image_offset(end).is_none() {
+            end = views.boundary_before(end).filter(|&at| at > start + len / 2).unwrap_or(end);
+        }
+        cuts.push(start..end);
+        start = end;
+    }
+    cuts
+}
+
+/// Chooses where every byte of `new` comes from, which stands at `offset` of the new view.
+pub(crate) fn pieces(index: &Index<'_>, new: &[u8], offset: u64) -> Vec<parse::Piece> {
     let intervals = candidates::find(index, new, offset.cast_signed());
     let first = parse::cheapest(index.old, new, &intervals, &parse::Costs::default());
     let costs = parse::Costs::observed(index.old, new, &first);
-    let pieces = parse::cheapest(index.old, new, &intervals, &costs);
-    let raw = split(index.old, new, offset, &pieces);
-    let mut check = [0; 8];
-    check.copy_from_slice(&Sha256::digest(new)[..8]);
-    let mut segment = CodedSegment { streams: Vec::new(), coded: Vec::new(), check };
-    for (kind, raw) in
-        [(StreamKind::Control, raw.control), (StreamKind::Diff, raw.diff), (StreamKind::Extra, raw.extra)]
-    {
-        if raw.is_empty() {
-            continue;
-        }
-        let (codec, coded) = encode::smallest(kind, &raw, profile)?;
-        segment.streams.push(Stream { kind, codec, raw_len: raw.len() as u32, coded_len: coded.len() as u32 });
-        segment.coded.extend_from_slice(&coded);
-    }
-    Ok(segment)
+    parse::cheapest(index.old, new, &intervals, &costs)
 }
 
-/// Writes commands, differences and literals for `pieces`.
-fn split(old: &[u8], new: &[u8], offset: u64, pieces: &[parse::Piece]) -> RawStreams {
+/// Codes a segment that carries its own commands.
+pub(crate) fn code(
+    old: &[u8],
+    new: &[u8],
+    offset: u64,
+    pieces: &[parse::Piece],
+    profile: Profile,
+) -> Result<Coded, DiffError> {
     let mut raw = RawStreams::default();
     let mut cursor = offset.min(old.len() as u64).cast_signed();
-    let mut literal = 0;
+    commands(&mut raw.control, &mut cursor, pieces);
+    split(&mut raw, old, new, pieces);
+    code_streams(
+        [(StreamKind::Control, raw.control), (StreamKind::Diff, raw.diff), (StreamKind::Extra, raw.extra)],
+        profile,
+    )
+}
+
+/// Codes a segment whose commands stand in the lead.
+pub(crate) fn code_led(old: &[u8], new: &[u8], pieces: &[parse::Piece], profile: Profile) -> Result<Coded, DiffError> {
+    let mut raw = RawStreams::default();
+    split(&mut raw, old, new, pieces);
+    code_streams([(StreamKind::Diff, raw.diff), (StreamKind::Extra, raw.extra)], profile)
+}
+
+/// The commands of all segments, and the lead that carries them.
+pub(crate) fn lead(segments: &[Vec<parse::Piece>], profile: Profile) -> Result<(Lead, Vec<u8>), DiffError> {
+    let mut control = Vec::new();
+    let mut cursor = 0;
+    let count = segments.iter().map(|pieces| commands(&mut control, &mut cursor, pieces)).sum();
+    let coded = code_streams([(StreamKind::Control, control)], profile)?;
+    let lead = Lead {
+        commands: count,
+        coded_len: coded.bytes.len() as u32,
+        streams: coded.streams,
+        coded_sha256: authenticator(&coded.bytes),
+    };
+    Ok((lead, coded.bytes))
+}
+
+fn code_streams(
+    streams: impl IntoIterator<Item = (StreamKind, Vec<u8>)>,
+    profile: Profile,
+) -> Result<Coded, DiffError> {
+    let mut coded = Coded { streams: Vec::new(), bytes: Vec::new() };
+    for (kind, raw) in streams.into_iter().filter(|(_, raw)| !raw.is_empty()) {
+        let (codec, bytes) = encode::smallest(kind, &raw, profile)?;
+        coded.streams.push(Stream { kind, codec, raw_len: raw.len() as u32, coded_len: bytes.len() as u32 });
+        coded.bytes.extend_from_slice(&bytes);
+    }
+    Ok(coded)
+}
+
+/// Codes the description of the views: its own length first.
+pub(crate) fn code_views(views: &Views) -> Result<(Codec, u32, Vec<u8>), DiffError> {
+    let raw = views.encode();
+    let (codec, coded) = encode::smallest(StreamKind::Control, &raw, Profile::Default)?;
+    Ok((codec, raw.len() as u32, coded))
+}
+
+/// Writes commands for `pieces` and returns how many; the old cursor goes on from `cursor`.
+fn commands(control: &mut Vec<u8>, cursor: &mut i64, pieces: &[parse::Piece]) -> u32 {
+    let (mut count, mut literal) = (0, 0);
+    for piece in pieces {
+        let len = (piece.end - piece.start) as u64;
+        let Some(shift) = piece.shift else {
+            literal += len;
+            continue;
+        };
+        let from = piece.start as i64 + shift;
+        varint::write(control, literal);
+        varint::write(control, len);
+        varint::write(control, varint::zigzag(from - *cursor));
+        literal = 0;
+        *cursor = from + len as i64;
+        count += 1;
+    }
+    if literal > 0 {
+        varint::write(control, literal);
+        count += 1;
+    }
+    count
+}
+
+/// Writes differences and literals for `pieces`.
+fn split(raw: &mut RawStreams, old: &[u8], new: &[u8], pieces: &[parse::Piece]) {
     for piece in pieces {
         let bytes = &new[piece.start..piece.end];
         let Some(shift) = piece.shift else {
             raw.extra.extend_from_slice(bytes);
-            literal += bytes.len() as u64;
             continue;
         };
-        let from = piece.start as i64 + shift;
-        varint::write(&mut raw.control, literal);
-        varint::write(&mut raw.control, bytes.len() as u64);
-        varint::write(&mut raw.control, varint::zigzag(from - cursor));
-        literal = 0;
-        cursor = from + bytes.len() as i64;
-        let source = &old[from as usize..cursor as usize];
+        let from = (piece.start as i64 + shift) as usize;
+        let source = &old[from..from + bytes.len()];
         raw.diff.extend(bytes.iter().zip(source).map(|(new, old)| new.wrapping_sub(*old)));
     }
-    if literal > 0 {
-        varint::write(&mut raw.control, literal);
-    }
-    raw
 }

@@ -4,7 +4,7 @@
 use std::io::{Cursor, Seek, SeekFrom, Write};
 
 use sha2::{Digest, Sha256};
-use sluice_delta::{Applier, ApplyBudget, ApplyError, Codec, Head, Limits, NodeKind, PREFIX_LEN, feature};
+use sluice_delta::{Applier, ApplyBudget, ApplyError, Codec, Head, Limits, PREFIX_LEN, feature};
 
 use crate::images::applied;
 
@@ -162,14 +162,68 @@ fn the_largest_head_of_a_single_segment_below_two_mebibytes_has_112_bytes() {
 }
 
 #[test]
-fn node_lists_of_raw_nodes_are_read() {
+fn views_without_streams_are_the_images() {
     let mut draft = example();
-    draft.features = feature::NODES;
-    draft.middle = vec![2, 0, 5, 0, 16, 1, 0, 25];
+    draft.features = feature::VIEWS;
+    draft.middle = vec![0, 4, 0, 0, 0, 0];
     let head = Head::parse(&draft.head(), &Limits::default()).unwrap();
-    assert_eq!(head.old_view.iter().map(|node| node.len).collect::<Vec<_>>(), [5, 16]);
-    assert!(head.new_view.iter().all(|node| node.kind == NodeKind::Raw && node.len == 25));
+    assert!(head.views.is_plain());
+    assert_eq!((head.views.old_len, head.views.new_len), (21, 25));
     assert_eq!(applied(OLD, &draft.patch()).unwrap(), NEW);
+}
+
+/// The example with its commands in a lead, in two segments.
+fn led() -> Draft {
+    let mut draft = example();
+    draft.features = feature::SEGMENTED | feature::EXPLICIT | feature::LEAD;
+    let control = [0, 4, 0, 4, 5, 0, 0, 12, 0];
+    let lead = [&[3][..], &[0, control.len() as u8], &sha256(&control)[..16]].concat();
+    draft.middle = [&[0][..], &lead].concat();
+    let mut diff = [0; 21];
+    diff[19] = b't' - b'd';
+    let (front, back) = ([&diff[..9], b"big "].concat(), &diff[9..]);
+    let entry = |offset: usize, bytes: &[u8], streams: &[u8], coded: &[u8]| {
+        let place = [offset as u8, bytes.len() as u8];
+        [&place[..], streams, &sha256(coded)[..16], &sha256(bytes)[..8]].concat()
+    };
+    draft.table =
+        [vec![2], entry(0, &NEW[..13], &[0x90, 0x20, 4], &front), entry(13, &NEW[13..], &[0x10], back)].concat();
+    draft.data = [&control[..], &front, back].concat();
+    draft
+}
+
+#[test]
+fn commands_in_a_lead_go_on_from_segment_to_segment() {
+    let head = Head::parse(&led().head(), &Limits::default()).unwrap();
+    assert_eq!(head.segments[0].patch_offset, u64::from(head.head_len) + 9);
+    assert_eq!(applied(OLD, &led().patch()).unwrap(), NEW);
+}
+
+#[test]
+fn a_lead_is_authenticated_and_must_be_there() {
+    let mut damaged = led();
+    damaged.data[1] ^= 1;
+    assert!(matches!(applied(OLD, &damaged.patch()), Err(ApplyError::LeadMismatch)));
+    let head = Head::parse(&led().head(), &Limits::default()).unwrap();
+    let mut applier = Applier::new(&head, ApplyBudget::default()).unwrap();
+    let missing = applier.segment(0, &led().data[9..22], &mut Cursor::new(OLD), &mut Vec::new());
+    assert!(matches!(missing, Err(ApplyError::LeadMissing)), "{missing:?}");
+}
+
+#[test]
+fn a_lead_has_the_commands_of_the_segments_and_no_more() {
+    for (what, count, control) in [
+        ("more commands than stated", 2, &[0, 4, 0, 4, 5, 0, 0, 12, 0][..]),
+        ("fewer than stated", 4, &[0, 4, 0, 4, 5, 0, 0, 12, 0]),
+        ("commands behind the last segment", 3, &[0, 4, 0, 4, 5, 0, 0, 12, 0, 0]),
+        ("a command across two segments", 2, &[0, 4, 0, 4, 17, 0]),
+    ] {
+        let mut draft = led();
+        draft.data.splice(..9, control.iter().copied());
+        draft.middle = [&[0, count, 0, control.len() as u8], &sha256(control)[..16]].concat();
+        let refused = applied(OLD, &draft.patch());
+        assert!(matches!(refused, Err(ApplyError::DecodeLead { stream: "control", .. })), "{what}: {refused:?}");
+    }
 }
 
 #[test]

@@ -137,14 +137,14 @@ fn progress_is_told_and_can_cancel() {
     let last = std::sync::Mutex::new(None::<Progress>);
     diff(&old, &new, &options, &|progress| {
         let mut last = last.lock().unwrap();
-        if last.is_none_or(|last| last.phase == Phase::Index || last.done <= progress.done) {
+        if last.is_none_or(|last| last.phase != progress.phase || last.done <= progress.done) {
             *last = Some(progress);
         }
         ControlFlow::Continue(())
     })
     .unwrap();
     let total = new.len() as u64;
-    assert_eq!(last.into_inner().unwrap(), Some(Progress { phase: Phase::Segments, done: total, total }));
+    assert_eq!(last.into_inner().unwrap(), Some(Progress { phase: Phase::Code, done: total, total }));
 
     let stop = |progress: Progress| {
         if progress.done > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

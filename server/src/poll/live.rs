@@ -46,9 +46,9 @@ impl Products {
 
     /// A release of any product.
     pub fn release(&self, id: ReleaseId) -> Option<(&Arc<ProductView>, &ReleaseView)> {
-        self.views
-            .values()
-            .find_map(|product| product.releases().iter().find(|view| view.release.id == id).map(|view| (product, view)))
+        self.views.values().find_map(|product| {
+            product.releases().iter().find(|view| view.release.id == id).map(|view| (product, view))
+        })
     }
 
     /// Whether anyone may read what belongs to this product. What belongs to none (`targets`, `root`) is public.

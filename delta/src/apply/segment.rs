@@ -1,0 +1,112 @@
+//! Decodes one authenticated segment.
+
+use std::io::{Read, Seek, Write};
+
+use super::{
+    control::{AllCommands, Command, Commands},
+    decode::StreamDecoder,
+    old::OpenView,
+    rebuild::{Output, Rebuilder},
+};
+use crate::{
+    error::ApplyError,
+    head::{Segment, StreamKind},
+};
+
+/// Decodes a segment; its commands come from its own control stream, or from the lead.
+pub(super) fn decode<O: Read + Seek, W: Write>(
+    index: u32,
+    segment: &Segment,
+    coded: &[u8],
+    lead: Option<&AllCommands>,
+    old: &mut OpenView<'_, '_, O>,
+    sink: &mut Sink<'_, '_, W>,
+) -> Result<(), ApplyError> {
+    let failed =
+        |stream: StreamKind| move |reason| ApplyError::Decode { segment: index, stream: stream.name(), reason };
+    let mut rest = coded;
+    let mut control = None;
+    let (mut diff, mut extra) = (StreamDecoder::absent(), StreamDecoder::absent());
+    for stream in &segment.streams {
+        let (bytes, after) =
+            rest.split_at_checked(stream.coded_len as usize).ok_or(ApplyError::SegmentMismatch { segment: index })?;
+        rest = after;
+        let failed = failed(stream.kind);
+        match stream.kind {
+            StreamKind::Control => {
+                control = Some(StreamDecoder::whole(stream.codec, stream.raw_len, bytes).map_err(failed)?);
+            }
+            StreamKind::Diff => diff = StreamDecoder::new(stream.codec, stream.raw_len, bytes).map_err(failed)?,
+            StreamKind::Extra => extra = StreamDecoder::new(stream.codec, stream.raw_len, bytes).map_err(failed)?,
+            StreamKind::References => return Err(failed("it belongs into a lead")),
+        }
+    }
+    let mut commands = match &control {
+        Some(control) => {
+            let cursor = segment.new_offset.min(old.len());
+            Commands::new(control, cursor, segment.len, old.len())
+        }
+        None => lead.ok_or(ApplyError::LeadMissing)?.of(index, segment.len),
+    };
+    while let Some(Command { literal, copy, mut old_offset }) = commands.next().map_err(failed(StreamKind::Control))? {
+        let mut left = literal as usize;
+        while left > 0 {
+            let room = sink.room(left)?;
+            extra.fill(room).map_err(failed(StreamKind::Extra))?;
+            let done = room.len();
+            sink.filled += done;
+            left -= done;
+        }
+        let mut left = copy as usize;
+        while left > 0 {
+            let room = sink.room(left)?;
+            let bytes = old.at(old_offset, room.len())?;
+            let done = bytes.len();
+            let Some(room) = room.get_mut(..done) else { break };
+            diff.fill(room).map_err(failed(StreamKind::Diff))?;
+            for (new, old) in room.iter_mut().zip(bytes) {
+                *new = new.wrapping_add(*old);
+            }
+            sink.filled += done;
+            left -= done;
+            old_offset += done as u64;
+        }
+    }
+    diff.finish().map_err(failed(StreamKind::Diff))?;
+    extra.finish().map_err(failed(StreamKind::Extra))
+}
+
+/// Collects the new view into blocks and passes them on.
+pub(super) struct Sink<'a, 'h, W> {
+    block: &'a mut [u8],
+    filled: usize,
+    rebuilder: &'a mut Rebuilder<'h>,
+    output: &'a mut Output,
+    out: &'a mut W,
+}
+
+impl<'a, 'h, W: Write> Sink<'a, 'h, W> {
+    pub(super) fn new(
+        block: &'a mut [u8],
+        rebuilder: &'a mut Rebuilder<'h>,
+        output: &'a mut Output,
+        out: &'a mut W,
+    ) -> Self {
+        Self { block, filled: 0, rebuilder, output, out }
+    }
+
+    /// Room for up to `wanted` bytes, never none; the caller adds what it filled to `filled`.
+    fn room(&mut self, wanted: usize) -> Result<&mut [u8], ApplyError> {
+        if self.filled >= self.block.len() {
+            self.flush()?;
+        }
+        let end = self.block.len().min(self.filled.saturating_add(wanted));
+        Ok(self.block.get_mut(self.filled..end).unwrap_or_default())
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), ApplyError> {
+        let bytes = self.block.get(..self.filled).unwrap_or_default();
+        self.filled = 0;
+        self.rebuilder.push(bytes, self.output, self.out)
+    }
+}
