@@ -57,6 +57,10 @@ pub struct DiffArgs {
     /// Do not look inside compressed streams: for devices without this program's re-encoders.
     #[arg(long)]
     pub raw: bool,
+    /// Memory that making the patch may use beyond both images, with an optional KiB, MiB or GiB. With less, old is indexed in
+    /// parts, which takes longer. [default: no bound]
+    #[arg(long, value_parser = long_bytes)]
+    pub memory: Option<u64>,
     /// Threads to use. The patch is the same for any number. [default: one for each core]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
@@ -86,13 +90,16 @@ pub struct InfoArgs {
 
 /// Reads an amount like `262144`, `256KiB` or `4MiB`.
 fn bytes(text: &str) -> Result<u32, String> {
-    let (digits, shift) = match text {
-        _ if text.ends_with("KiB") => (text.trim_end_matches("KiB"), 10),
-        _ if text.ends_with("MiB") => (text.trim_end_matches("MiB"), 20),
-        _ => (text, 0),
-    };
-    let number: u32 = digits.parse().map_err(|_| format!("{text:?} is no number of bytes, KiB or MiB"))?;
-    number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is 4 GiB or more"))
+    u32::try_from(long_bytes(text)?).map_err(|_| format!("{text} is 4 GiB or more"))
+}
+
+/// Reads an amount that may be `4GiB` or more.
+fn long_bytes(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    let unit = units.into_iter().find_map(|(unit, shift)| text.strip_suffix(unit).map(|digits| (digits, shift)));
+    let (digits, shift) = unit.unwrap_or((text, 0));
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no number of bytes, KiB, MiB or GiB"))?;
+    number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is too much"))
 }
 
 #[cfg(test)]
@@ -105,6 +112,8 @@ mod tests {
         assert_eq!(bytes("256KiB"), Ok(256 << 10));
         assert_eq!(bytes("4MiB"), Ok(4 << 20));
         assert!(bytes("4096MiB").is_err());
+        assert_eq!(long_bytes("6GiB"), Ok(6 << 30));
+        assert!(long_bytes("99999999999GiB").is_err());
         assert!(bytes("four").is_err());
         assert!(bytes("-1").is_err());
     }

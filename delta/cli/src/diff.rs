@@ -32,6 +32,7 @@ pub fn run(args: &DiffArgs, json: bool) -> Result<()> {
         segment_len: args.segment_len,
         budget: ApplyBudget { ram: u64::from(args.ram), scratch: 0 },
         inside: !args.raw,
+        memory: args.memory,
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.map_or(0, usize::from)).build()?;
     let bar = progress_bar(new.len() as u64);

@@ -3,9 +3,13 @@
 //! An interval starts as an exact match and is stretched over mismatches as long as that looks worth it. Intervals
 //! overlap; `parse` decides which one is used where.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
-use super::index::{Index, common};
+use super::{
+    index::{Index, common},
+    memory::CHECK_INTERVAL,
+};
+use crate::error::DiffError;
 
 /// A stretch that lost more than this since its best point is given up: a match counts one up, a mismatch one down.
 const DROP: i64 = 24;
@@ -38,7 +42,7 @@ const MAX_WEIGHT: usize = 1 << 16;
 
 /// Shortest exact match that makes an interval. Below this, chance matches outnumber real ones; the longer the old image,
 /// the longer they are.
-fn min_match(old_len: usize) -> usize {
+pub(crate) fn min_match(old_len: usize) -> usize {
     let bits = old_len.max(1).ilog2() as usize;
     (2 * bits.saturating_sub(17)).clamp(8, 24)
 }
@@ -54,6 +58,13 @@ pub(crate) struct Interval {
     pub shift: i64,
 }
 
+impl Interval {
+    /// Where it stands in the old image.
+    pub(crate) fn source(&self) -> Range<usize> {
+        (self.start as i64 + self.shift) as usize..(self.end as i64 + self.shift) as usize
+    }
+}
+
 /// A shift that served well lately.
 struct Remembered {
     shift: i64,
@@ -64,15 +75,34 @@ struct Remembered {
 }
 
 /// All intervals of `new`, sorted by start; those of one shift do not overlap. `here` is the shift that leaves every byte
-/// where it was.
-pub(crate) fn find(index: &Index<'_>, new: &[u8], here: i64) -> Vec<Interval> {
+/// where it was; `shared` are regions known to be equal, in order.
+pub(crate) fn find(
+    index: &Index<'_>,
+    new: &[u8],
+    here: i64,
+    shared: &[Interval],
+    check: &impl Fn() -> Result<(), DiffError>,
+) -> Result<Vec<Interval>, DiffError> {
     let old = index.old;
-    let min_match = min_match(old.len());
+    let min_match = index.min;
     let mut found: Vec<Interval> = Vec::new();
     let mut ends: HashMap<i64, usize> = HashMap::new();
     let mut recent = vec![Remembered { shift: here, end: 0, weight: 2 * LOOK_AHEAD }];
-    let mut at = 0;
+    let mut shared = shared.iter().peekable();
+    let (mut at, mut checked) = (0, 0);
     while at < new.len() {
+        if at - checked >= CHECK_INTERVAL {
+            checked = at;
+            check()?;
+        }
+        while let Some(region) = shared.next_if(|region| region.start <= at) {
+            if region.end > at {
+                let interval = stretch(old, new, at, region.end - at, region.shift);
+                ends.insert(region.shift, interval.end);
+                found.push(interval);
+                remember(&mut recent, interval);
+            }
+        }
         let (mut same, mut best) = (0, 0);
         for (n, entry) in recent.iter_mut().enumerate() {
             let len = same_at(old, new, at, entry.shift);
@@ -95,7 +125,7 @@ pub(crate) fn find(index: &Index<'_>, new: &[u8], here: i64) -> Vec<Interval> {
             continue;
         }
         let expected = usize::try_from(at as i64 + recent[0].shift).unwrap_or(0);
-        match index.longest(&new[at..], min_match, expected) {
+        match index.longest(&new[at..], expected) {
             Some(matched) if matched.len > same => {
                 let shift = matched.old as i64 - at as i64;
                 let len = matched.len + common(&old[matched.old + matched.len..], &new[at + matched.len..]);
@@ -116,7 +146,7 @@ pub(crate) fn find(index: &Index<'_>, new: &[u8], here: i64) -> Vec<Interval> {
             _ => at += 1,
         }
     }
-    merge(found)
+    Ok(merge(found))
 }
 
 /// Puts the shift of `interval` in front; the one that matched least lately leaves.
@@ -190,7 +220,7 @@ fn forwards(old: &[u8], new: &[u8], from: usize, shift: i64) -> usize {
 }
 
 /// Joins intervals of one shift that touch or overlap.
-fn merge(mut found: Vec<Interval>) -> Vec<Interval> {
+pub(crate) fn merge(mut found: Vec<Interval>) -> Vec<Interval> {
     found.sort_unstable_by_key(|interval| (interval.shift, interval.start, interval.end));
     let mut merged: Vec<Interval> = Vec::with_capacity(found.len());
     for interval in found {
@@ -219,11 +249,16 @@ mod tests {
         (0..len).map(step).collect()
     }
 
+    fn find_all(old: &[u8], new: &[u8]) -> Vec<Interval> {
+        let index = Index::new(old, std::slice::from_ref(&(0..old.len())), min_match(old.len())).unwrap();
+        find(&index, new, 0, &[], &|| Ok(())).unwrap()
+    }
+
     #[test]
     fn an_insertion_makes_two_intervals() {
         let old = noise(4_000, 1);
         let new = [&old[..1_500], &[1, 2, 3, 4, 5][..], &old[1_500..]].concat();
-        let intervals = find(&Index::new(&old).unwrap(), &new, 0);
+        let intervals = find_all(&old, &new);
         assert!(intervals.iter().any(|i| i.shift == 0 && i.start == 0 && i.end >= 1_500), "{intervals:?}");
         assert!(intervals.iter().any(|i| i.shift == -5 && i.start <= 1_505 && i.end == new.len()), "{intervals:?}");
     }
@@ -235,14 +270,14 @@ mod tests {
         for at in (20..4_000).step_by(20) {
             new[at] ^= 0x55;
         }
-        let intervals = find(&Index::new(&old).unwrap(), &new, 0);
+        let intervals = find_all(&old, &new);
         assert_eq!(intervals.first(), Some(&Interval { start: 0, end: 4_000, shift: 0 }));
     }
 
     #[test]
     fn long_runs_are_covered_to_their_end() {
         let old = vec![0u8; 300_000];
-        let intervals = find(&Index::new(&old).unwrap(), &old, 0);
+        let intervals = find_all(&old, &old);
         assert_eq!(intervals.iter().map(|interval| interval.end).max(), Some(old.len()));
     }
 }

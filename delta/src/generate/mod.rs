@@ -8,12 +8,16 @@
     reason = "offsets of images that fit in memory are far below 2^63, and a shift applied to its own interval is not negative"
 )]
 
+mod blocks;
 mod candidates;
 mod encode;
 mod head;
 mod index;
+mod matcher;
+mod memory;
 mod options;
 mod parse;
+mod pieces;
 mod segment;
 mod views;
 
@@ -33,8 +37,8 @@ use crate::{
     views::Views,
 };
 
-/// Longest old image the generator takes: the suffix array counts in 32 bits, and needs four times this in memory.
-const MAX_OLD_LEN: u64 = i32::MAX as u64;
+/// Longest old image the generator takes: it is held in memory.
+const MAX_OLD_LEN: u64 = 1 << 33;
 
 /// Longest new image the generator takes: it is held in memory.
 const MAX_NEW_LEN: u64 = 1 << 33;
@@ -124,19 +128,27 @@ fn patch(
     report: &Report<'_>,
 ) -> Result<Patch, DiffError> {
     report.phase(Phase::Index)?;
-    let index = index::Index::new(images.old_view)?;
-    report.phase(Phase::Segments)?;
     let cuts = segment::cuts(&views, segment_len);
+    let input = matcher::Input {
+        old: images.old_view,
+        new: images.new_view,
+        leave_out: coded,
+        cuts: &cuts,
+        memory: options.memory,
+    };
+    let matcher = matcher::Matcher::new(&input, &|| report.check())?;
+    report.phase(Phase::Segments)?;
     let mut pieces: Vec<Vec<parse::Piece>> = cuts
         .par_iter()
-        .map(|cut| {
+        .enumerate()
+        .map(|(number, cut)| {
             report.check()?;
-            let pieces = segment::pieces(&index, images.part(cut), cut.start);
+            let pieces = segment::pieces(&matcher, number, images.part(cut), cut.start, &|| report.check())?;
             report.add(Phase::Segments, cut.end - cut.start)?;
             Ok(pieces)
         })
         .collect::<Result<_, DiffError>>()?;
-    drop(index);
+    drop(matcher);
     report.phase(Phase::Code)?;
     let profile = options.profile;
     let old_view = views::prune(&mut views, images.old_view, &mut pieces);

@@ -27,6 +27,11 @@ impl Profile {
     /// All profiles, in order of effort.
     pub const ALL: [Self; 2] = [Self::Fast, Self::Default];
 
+    /// Whether devices of this profile have the re-encoders that patches into compressed streams need.
+    pub fn unfolds(self) -> bool {
+        self != Self::Fast
+    }
+
     /// Whether the commands of all segments stand in a lead.
     pub(crate) fn leads(self) -> bool {
         false
@@ -72,11 +77,21 @@ pub struct DiffOptions {
     pub budget: ApplyBudget,
     /// Whether to look inside compressed streams: the device must have the re-encoders of this crate (feature `recode`).
     pub inside: bool,
+    /// Bytes that making the patch may use beyond both views. With less, old is indexed in more and shorter windows, which
+    /// takes longer and loses little. What the least window and the segments of all threads need is used in any case.
+    /// `None` sets no bound.
+    pub memory: Option<u64>,
 }
 
 impl Default for DiffOptions {
     fn default() -> Self {
-        Self { profile: Profile::default(), segment_len: None, budget: ApplyBudget::default(), inside: true }
+        Self {
+            profile: Profile::default(),
+            segment_len: None,
+            budget: ApplyBudget::default(),
+            inside: true,
+            memory: None,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{candidates, encode, head::authenticator, index::Index, options::Profile, parse};
+use super::{encode, head::authenticator, matcher::Matcher, options::Profile, parse};
 use crate::{
     error::DiffError,
     head::{Codec, Lead, Stream, StreamKind},
@@ -41,12 +41,20 @@ pub(crate) fn cuts(views: &Views, len: u32) -> Vec<Range<u64>> {
     cuts
 }
 
-/// Chooses where every byte of `new` comes from, which stands at `offset` of the new view.
-pub(crate) fn pieces(index: &Index<'_>, new: &[u8], offset: u64) -> Vec<parse::Piece> {
-    let intervals = candidates::find(index, new, offset.cast_signed());
-    let first = parse::cheapest(index.old, new, &intervals, &parse::Costs::default());
-    let costs = parse::Costs::observed(index.old, new, &first);
-    parse::cheapest(index.old, new, &intervals, &costs)
+/// Chooses where every byte of segment `number` comes from, which is `new` and stands at `offset` of the new view.
+pub(crate) fn pieces(
+    matcher: &Matcher<'_>,
+    number: usize,
+    new: &[u8],
+    offset: u64,
+    cancelled: &impl Fn() -> Result<(), DiffError>,
+) -> Result<Vec<parse::Piece>, DiffError> {
+    let old = matcher.old;
+    let intervals = matcher.intervals(number, new, offset, cancelled)?;
+    let first = parse::cheapest(old, new, &intervals, &parse::Costs::default());
+    let costs = parse::Costs::observed(old, new, &first);
+    cancelled()?;
+    Ok(parse::cheapest(old, new, &intervals, &costs))
 }
 
 /// Codes a segment that carries its own commands.

@@ -183,7 +183,7 @@ pub async fn run(app: &Arc<App>, claim: &Claim) -> Result<Ended> {
 
 /// Builds a patch and applies it once: what a device would make of it must be the new image.
 fn build(old: &[u8], new: &[u8], profile: Profile) -> Result<sluice_delta::Patch> {
-    let options = DiffOptions { profile, segment_len: None, budget: BUDGET };
+    let options = DiffOptions { profile, inside: profile.unfolds(), budget: BUDGET, ..DiffOptions::default() };
     let patch = sluice_delta::diff(old, new, &options, &|_| ControlFlow::Continue(())).map_err(Error::internal)?;
     let made = try_apply(old, &patch.bytes, patch.head_len, patch.head_sha256(), new.len())?;
     if made != Digest::of(new) {
