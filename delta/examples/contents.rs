@@ -1,12 +1,12 @@
 //! Prints what compressed streams an image has, and how many of them are rebuilt byte for byte.
 //!
-//! `cargo run --release -p sluice-delta --example contents -- IMAGE...`
+//! `cargo run --release -p sluice-delta --example contents -- [--helper PROGRAM]... IMAGE...`
 
 #![expect(clippy::float_arithmetic, clippy::cast_precision_loss, clippy::disallowed_methods, reason = "prints times")]
 
-use std::{collections::BTreeMap, env, fs, time::Instant};
+use std::{collections::BTreeMap, env, error::Error, fs, path::Path, time::Instant};
 
-use sluice_delta::content::{FindLimits, Found, Recipe, Side, find};
+use sluice_delta::content::{FindLimits, Found, Helpers, Recipe, Side, find};
 
 /// Sums over streams of one kind.
 #[derive(Default)]
@@ -17,11 +17,22 @@ struct Sum {
     side: u64,
 }
 
-fn main() -> std::io::Result<()> {
-    for name in env::args().skip(1) {
+fn main() -> Result<(), Box<dyn Error>> {
+    let (mut programs, mut images) = (Vec::new(), Vec::new());
+    let mut arguments = env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--helper" {
+            programs.extend(arguments.next());
+        } else {
+            images.push(argument);
+        }
+    }
+    let programs: Vec<&Path> = programs.iter().map(Path::new).collect();
+    let helpers = Helpers::start(&programs)?;
+    for name in images {
         let image = fs::read(&name)?;
         println!("{name}: {} bytes", image.len());
-        for (title, side) in [("old", Side::Old), ("new", Side::New { unchanged: &|_| false })] {
+        for (title, side) in [("old", Side::Old), ("new", Side::New { unchanged: &|_| false, helpers: &helpers })] {
             let begin = Instant::now();
             let found = find(&image, &FindLimits::default(), side);
             let seconds = begin.elapsed().as_secs_f64();

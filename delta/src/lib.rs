@@ -6,7 +6,8 @@
 //! * [`Head`] is what a patch says about itself: both images, memory, segments. Whoever vouches for the SHA-256 of the
 //!   head vouches for the patch.
 //!
-//! The crate does no network or file IO of its own, reads no clock and uses no randomness. The format is specified in
+//! The crate does no network or file IO of its own, reads no clock and uses no randomness. The only programs that it starts
+//! are helpers that its caller names, see [`content::Helpers`]. The format is specified in
 //! `docs/patch-format.md`. Without the feature `generate` only the applying half is built; it has no C code.
 
 #![deny(clippy::float_arithmetic)]

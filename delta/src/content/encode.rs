@@ -9,6 +9,7 @@ use liblzma::stream::{Action, Filters, LzmaOptions, Stream};
 use super::{
     codec::{Branch, Codec},
     error::{ContentError, malformed},
+    helper::Helpers,
     limits::{MAX_CONTENT_LEN, MAX_WHOLE_LEN},
     preflate::Rebuild,
     recipe::{Lzma, Recipe},
@@ -58,7 +59,7 @@ impl ContentEncoder {
     ///
     /// # Errors
     /// A recipe that does not go with the codec, a content over the limit of its encoder, or an encoder that is not here.
-    pub fn new(codec: Codec, recipe: Recipe, content_len: u64) -> Result<Self, ContentError> {
+    pub fn new(codec: Codec, recipe: Recipe, content_len: u64, helpers: &Helpers) -> Result<Self, ContentError> {
         let limit = if is_whole(recipe) { MAX_WHOLE_LEN } else { MAX_CONTENT_LEN };
         if content_len > limit {
             return Err(ContentError::OverLimit { field: "content length", value: content_len, limit });
@@ -96,7 +97,7 @@ impl ContentEncoder {
                 header: true,
             },
             (Codec::Zstd { .. }, Recipe::Zstd(zstd)) => {
-                Kind::Zstd(Box::new(zstd_codec::Encoder::new(zstd, content_len)?))
+                Kind::Zstd(Box::new(zstd_codec::Encoder::new(zstd, content_len, helpers)?))
             }
             _ => return Err(malformed("recipe", "does not go with the codec")),
         };

@@ -13,8 +13,11 @@ mod encode;
 mod error;
 #[cfg(feature = "generate")]
 mod find;
+#[cfg(feature = "recode")]
+mod helper;
 mod inflate;
 mod limits;
+mod old;
 #[cfg(feature = "recode")]
 mod preflate;
 mod recipe;
@@ -23,17 +26,18 @@ mod xz;
 #[cfg(feature = "recode")]
 mod zstd_codec;
 
-#[cfg(feature = "recode")]
-pub use self::encode::ContentEncoder;
 #[cfg(feature = "generate")]
-pub use self::find::{Found, Side, find};
+pub use self::find::{DEFAULT_STREAM_RAM, FindLimits, Found, Side, find};
 pub use self::{
     codec::{Branch, Codec, Dict},
     decode::ContentDecoder,
     error::ContentError,
     limits::{
-        FindLimits, MAX_CHUNK_SHIFT, MAX_CONTENT_LEN, MAX_DEPTH, MAX_DICT_CODE, MAX_SIDE_SHIFT, MAX_STREAMS,
-        MAX_TOTAL_CONTENT, MAX_WHOLE_LEN,
+        MAX_CHUNK_SHIFT, MAX_CONTENT_LEN, MAX_DEPTH, MAX_DICT_CODE, MAX_SIDE_SHIFT, MAX_STREAMS, MAX_TOTAL_CONTENT,
+        MAX_WHOLE_LEN,
     },
+    old::{Access, OldContents, OldStream, Plan},
     recipe::{Lzma, Recipe, Recoder, Zstd, ZstdMode, ZstdVersion},
 };
+#[cfg(feature = "recode")]
+pub use self::{encode::ContentEncoder, helper::Helpers};

@@ -234,15 +234,18 @@ impl Lzma {
 }
 
 impl Zstd {
-    /// Appends six bytes.
-    pub fn write(self, out: &mut Vec<u8>) {
+    /// Mode and flags in one byte.
+    pub(crate) fn flags(self) -> u8 {
         let mode = match self.mode {
             ZstdMode::Whole => 0,
             ZstdMode::Stream => 1,
             ZstdMode::Jobs => 2,
         };
-        let flags = mode | u8::from(self.checksum) << 2 | u8::from(self.content_size) << 3 | u8::from(self.long) << 4;
-        out.extend([self.version.minor, self.version.patch, self.level, flags, self.window_log]);
+        mode | u8::from(self.checksum) << 2 | u8::from(self.content_size) << 3 | u8::from(self.long) << 4
+    }
+
+    fn write(self, out: &mut Vec<u8>) {
+        out.extend([self.version.minor, self.version.patch, self.level, self.flags(), self.window_log]);
     }
 
     fn read(bytes: &mut &[u8]) -> Result<Self, ApplyError> {

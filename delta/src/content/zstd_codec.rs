@@ -1,4 +1,4 @@
-//! Zstandard encoding with the linked version, called the way the original was called.
+//! Zstandard encoding with the linked version or a helper, called the way the original was called.
 
 use zstd::zstd_safe::{
     CCtx, CParameter, InBuffer, OutBuffer,
@@ -8,6 +8,7 @@ use zstd::zstd_safe::{
 use super::{
     encode::failed,
     error::ContentError,
+    helper::Helpers,
     recipe::{Zstd, ZstdMode, ZstdVersion},
 };
 
@@ -29,18 +30,27 @@ const MIN_JOB: u64 = 1 << 20;
 /// Encoder of one frame.
 pub(crate) struct Encoder {
     recipe: Zstd,
-    context: CCtx<'static>,
+    coder: Coder,
     /// Collected content, when it is coded in one call.
     content: Vec<u8>,
 }
 
+enum Coder {
+    Linked(CCtx<'static>),
+    Helper(Helpers),
+}
+
 /// Whether the content is collected before it is coded.
 pub(crate) fn is_whole(recipe: Zstd) -> bool {
-    recipe.mode == ZstdMode::Whole
+    recipe.mode == ZstdMode::Whole || recipe.version != ZstdVersion::LINKED
 }
 
 impl Encoder {
-    pub(crate) fn new(recipe: Zstd, content_len: u64) -> Result<Self, ContentError> {
+    pub(crate) fn new(recipe: Zstd, content_len: u64, helpers: &Helpers) -> Result<Self, ContentError> {
+        let content = Vec::new();
+        if helpers.have(recipe.version) {
+            return Ok(Self { recipe, coder: Coder::Helper(helpers.clone()), content });
+        }
         if recipe.version != ZstdVersion::LINKED || linked() != recipe.version {
             return Err(ContentError::Unavailable { name: "zstd", version: recipe.version.to_string() });
         }
@@ -65,7 +75,7 @@ impl Encoder {
         if recipe.mode != ZstdMode::Whole && recipe.content_size {
             context.set_pledged_src_size(Some(content_len)).map_err(|_| failed("zstd"))?;
         }
-        Ok(Self { recipe, context, content: Vec::new() })
+        Ok(Self { recipe, coder: Coder::Linked(context), content })
     }
 
     pub(crate) fn memory(recipe: Zstd, content_len: u64) -> u64 {
@@ -84,6 +94,8 @@ impl Encoder {
         let window = if known { (1u64 << log.min(27)).min(content_len.next_power_of_two()) } else { 1 << log.min(27) };
         FIXED
             + window * PER_WINDOW
+            // A helper has the content and its coded form once more.
+            + if recipe.version == ZstdVersion::LINKED { 0 } else { content_len.saturating_mul(9) / 4 }
             + match recipe.mode {
                 ZstdMode::Whole => content_len.saturating_mul(9) / 4,
                 ZstdMode::Stream => window,
@@ -92,7 +104,11 @@ impl Encoder {
     }
 
     pub(crate) fn push(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<(), ContentError> {
-        if is_whole(self.recipe) {
+        let Coder::Linked(context) = &mut self.coder else {
+            self.content.extend_from_slice(content);
+            return Ok(());
+        };
+        if self.recipe.mode == ZstdMode::Whole {
             self.content.extend_from_slice(content);
             return Ok(());
         }
@@ -100,25 +116,28 @@ impl Encoder {
         while input.pos() < content.len() {
             out.reserve(ROOM);
             let at = out.len();
-            self.context
+            context
                 .compress_stream2(&mut OutBuffer::around_pos(out, at), &mut input, ZSTD_e_continue)
                 .map_err(|_| failed("zstd"))?;
         }
         Ok(())
     }
 
-    pub(crate) fn finish(mut self, out: &mut Vec<u8>) -> Result<(), ContentError> {
-        if is_whole(self.recipe) {
+    pub(crate) fn finish(self, out: &mut Vec<u8>) -> Result<(), ContentError> {
+        let mut context = match self.coder {
+            Coder::Helper(helpers) => return helpers.encode(self.recipe, &self.content, out),
+            Coder::Linked(context) => context,
+        };
+        if self.recipe.mode == ZstdMode::Whole {
             let mut coded = Vec::with_capacity(zstd::zstd_safe::compress_bound(self.content.len()));
-            self.context.compress2(&mut coded, &self.content).map_err(|_| failed("zstd"))?;
+            context.compress2(&mut coded, &self.content).map_err(|_| failed("zstd"))?;
             out.extend(coded);
             return Ok(());
         }
         loop {
             out.reserve(ROOM);
             let at = out.len();
-            let left = self
-                .context
+            let left = context
                 .compress_stream2(&mut OutBuffer::around_pos(out, at), &mut InBuffer::around(&[]), ZSTD_e_end)
                 .map_err(|_| failed("zstd"))?;
             if left == 0 {

@@ -5,6 +5,7 @@
 
 mod bytes;
 mod formats;
+mod limits;
 mod scan;
 mod search;
 mod squashfs;
@@ -13,16 +14,13 @@ mod xz;
 
 use rayon::prelude::*;
 
+pub use self::limits::{DEFAULT_STREAM_RAM, FindLimits};
 use self::{
+    limits::{FREE_WASTE, MIN_CODED_LEN, WASTE_PER_BYTE},
     scan::{Candidate, scan},
-    search::{Family, recipes_for_sample, search},
+    search::{Family, Search},
 };
-use super::{
-    codec::Codec,
-    decode::ContentDecoder,
-    limits::{FREE_WASTE, FindLimits, MIN_CODED_LEN, WASTE_PER_BYTE},
-    recipe::Recipe,
-};
+use super::{codec::Codec, decode::ContentDecoder, helper::Helpers, old::OldStream, recipe::Recipe};
 
 /// One compressed stream of an image, or of the content of another stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +50,8 @@ pub enum Side<'a> {
     New {
         /// Says of the coded bytes of a stream that they stand in the old image as well, so that it is best left alone.
         unchanged: &'a (dyn Fn(&[u8]) -> bool + Sync),
+        /// Programs that code with other versions of Zstandard, and which the device has too.
+        helpers: &'a Helpers,
     },
 }
 
@@ -81,7 +81,7 @@ impl Walk<'_> {
         let candidates = scan(bytes, waste, longest, self.content, self.streams);
         let mut found = match self.side {
             Side::Old => self.decoded(bytes, candidates),
-            Side::New { unchanged } => self.rebuilt(bytes, candidates, unchanged),
+            Side::New { unchanged, helpers } => self.rebuilt(bytes, candidates, unchanged, helpers),
         };
         if depth < self.limits.depth {
             for stream in &mut found {
@@ -124,13 +124,14 @@ impl Walk<'_> {
         bytes: &[u8],
         mut candidates: Vec<Candidate>,
         unchanged: &(dyn Fn(&[u8]) -> bool + Sync),
+        helpers: &Helpers,
     ) -> Vec<Found> {
         candidates = candidates
             .into_par_iter()
             .filter(|candidate| candidate.coded(bytes).is_some_and(|coded| !unchanged(coded)))
             .collect();
-        let hints: Vec<(Family, Vec<Recipe>)> = recipes_for_sample(bytes, &candidates, self.limits.stream_ram);
-        let ram = self.limits.stream_ram;
+        let search = Search { bytes, ram: self.limits.stream_ram, helpers };
+        let hints: Vec<(Family, Vec<Recipe>)> = search.sample(&candidates);
         let mut found = Vec::new();
         self.batches(
             candidates,
@@ -140,7 +141,7 @@ impl Walk<'_> {
                     .map(|candidate| {
                         let candidate = candidate.unpacked(bytes)?;
                         let known = hints.iter().find(|hint| hint.0 == candidate.family);
-                        search(bytes, candidate, known.map(|hint| hint.1.as_slice()), ram)
+                        search.recipe(candidate, known.map(|hint| hint.1.as_slice()))
                     })
                     .collect()
             },
@@ -196,4 +197,22 @@ fn device_decodes(codec: Codec, coded: &[u8], content: &[u8]) -> bool {
 /// Whether a stream is long enough to be worth a node.
 fn worth(coded_len: usize, content_len: usize) -> bool {
     coded_len as u64 >= MIN_CODED_LEN && content_len as u64 >= MIN_CODED_LEN
+}
+
+impl Found {
+    /// All streams as a list for the old side, each behind the one that holds it.
+    pub fn old_streams(found: &[Found]) -> Vec<OldStream> {
+        let mut list = Vec::new();
+        list_streams(found, None, &mut list);
+        list
+    }
+}
+
+fn list_streams(found: &[Found], parent: Option<u32>, list: &mut Vec<OldStream>) {
+    for stream in found {
+        let number = list.len() as u32;
+        let (start, len, codec, content_len) = (stream.start, stream.len, stream.codec, stream.content.len() as u64);
+        list.push(OldStream { parent, start, len, codec, content_len });
+        list_streams(&stream.inner, Some(number), list);
+    }
 }

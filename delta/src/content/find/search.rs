@@ -1,6 +1,6 @@
 //! Looks for the recipe that rebuilds a stream byte for byte.
 //!
-//! Settings are tried on the beginning of a stream before the whole, and what rebuilt some blocks of a file system is what
+//! A setting is given up at the first byte that differs, and what rebuilt some blocks of a file system is what
 //! is tried for the others.
 
 use rayon::prelude::*;
@@ -10,7 +10,7 @@ use super::{
         codec::Codec,
         decode::{LZMA_HEADER, LzmaHeader},
         encode::ContentEncoder,
-        limits::MAX_WHOLE_LEN,
+        helper::Helpers,
         preflate::predict,
         recipe::{Lzma, Recipe, Zstd, ZstdMode, ZstdVersion},
     },
@@ -35,149 +35,166 @@ pub(super) enum Family {
 /// Streams of a family that are searched in full before the others.
 const SAMPLE: usize = 6;
 
-/// Content that is tried before the whole.
-const TRIAL: usize = 256 << 10;
-
 /// Content given to an encoder between two comparisons.
 const STEP: usize = 32 << 10;
 
 /// Longest content for the predictor, whose positions are 31-bit.
 const MAX_PREDICTED: usize = 1 << 30;
 
-/// Recipes that rebuilt a sample of each family, in order of the sample.
-pub(super) fn recipes_for_sample(bytes: &[u8], candidates: &[Candidate], ram: u64) -> Vec<(Family, Vec<Recipe>)> {
-    [Family::Zip, Family::Blocks, Family::Metadata]
-        .into_iter()
-        .filter_map(|family| {
-            let members: Vec<&Candidate> = candidates.iter().filter(|candidate| candidate.family == family).collect();
-            if members.len() <= SAMPLE {
+/// What the search needs to know besides the stream.
+pub(super) struct Search<'a> {
+    /// What the streams lie in.
+    pub(super) bytes: &'a [u8],
+    /// Memory that a device may take to rebuild one.
+    pub(super) ram: u64,
+    pub(super) helpers: &'a Helpers,
+}
+
+impl Search<'_> {
+    /// Recipes that rebuilt a sample of each family, in order of the sample.
+    pub(super) fn sample(&self, candidates: &[Candidate]) -> Vec<(Family, Vec<Recipe>)> {
+        [Family::Zip, Family::Blocks, Family::Metadata]
+            .into_iter()
+            .filter_map(|family| {
+                let members: Vec<&Candidate> =
+                    candidates.iter().filter(|candidate| candidate.family == family).collect();
+                if members.len() <= SAMPLE {
+                    return None;
+                }
+                let sample: Vec<Option<Recipe>> = (0..SAMPLE)
+                    .into_par_iter()
+                    .map(|n| {
+                        let member = members.get(n * members.len() / SAMPLE)?;
+                        let candidate = (*member).clone().unpacked(self.bytes)?;
+                        self.exact(&candidate, &self.all(&candidate)).map(|(recipe, _)| recipe)
+                    })
+                    .collect();
+                let mut recipes: Vec<Recipe> = Vec::new();
+                for recipe in sample.into_iter().flatten() {
+                    if !recipes.contains(&recipe) {
+                        recipes.push(recipe);
+                    }
+                }
+                Some((family, recipes))
+            })
+            .collect()
+    }
+
+    /// The stream with the recipe that rebuilds it. `known` are recipes of its family, when that has many members.
+    pub(super) fn recipe(&self, candidate: Candidate, known: Option<&[Recipe]>) -> Option<Found> {
+        let mut recipes = self.all(&candidate);
+        if let Some(known) = known {
+            // Recipes are shared, but what a stream's own header says is the stream's own.
+            recipes.retain(|recipe| known.contains(recipe));
+        }
+        if let Some((recipe, len)) = self.exact(&candidate, &recipes) {
+            let mut found = candidate.found(Some(recipe), 0);
+            found.len = len as u64;
+            return Some(found);
+        }
+        self.predicted(candidate)
+    }
+
+    /// Deflate of other encoders than zlib. The header and the checksum of a zlib stream stay outside.
+    fn predicted(&self, mut candidate: Candidate) -> Option<Found> {
+        match candidate.codec {
+            Codec::Deflate => {}
+            Codec::Zlib => {
+                candidate.start += 2;
+                candidate.len = candidate.len.checked_sub(6)?;
+                candidate.codec = Codec::Deflate;
+            }
+            _ => return None,
+        }
+        if candidate.content.len() > MAX_PREDICTED {
+            return None;
+        }
+        let coded = candidate.coded(self.bytes)?;
+        let predicted = predict(coded, candidate.content.len(), self.ram)?;
+        let recipe = Recipe::Preflate { side_shift: predicted.side_shift, chunk_shift: predicted.chunk_shift };
+        if predicted.content.get(predicted.side_len..)? != candidate.content {
+            return None;
+        }
+        candidate.content = predicted.content;
+        (self.rebuilt_len(&candidate, recipe, coded)? == coded.len())
+            .then(|| candidate.found(Some(recipe), predicted.side_len as u64))
+    }
+
+    /// The first recipe that rebuilds the stream, and how long the stream then is.
+    fn exact(&self, candidate: &Candidate, recipes: &[Recipe]) -> Option<(Recipe, usize)> {
+        let rest = self.bytes.get(candidate.start..)?;
+        let rest = match candidate.codec {
+            // The last bytes of its range coder need not be read, so the decoder cannot tell whether they belong to it.
+            Codec::Lzma { .. } => rest.get(..candidate.len + LZMA_SURPLUS).unwrap_or(rest),
+            _ => rest.get(..candidate.len)?,
+        };
+        let content_len = candidate.content.len() as u64;
+        let mut fitting = recipes.iter().filter(|&&recipe| ContentEncoder::memory(recipe, content_len) <= self.ram);
+        fitting.find_map(|recipe| Some((*recipe, self.rebuilt_len(candidate, *recipe, rest)?)))
+    }
+
+    /// Bytes that the encoder makes, when they are those of the image.
+    fn rebuilt_len(&self, candidate: &Candidate, recipe: Recipe, rest: &[u8]) -> Option<usize> {
+        let content = &candidate.content;
+        let mut encoder = ContentEncoder::new(candidate.codec, recipe, content.len() as u64, self.helpers).ok()?;
+        let mut out = Vec::new();
+        let mut compared = 0;
+        for step in content.chunks(STEP) {
+            encoder.push(step, &mut out).ok()?;
+            if rest.get(compared..)?.get(..out.len())? != out {
                 return None;
             }
-            let sample: Vec<Option<Recipe>> = (0..SAMPLE)
-                .into_par_iter()
-                .map(|n| {
-                    let member = members.get(n * members.len() / SAMPLE)?;
-                    let candidate = (*member).clone().unpacked(bytes)?;
-                    exact(bytes, &candidate, &all(bytes, &candidate), ram).map(|(recipe, _)| recipe)
-                })
-                .collect();
-            let mut recipes: Vec<Recipe> = Vec::new();
-            for recipe in sample.into_iter().flatten() {
-                if !recipes.contains(&recipe) {
-                    recipes.push(recipe);
+            compared += out.len();
+            out.clear();
+        }
+        encoder.finish(&mut out).ok()?;
+        let len = compared + out.len();
+        (rest.get(compared..len)? == out && len >= candidate.len).then_some(len)
+    }
+
+    /// Every recipe that could have made the stream, the likeliest first.
+    fn all(&self, candidate: &Candidate) -> Vec<Recipe> {
+        let Some(coded) = candidate.coded(self.bytes) else { return Vec::new() };
+        match candidate.codec {
+            Codec::Deflate => zlib(15, &[6, 9, 1, 8, 7, 5, 4, 3, 2]),
+            Codec::Zlib => zlib_by_header(coded),
+            Codec::Lzma { .. } => lzma(coded).unwrap_or_default(),
+            Codec::Lzma2 { dict, .. } => {
+                let props = coded.get(5).copied().filter(|&props| props < 225).unwrap_or(DEFAULT_PROPS);
+                presets(props, dict).into_iter().map(Recipe::Liblzma).collect()
+            }
+            Codec::Xz { .. } => xz(coded).unwrap_or_default(),
+            Codec::Zstd { .. } => self.zstd(candidate, coded).unwrap_or_default(),
+        }
+    }
+
+    /// The frame header tells the flags; version, level and mode are tried.
+    fn zstd(&self, candidate: &Candidate, coded: &[u8]) -> Option<Vec<Recipe>> {
+        let descriptor = *coded.get(4)?;
+        let checksum = descriptor & 4 != 0;
+        let content_size = descriptor >> 6 != 0 || descriptor & 0x20 != 0;
+        let modes: &[ZstdMode] = match (candidate.family, content_size && !checksum) {
+            (Family::Blocks | Family::Metadata, _) => &[ZstdMode::Whole],
+            (_, true) => &[ZstdMode::Whole, ZstdMode::Jobs, ZstdMode::Stream],
+            _ => &[ZstdMode::Jobs, ZstdMode::Stream],
+        };
+        let levels = [19, 15, 3, 22, 9, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 16, 17, 18, 20, 21];
+        let versions: Vec<ZstdVersion> = std::iter::once(ZstdVersion::LINKED).chain(self.helpers.versions()).collect();
+        let mut recipes = Vec::new();
+        for level in levels {
+            for &mode in modes {
+                for &version in &versions {
+                    let (window_log, long) = (0, false);
+                    recipes.push(Recipe::Zstd(Zstd { version, level, mode, checksum, content_size, window_log, long }));
                 }
             }
-            Some((family, recipes))
-        })
-        .collect()
-}
-
-/// The stream with the recipe that rebuilds it. `known` are recipes of its family, when that has many members.
-pub(super) fn search(bytes: &[u8], candidate: Candidate, known: Option<&[Recipe]>, ram: u64) -> Option<Found> {
-    let recipes = match known {
-        Some(known) => {
-            // Recipes are shared, but what a stream's own header says is the stream's own.
-            let own = all(bytes, &candidate);
-            known.iter().copied().filter(|recipe| own.contains(recipe)).collect()
         }
-        None => all(bytes, &candidate),
-    };
-    if let Some((recipe, len)) = exact(bytes, &candidate, &recipes, ram) {
-        let mut found = candidate.found(Some(recipe), 0);
-        found.len = len as u64;
-        return Some(found);
+        Some(recipes)
     }
-    predicted(bytes, candidate, ram)
-}
-
-/// Deflate of other encoders than zlib. The header and the checksum of a zlib stream stay outside.
-fn predicted(bytes: &[u8], mut candidate: Candidate, ram: u64) -> Option<Found> {
-    match candidate.codec {
-        Codec::Deflate => {}
-        Codec::Zlib => {
-            candidate.start += 2;
-            candidate.len = candidate.len.checked_sub(6)?;
-            candidate.codec = Codec::Deflate;
-        }
-        _ => return None,
-    }
-    if candidate.content.len() > MAX_PREDICTED {
-        return None;
-    }
-    let coded = candidate.coded(bytes)?;
-    let predicted = predict(coded, candidate.content.len(), ram)?;
-    let recipe = Recipe::Preflate { side_shift: predicted.side_shift, chunk_shift: predicted.chunk_shift };
-    let plain = predicted.content.get(predicted.side_len..)?;
-    if plain != candidate.content || !rebuilds(candidate.codec, recipe, &predicted.content, coded) {
-        return None;
-    }
-    candidate.content = predicted.content;
-    Some(candidate.found(Some(recipe), predicted.side_len as u64))
-}
-
-/// The first recipe that rebuilds the stream, and how long the stream then is.
-fn exact(bytes: &[u8], candidate: &Candidate, recipes: &[Recipe], ram: u64) -> Option<(Recipe, usize)> {
-    let rest = bytes.get(candidate.start..)?;
-    let rest = match candidate.codec {
-        // The last bytes of its range coder need not be read, so the decoder cannot tell whether they belong to it.
-        Codec::Lzma { .. } => rest.get(..candidate.len + LZMA_SURPLUS).unwrap_or(rest),
-        _ => rest.get(..candidate.len)?,
-    };
-    let content_len = candidate.content.len() as u64;
-    let mut fitting = recipes.iter().filter(|&&recipe| ContentEncoder::memory(recipe, content_len) <= ram);
-    fitting.find_map(|recipe| Some((*recipe, rebuilt_len(candidate, *recipe, rest)?)))
 }
 
 /// Bytes of a range coder's flush.
 const LZMA_SURPLUS: usize = 5;
-
-/// Bytes that the encoder makes, when they are those of the image.
-fn rebuilt_len(candidate: &Candidate, recipe: Recipe, rest: &[u8]) -> Option<usize> {
-    let content = &candidate.content;
-    let mut encoder = ContentEncoder::new(candidate.codec, recipe, content.len() as u64).ok()?;
-    let mut out = Vec::new();
-    let mut compared = 0;
-    for step in content.chunks(STEP) {
-        encoder.push(step, &mut out).ok()?;
-        if rest.get(compared..)?.get(..out.len())? != out {
-            return None;
-        }
-        compared += out.len();
-        out.clear();
-    }
-    encoder.finish(&mut out).ok()?;
-    let len = compared + out.len();
-    (rest.get(compared..len)? == out && len >= candidate.len).then_some(len)
-}
-
-fn rebuilds(codec: Codec, recipe: Recipe, content: &[u8], coded: &[u8]) -> bool {
-    let encode = || {
-        let mut encoder = ContentEncoder::new(codec, recipe, content.len() as u64)?;
-        let mut out = Vec::new();
-        for step in content.chunks(STEP) {
-            encoder.push(step, &mut out)?;
-        }
-        encoder.finish(&mut out)?;
-        Ok::<_, crate::content::ContentError>(out)
-    };
-    encode().is_ok_and(|out| out == coded)
-}
-
-/// Every recipe that could have made the stream, the likeliest first.
-fn all(bytes: &[u8], candidate: &Candidate) -> Vec<Recipe> {
-    let Some(coded) = candidate.coded(bytes) else { return Vec::new() };
-    match candidate.codec {
-        Codec::Deflate => zlib(15, &[6, 9, 1, 8, 7, 5, 4, 3, 2]),
-        Codec::Zlib => zlib_by_header(coded),
-        Codec::Lzma { .. } => lzma(coded).unwrap_or_default(),
-        Codec::Lzma2 { dict, .. } => {
-            let props = coded.get(5).copied().filter(|&props| props < 225).unwrap_or(DEFAULT_PROPS);
-            presets(props, dict).into_iter().map(Recipe::Liblzma).collect()
-        }
-        Codec::Xz { .. } => xz(coded).unwrap_or_default(),
-        Codec::Zstd { .. } => zstd(coded, candidate.content.len()).unwrap_or_default(),
-    }
-}
 
 fn zlib(window_bits: u8, levels: &[u8]) -> Vec<Recipe> {
     levels.iter().map(|&level| Recipe::Zlib { level, window_bits }).collect()
@@ -231,29 +248,4 @@ fn xz(coded: &[u8]) -> Option<Vec<Recipe>> {
     let props = coded.get(12 + header.len + 5).copied().filter(|&props| props < 225).unwrap_or(DEFAULT_PROPS);
     let presets = presets(props, header.dict).into_iter();
     Some(presets.map(|lzma| Recipe::Xz { lzma, branch: header.branch, check, sizes: header.sizes }).collect())
-}
-
-/// The frame header tells the flags; level and mode are tried.
-fn zstd(coded: &[u8], content_len: usize) -> Option<Vec<Recipe>> {
-    let descriptor = *coded.get(4)?;
-    let checksum = descriptor & 4 != 0;
-    let content_size = descriptor >> 6 != 0 || descriptor & 0x20 != 0;
-    let modes: &[ZstdMode] = match (content_size, checksum) {
-        (true, false) if content_len as u64 <= MAX_WHOLE_LEN => &[ZstdMode::Whole, ZstdMode::Jobs, ZstdMode::Stream],
-        _ if content_len <= TRIAL => &[ZstdMode::Jobs, ZstdMode::Stream],
-        _ => &[ZstdMode::Jobs, ZstdMode::Stream],
-    };
-    let levels = [19, 15, 3, 22, 9, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 16, 17, 18, 20, 21];
-    let recipe = |mode, level| {
-        Recipe::Zstd(Zstd {
-            version: ZstdVersion::LINKED,
-            level,
-            mode,
-            checksum,
-            content_size,
-            window_log: 0,
-            long: false,
-        })
-    };
-    Some(modes.iter().flat_map(|&mode| levels.iter().map(move |&level| recipe(mode, level))).collect())
 }

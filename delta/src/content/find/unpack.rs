@@ -9,8 +9,9 @@ use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
 use super::super::{
     codec::{Branch, Codec},
-    limits::{MAX_DICT_CODE, content_cap},
+    limits::MAX_DICT_CODE,
 };
+use super::limits::content_cap;
 
 /// Room for decoded bytes that is made at a time.
 const ROOM: usize = 64 << 10;
