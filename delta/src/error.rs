@@ -119,14 +119,8 @@ pub enum ApplyError {
         reason: &'static str,
     },
     /// A compressed stream of the old image does not decode as it did when the patch was made.
-    #[error("content {content} of the old image does not decode")]
-    OldContent {
-        /// Place in the list of contents, from 0.
-        content: usize,
-        /// What is wrong.
-        #[source]
-        source: ContentError,
-    },
+    #[error("a compressed stream of the old image does not decode")]
+    OldContent(#[source] ContentError),
     /// A stream of the new image does not re-encode as it did when the patch was made.
     #[error("a stream of the new image does not re-encode")]
     Recode(#[source] ContentError),
@@ -209,8 +203,10 @@ pub enum DiffError {
         max: u32,
     },
     /// Applying the patch would need more than the budget allows; shorter segments need less.
-    #[error("applying would need {needed} bytes of memory, the budget is {budget}; try a shorter segment length")]
+    #[error("applying would need {needed} bytes of {resource}, the budget is {budget}; try a shorter segment length")]
     OverBudget {
+        /// `memory` or `scratch`.
+        resource: &'static str,
         /// Bytes needed.
         needed: u64,
         /// Bytes allowed.

@@ -38,8 +38,8 @@ pub const CONTROL_SLACK: u64 = 64;
 pub const MAX_STREAMS: usize = 16;
 
 /// Most old contents, and most nodes of a layer. Stops a list that takes more memory than the image it describes: a
-/// squashfs of 8 GiB in blocks of 128 KiB has this many.
-pub const MAX_NODES: usize = 1 << 16;
+/// squashfs of 4 GiB in blocks of 128 KiB has this many.
+pub const MAX_NODES: usize = crate::content::MAX_STREAMS;
 
 /// Most layers of the new view: a stream in a stream in a stream. Stops a patch that makes every byte pass a thousand
 /// encoders.

@@ -4,13 +4,16 @@
 //! before it. The *new view* is what segments make. *Layers* lead from it to the new image: each layer replaces some ranges
 //! of its input by what a re-encoder makes of them. `docs/patch-format.md`, section 4.2.
 
+#[cfg(feature = "recode")]
+use crate::content::ContentEncoder;
 use crate::{
-    content::{Codec, ContentEncoder, Recipe},
+    content::{Codec, OldStream, Recipe},
     error::ApplyError,
     limits::{MAX_LAYERS, MAX_NODES, MAX_RECIPES, MAX_VIEW_LEN},
     varint,
 };
 
+#[cfg(feature = "recode")]
 /// Encoded bytes on their way to the next layer: what an encoder lets go at once.
 const ENCODED: u64 = 256 << 10;
 
@@ -107,24 +110,46 @@ impl Views {
         Self { old_len, new_len, ..Self::default() }
     }
 
+    /// Bytes of the old image, which the old view begins with.
+    pub(crate) fn old_image_len(&self) -> u64 {
+        self.contents.first().map_or(self.old_len, |first| first.start)
+    }
+
     /// Whether the views are the images.
     pub fn is_plain(&self) -> bool {
         self.contents.is_empty() && self.layers.is_empty()
     }
 
-    /// Memory for decoding old contents and re-encoding new ones, in bytes.
-    pub(crate) fn memory(&self) -> u64 {
-        let layers: u64 = self.layers.iter().map(|layer| self.layer_memory(layer)).sum();
-        layers + self.contents.iter().map(|content| content.len).sum::<u64>()
+    /// The contents as a device reads them.
+    pub(crate) fn old_streams(&self) -> Vec<OldStream> {
+        let stream = |content: &OldContent| {
+            let after = self.contents.partition_point(|holder| holder.start <= content.source);
+            let parent = after.checked_sub(1).and_then(|at| Some((at, self.contents.get(at)?)));
+            Some(OldStream {
+                parent: parent.map(|(at, _)| at as u32),
+                start: content.source - parent.map_or(0, |(_, holder)| holder.start),
+                len: content.coded_len,
+                codec: *self.codecs.get(content.codec)?,
+                content_len: content.len,
+            })
+        };
+        self.contents.iter().filter_map(stream).collect()
     }
 
-    /// The largest encoder of a layer: they work one after the other. Their output is passed on as it comes.
-    fn layer_memory(&self, layer: &Layer) -> u64 {
+    /// Memory for re-encoding, in bytes: of each layer the largest encoder, because they work one after the other.
+    #[cfg(feature = "recode")]
+    pub(crate) fn encoders_memory(&self) -> u64 {
         let node = |node: &NewNode| {
             let encoding = self.encodings.get(node.encoding)?;
             Some(ContentEncoder::memory(encoding.recipe, node.len).saturating_add(ENCODED))
         };
-        layer.nodes.iter().filter_map(node).max().unwrap_or(0)
+        self.layers.iter().map(|layer| layer.nodes.iter().filter_map(node).max().unwrap_or(0)).sum()
+    }
+
+    /// Without encoders no patch that needs one is applied.
+    #[cfg(not(feature = "recode"))]
+    pub(crate) fn encoders_memory(&self) -> u64 {
+        0
     }
 
     /// Where a place of the new view stands in the new image; `None` inside anything that is re-encoded.

@@ -33,6 +33,7 @@ pub fn run(args: &DiffArgs, json: bool) -> Result<()> {
         budget: ApplyBudget { ram: u64::from(args.ram), scratch: 0 },
         inside: !args.raw,
         memory: args.memory,
+        ..DiffOptions::default()
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.map_or(0, usize::from)).build()?;
     let bar = progress_bar(new.len() as u64);

@@ -1,6 +1,6 @@
 //! Applies a patch segment by segment: authenticate, decode into bounded memory, rebuild, check the output.
 
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, Empty, ErrorKind, Read, Seek, SeekFrom, Write};
 
 use sha2::{Digest, Sha256};
 
@@ -11,7 +11,10 @@ use super::{
     rebuild::{Output, Rebuilder},
     segment::{self, Sink},
 };
+#[cfg(feature = "recode")]
+use crate::content::Helpers;
 use crate::{
+    content::ContentError,
     error::ApplyError,
     head::{Head, Segment},
     limits::ApplyBudget,
@@ -32,7 +35,9 @@ pub struct ResumePoint {
 ///
 /// Made for devices that receive a patch over a network: each segment is authenticated by the head before any of it is
 /// decoded, memory stays within the budget, and work that survived an interruption is found again.
-pub struct Applier<'h> {
+///
+/// `S` is scratch storage that old contents may be kept in, beginning at its offset 0; a patch that declares none needs none.
+pub struct Applier<'h, S = Empty> {
     head: &'h Head,
     next: u32,
     lead: Option<AllCommands>,
@@ -42,33 +47,64 @@ pub struct Applier<'h> {
     /// A segment failed after some of it had passed the layers, whose state is lost.
     interrupted: bool,
     out_block: Vec<u8>,
-    old: OldView<'h>,
+    old: OldView<S>,
 }
 
 impl<'h> Applier<'h> {
+    /// Begins at the first segment, without scratch storage.
+    ///
+    /// # Errors
+    /// [`ApplyError::OverBudget`] when the head declares, or the table needs, more than the budget;
+    /// [`ApplyError::UnknownRecoder`] when streams are to be re-encoded and this crate was built without encoders.
+    pub fn new(head: &'h Head, budget: ApplyBudget) -> Result<Self, ApplyError> {
+        Self::with_scratch(head, ApplyBudget { scratch: 0, ..budget }, io::empty())
+    }
+}
+
+impl<'h, S: Read + Write + Seek> Applier<'h, S> {
     /// Begins at the first segment.
     ///
     /// # Errors
-    /// [`ApplyError::OverBudget`] when the head declares, or the table needs, more than the budget.
-    pub fn new(head: &'h Head, budget: ApplyBudget) -> Result<Self, ApplyError> {
-        let ram = head.ram.max(memory::needed(head));
-        for (resource, needed, budget) in [("memory", ram, budget.ram), ("scratch", head.scratch, budget.scratch)] {
+    /// As for [`Applier::new`].
+    pub fn with_scratch(head: &'h Head, budget: ApplyBudget, scratch: S) -> Result<Self, ApplyError> {
+        let own = memory::needed(head);
+        for (resource, needed, budget) in
+            [("memory", head.ram.max(own), budget.ram), ("scratch", head.scratch, budget.scratch)]
+        {
             if needed > budget {
                 return Err(ApplyError::OverBudget { resource, needed, budget });
             }
         }
+        let left = ApplyBudget { ram: budget.ram - own, scratch: budget.scratch };
+        let old = OldView::new(head, left, scratch).map_err(|error| match error {
+            ContentError::OverLimit { field, value, .. } if field == "scratch" => {
+                ApplyError::OverBudget { resource: "scratch", needed: value, budget: budget.scratch }
+            }
+            ContentError::OverLimit { value, .. } => {
+                ApplyError::OverBudget { resource: "memory", needed: own.saturating_add(value), budget: budget.ram }
+            }
+            source => ApplyError::OldContent(source),
+        })?;
         let in_order = head.in_order();
         Ok(Self {
             head,
             next: 0,
             lead: None,
-            rebuilder: Rebuilder::new(&head.views, 0),
+            rebuilder: Rebuilder::new(&head.views, 0)?,
             output: Output::new(in_order),
             in_order,
             interrupted: false,
             out_block: vec![0; BLOCK],
-            old: OldView::new(head),
+            old,
         })
+    }
+
+    /// Encodes with other versions of Zstandard than the linked one, through helper programs.
+    #[cfg(feature = "recode")]
+    #[must_use]
+    pub fn helped_by(mut self, helpers: Helpers) -> Self {
+        self.rebuilder.helped_by(helpers);
+        self
     }
 
     /// The segment to apply next; `None` when all are done.
@@ -154,7 +190,7 @@ impl<'h> Applier<'h> {
         }
         self.next = point.segments_done;
         self.output = Output { check: Sha256::new(), whole: Some(whole) };
-        self.rebuilder = Rebuilder::new(&self.head.views, view_offset);
+        self.rebuilder.go_to(view_offset);
         self.interrupted = false;
         Ok(point)
     }
@@ -250,7 +286,7 @@ impl<'h> Applier<'h> {
     }
 
     /// Feeds up to `len` bytes of `from` to `sink`, returns how many there were.
-    fn hash_up_to(&mut self, from: &mut impl Read, len: u64, mut sink: impl FnMut(&[u8])) -> std::io::Result<u64> {
+    fn hash_up_to(&mut self, from: &mut impl Read, len: u64, mut sink: impl FnMut(&[u8])) -> io::Result<u64> {
         let mut done = 0;
         while done < len {
             let want = usize::try_from(len - done).unwrap_or(BLOCK).min(BLOCK);

@@ -29,7 +29,7 @@ const LZMA_MIN_DICTIONARY: u64 = 4 << 10;
 /// Bytes kept for each segment of a patch with a lead: where its commands begin.
 const LEAD_SEGMENT: u64 = 16;
 
-/// Memory for one thread: what is kept all the time, and the most that any segment takes beside it.
+/// Memory for one thread without that for old contents: what is kept all the time, and the most that any segment takes beside it.
 pub(crate) fn needed(head: &Head) -> u64 {
     sum(&head.segments, head.lead.as_ref(), &head.views)
 }
@@ -45,7 +45,7 @@ pub(crate) fn sum(segments: &[Segment], lead: Option<&Lead>, views: &Views) -> u
         u64::from(lead.coded_len) + streams
     });
     let most = segments.iter().map(segment).max().unwrap_or(0).max(unpacking);
-    (FIXED + kept + most + views.memory()).next_multiple_of(1 << 10)
+    (FIXED + kept + most + views.encoders_memory()).next_multiple_of(1 << 10)
 }
 
 fn segment(segment: &Segment) -> u64 {

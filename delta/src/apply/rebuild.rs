@@ -4,11 +4,12 @@ use std::io::Write;
 
 use sha2::{Digest, Sha256};
 
+#[cfg(feature = "recode")]
 use crate::{
-    content::{ContentEncoder, ContentError},
-    error::ApplyError,
-    views::{Layer, NewNode, Views},
+    content::{ContentEncoder, ContentError, Helpers},
+    views::{Layer, NewNode},
 };
+use crate::{error::ApplyError, views::Views};
 
 /// Where the bytes of the new image go: hashed, then written.
 #[derive(Clone)]
@@ -38,70 +39,129 @@ impl Output {
     }
 }
 
+/// Without encoders there are no layers to pass.
+#[cfg(not(feature = "recode"))]
+pub(super) struct Rebuilder<'h>(std::marker::PhantomData<&'h Views>);
+
+#[cfg(not(feature = "recode"))]
+impl<'h> Rebuilder<'h> {
+    pub(super) fn new(views: &'h Views, _at: u64) -> Result<Self, ApplyError> {
+        match views.encodings.first().map(|encoding| encoding.recipe) {
+            Some(recipe) if !views.layers.is_empty() => {
+                Err(ApplyError::UnknownRecoder { name: recipe.name(), version: recipe.recoder().version })
+            }
+            _ => Ok(Self(std::marker::PhantomData)),
+        }
+    }
+
+    pub(super) fn go_to(&mut self, _at: u64) {}
+
+    pub(super) fn push(&mut self, bytes: &[u8], output: &mut Output, out: &mut impl Write) -> Result<(), ApplyError> {
+        output.write(bytes, out)
+    }
+}
+
 /// The layers at work, the innermost first.
+#[cfg(feature = "recode")]
 pub(super) struct Rebuilder<'h> {
+    views: &'h Views,
+    helpers: Helpers,
     stages: Vec<Stage<'h>>,
 }
 
+#[cfg(feature = "recode")]
 impl<'h> Rebuilder<'h> {
     /// Begins at a place of the new view that has a place in the image.
-    pub(super) fn new(views: &'h Views, mut at: u64) -> Self {
-        let mut stages = Vec::new();
-        for layer in views.layers.iter().rev() {
+    #[expect(clippy::unnecessary_wraps, reason = "without encoders there are patches that cannot be applied")]
+    pub(super) fn new(views: &'h Views, at: u64) -> Result<Self, ApplyError> {
+        let mut rebuilder = Self { views, helpers: Helpers::none(), stages: Vec::new() };
+        rebuilder.go_to(at);
+        Ok(rebuilder)
+    }
+
+    pub(super) fn helped_by(&mut self, helpers: Helpers) {
+        self.helpers = helpers;
+    }
+
+    /// Goes on at another such place.
+    pub(super) fn go_to(&mut self, mut at: u64) {
+        self.stages.clear();
+        for layer in self.views.layers.iter().rev() {
             let next = layer.nodes.partition_point(|node| node.start < at);
-            stages.push(Stage { layer, views, next, at, encoder: None, coded: Vec::new() });
+            self.stages.push(Stage { layer, next, at, encoder: None, coded: Vec::new() });
             at = layer.output_offset(at).unwrap_or(layer.output_len);
         }
-        Self { stages }
     }
 
     /// Takes the next bytes of the new view.
     pub(super) fn push(&mut self, bytes: &[u8], output: &mut Output, out: &mut impl Write) -> Result<(), ApplyError> {
-        push(&mut self.stages, bytes, output, out)
+        let encoders = Encoders { views: self.views, helpers: &self.helpers };
+        push(&mut self.stages, &encoders, bytes, output, out)
+    }
+}
+
+/// What encoders are made from.
+#[cfg(feature = "recode")]
+struct Encoders<'a> {
+    views: &'a Views,
+    helpers: &'a Helpers,
+}
+
+#[cfg(feature = "recode")]
+impl Encoders<'_> {
+    fn of(&self, node: &NewNode) -> Result<ContentEncoder, ContentError> {
+        let unlisted = ContentError::Malformed { field: "encoding", reason: "not listed" };
+        let encoding = self.views.encodings.get(node.encoding).ok_or(unlisted)?;
+        ContentEncoder::new(encoding.codec, encoding.recipe, node.len, self.helpers)
     }
 }
 
 /// Passes bytes through the first stage into those behind it.
-fn push(stages: &mut [Stage<'_>], bytes: &[u8], output: &mut Output, out: &mut impl Write) -> Result<(), ApplyError> {
+#[cfg(feature = "recode")]
+fn push(
+    stages: &mut [Stage<'_>],
+    encoders: &Encoders<'_>,
+    bytes: &[u8],
+    output: &mut Output,
+    out: &mut impl Write,
+) -> Result<(), ApplyError> {
     let Some((stage, behind)) = stages.split_first_mut() else { return output.write(bytes, out) };
     let mut rest = bytes;
     while !rest.is_empty() {
         let (taken, after) = rest.split_at(stage.run().min(rest.len() as u64) as usize);
         rest = after;
-        if stage.encode(taken)? {
+        if stage.encode(taken, encoders).map_err(ApplyError::Recode)? {
             // The coded bytes are lent to the stages behind and come back empty: one buffer serves all nodes.
             let mut coded = std::mem::take(&mut stage.coded);
-            push(behind, &coded, output, out)?;
+            push(behind, encoders, &coded, output, out)?;
             coded.clear();
             stage.coded = coded;
         } else {
-            push(behind, taken, output, out)?;
+            push(behind, encoders, taken, output, out)?;
         }
     }
     Ok(())
 }
 
 /// One layer at work.
+#[cfg(feature = "recode")]
 struct Stage<'h> {
     layer: &'h Layer,
-    views: &'h Views,
     /// The node that comes next or is being encoded.
     next: usize,
     /// Place in the layer's input.
     at: u64,
-    encoder: Option<ContentEncoder>,
+    /// At work on the node, and how many coded bytes it may still make.
+    encoder: Option<(ContentEncoder, u64)>,
     /// Coded bytes on their way out.
     coded: Vec<u8>,
 }
 
+#[cfg(feature = "recode")]
 impl Stage<'_> {
-    fn node(&self) -> Option<&NewNode> {
-        self.layer.nodes.get(self.next)
-    }
-
     /// Bytes until the input changes from passing through to being encoded, or back.
     fn run(&self) -> u64 {
-        match self.node() {
+        match self.layer.nodes.get(self.next) {
             None => u64::MAX,
             Some(node) if self.at < node.start => node.start - self.at,
             Some(node) => node.start.saturating_add(node.len).saturating_sub(self.at).max(1),
@@ -109,24 +169,27 @@ impl Stage<'_> {
     }
 
     /// Takes bytes of one run. `false` when they pass as they are, `true` when what became of them stands in `coded`.
-    fn encode(&mut self, bytes: &[u8]) -> Result<bool, ApplyError> {
+    fn encode(&mut self, bytes: &[u8], encoders: &Encoders<'_>) -> Result<bool, ContentError> {
         let node = self.layer.nodes.get(self.next).filter(|node| node.start <= self.at).copied();
         self.at = self.at.saturating_add(bytes.len() as u64);
         let Some(node) = node else { return Ok(false) };
-        let mut encoder = match self.encoder.take() {
+        let (mut encoder, mut left) = match self.encoder.take() {
             Some(encoder) => encoder,
-            None => {
-                let unlisted = ContentError::Malformed { field: "encoding", reason: "not listed" };
-                let encoding = self.views.encodings.get(node.encoding).ok_or(ApplyError::Recode(unlisted))?;
-                ContentEncoder::new(encoding.codec, encoding.recipe, node.len).map_err(ApplyError::Recode)?
-            }
+            None => (encoders.of(&node)?, node.coded_len),
         };
-        encoder.push(bytes, &mut self.coded).map_err(ApplyError::Recode)?;
-        if self.at >= node.start.saturating_add(node.len) {
-            encoder.finish(&mut self.coded).map_err(ApplyError::Recode)?;
-            self.next += 1;
+        let wrong_len =
+            ContentError::Malformed { field: "stream", reason: "it becomes longer or shorter than promised" };
+        encoder.push(bytes, &mut self.coded)?;
+        if self.at < node.start.saturating_add(node.len) {
+            let Some(less) = left.checked_sub(self.coded.len() as u64) else { return Err(wrong_len) };
+            left = less;
+            self.encoder = Some((encoder, left));
         } else {
-            self.encoder = Some(encoder);
+            encoder.finish(&mut self.coded)?;
+            if self.coded.len() as u64 != left {
+                return Err(wrong_len);
+            }
+            self.next += 1;
         }
         Ok(true)
     }

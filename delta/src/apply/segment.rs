@@ -14,12 +14,12 @@ use crate::{
 };
 
 /// Decodes a segment; its commands come from its own control stream, or from the lead.
-pub(super) fn decode<O: Read + Seek, W: Write>(
+pub(super) fn decode<O: Read + Seek, S: Read + Write + Seek, W: Write>(
     index: u32,
     segment: &Segment,
     coded: &[u8],
     lead: Option<&AllCommands>,
-    old: &mut OpenView<'_, '_, O>,
+    old: &mut OpenView<'_, O, S>,
     sink: &mut Sink<'_, '_, W>,
 ) -> Result<(), ApplyError> {
     let failed =

@@ -36,7 +36,7 @@ pub use self::{
         MAX_CHUNK_SHIFT, MAX_CONTENT_LEN, MAX_DEPTH, MAX_DICT_CODE, MAX_SIDE_SHIFT, MAX_STREAMS, MAX_TOTAL_CONTENT,
         MAX_WHOLE_LEN,
     },
-    old::{Access, OldContents, OldStream, Plan},
+    old::{Access, OldContents, OldStream, Plan, Unfolded},
     recipe::{Lzma, Recipe, Recoder, Zstd, ZstdMode, ZstdVersion},
 };
 #[cfg(feature = "recode")]

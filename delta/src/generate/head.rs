@@ -3,10 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use crate::{
-    apply::memory,
     head::{Codec, Lead, MAGIC, Segment, Stream, StreamKind, VERSION, feature},
     varint,
-    views::Views,
 };
 
 /// All that a head says, before its length is known. Places in the patch are not known yet either and left at zero.
@@ -15,7 +13,9 @@ pub(crate) struct Draft<'a> {
     pub old_sha256: [u8; 32],
     pub new_len: u64,
     pub new_sha256: [u8; 32],
-    pub views: &'a Views,
+    /// Bytes of memory and of scratch storage to apply with.
+    pub ram: u64,
+    pub scratch: u64,
     /// The serialized and coded views; `None` when they are the images themselves.
     pub coded_views: Option<(Codec, u32, Vec<u8>)>,
     pub lead: Option<Lead>,
@@ -33,6 +33,7 @@ impl Draft<'_> {
             (explicit, feature::EXPLICIT),
             (self.coded_views.is_some(), feature::VIEWS),
             (self.lead.is_some(), feature::LEAD),
+            (self.scratch > 0, feature::SCRATCH),
         ];
         let features = features.into_iter().filter(|(has, _)| *has).fold(0, |bits, (_, bit)| bits | bit);
         let mut body = Vec::new();
@@ -41,10 +42,13 @@ impl Draft<'_> {
         body.extend_from_slice(&self.old_sha256);
         varint::write(&mut body, self.new_len);
         body.extend_from_slice(&self.new_sha256);
-        let ram = memory::sum(self.segments, self.lead.as_ref(), self.views) >> 10;
+        let ram = self.ram.div_ceil(1 << 10);
         varint::write(&mut body, ram);
         if segmented {
             varint::write(&mut body, ram);
+        }
+        if self.scratch > 0 {
+            varint::write(&mut body, self.scratch.div_ceil(1 << 10));
         }
         if let Some((codec, raw_len, coded)) = &self.coded_views {
             body.push(codec.id());

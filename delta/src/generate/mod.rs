@@ -31,9 +31,11 @@ use sha2::{Digest, Sha256};
 
 pub use self::options::{DiffOptions, Phase, Profile, Progress, UnknownProfile};
 use crate::{
+    apply::memory::sum as memory_of,
+    content::{ContentError, Plan},
     error::DiffError,
-    head::{Head, Segment},
-    limits::{Limits, MAX_SEGMENT_LEN, MAX_SEGMENTS, MIN_SEGMENT_SHIFT},
+    head::{Head, Lead, Segment},
+    limits::{ApplyBudget, Limits, MAX_SEGMENT_LEN, MAX_SEGMENTS, MIN_SEGMENT_SHIFT},
     views::Views,
 };
 
@@ -87,7 +89,7 @@ pub fn diff(
     };
     if options.inside {
         report.phase(Phase::Contents)?;
-        if let Some(built) = views::build(old, new) {
+        if let Some(built) = views::build(old, new, options) {
             report.total.store(built.views.new_len, Ordering::Relaxed);
             let views::Built { views, old: old_view, new: new_view, coded } = built;
             let images = Images { old, new, old_view: &old_view, new_view: &new_view };
@@ -169,6 +171,7 @@ fn patch(
 
     let (lead, lead_bytes) = lead.unzip();
     let segments = table(&cuts, &coded, &views, images.new);
+    let needs = needs(&views, lead.as_ref(), &segments, options.budget)?;
     let uniform = cuts.iter().rev().skip(1).all(|cut| cut.end - cut.start == u64::from(segment_len));
     let draft = head::Draft {
         old_len: images.old.len() as u64,
@@ -176,7 +179,8 @@ fn patch(
         new_len: images.new.len() as u64,
         new_sha256: Sha256::digest(images.new).into(),
         coded_views: if views.is_plain() { None } else { Some(segment::code_views(&views)?) },
-        views: &views,
+        ram: needs.ram,
+        scratch: needs.scratch,
         lead,
         segments: &segments,
         segment_shift: uniform.then_some(segment_len.trailing_zeros() as u8),
@@ -184,14 +188,30 @@ fn patch(
     let mut bytes = draft.encode();
     let head = Head::parse(&bytes, &Limits::default())
         .map_err(|error| DiffError::Internal { stage: "head", reason: error.to_string() })?;
-    if head.ram > options.budget.ram {
-        return Err(DiffError::OverBudget { needed: head.ram, budget: options.budget.ram });
-    }
     bytes.extend(lead_bytes.unwrap_or_default());
     for coded in &coded {
         bytes.extend_from_slice(&coded.bytes);
     }
     Ok(Patch { bytes, head_len: head.head_len, head })
+}
+
+/// What applying takes, which must be within the budget.
+fn needs(
+    views: &Views,
+    lead: Option<&Lead>,
+    segments: &[Segment],
+    budget: ApplyBudget,
+) -> Result<ApplyBudget, DiffError> {
+    let over = |resource, needed, budget| DiffError::OverBudget { resource, needed, budget };
+    let own = memory_of(segments, lead, views);
+    let left = budget.ram.checked_sub(own).ok_or(over("memory", own, budget.ram))?;
+    let left = ApplyBudget { ram: left, scratch: budget.scratch };
+    match Plan::new(views.old_image_len(), &views.old_streams(), left) {
+        Ok(plan) => Ok(ApplyBudget { ram: own + plan.ram, scratch: plan.scratch }),
+        Err(ContentError::OverLimit { field: "scratch", value, .. }) => Err(over("scratch", value, budget.scratch)),
+        Err(ContentError::OverLimit { value, .. }) => Err(over("memory", own + value, budget.ram)),
+        Err(error) => Err(DiffError::Internal { stage: "old contents", reason: error.to_string() }),
+    }
 }
 
 /// The segment table, but for places in the patch.

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::limits::ApplyBudget;
+use crate::{content::Helpers, limits::ApplyBudget};
 
 /// Images up to this many bytes are cut into [`SMALL_SEGMENT`]s: microcontrollers, whose memory is small.
 pub(crate) const SMALL_IMAGE: u64 = 1 << 20;
@@ -66,7 +66,7 @@ impl FromStr for Profile {
 }
 
 /// How to make a patch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct DiffOptions {
     /// What to aim at.
     pub profile: Profile,
@@ -77,6 +77,8 @@ pub struct DiffOptions {
     pub budget: ApplyBudget,
     /// Whether to look inside compressed streams: the device must have the re-encoders of this crate (feature `recode`).
     pub inside: bool,
+    /// Programs that encode with other versions of Zstandard, and that the device has too.
+    pub helpers: Helpers,
     /// Bytes that making the patch may use beyond both views. With less, old is indexed in more and shorter windows, which
     /// takes longer and loses little. What the least window and the segments of all threads need is used in any case.
     /// `None` sets no bound.
@@ -90,6 +92,7 @@ impl Default for DiffOptions {
             segment_len: None,
             budget: ApplyBudget::default(),
             inside: true,
+            helpers: Helpers::none(),
             memory: None,
         }
     }

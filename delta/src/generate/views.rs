@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashSet, ops::Range};
 
-use super::parse::Piece;
+use super::{DiffOptions, parse::Piece};
 use crate::{
     content::{FindLimits, Found, Side, find},
     limits::{MAX_LAYERS, MAX_NODES, MAX_RECIPES},
@@ -22,12 +22,12 @@ pub(crate) struct Built {
 }
 
 /// Looks into both images. `None` when there is nothing in the new one to look into.
-pub(crate) fn build(old: &[u8], new: &[u8]) -> Option<Built> {
-    let limits = FindLimits::default();
+pub(crate) fn build(old: &[u8], new: &[u8], options: &DiffOptions) -> Option<Built> {
+    let limits = FindLimits { stream_ram: options.budget.ram, ..FindLimits::default() };
     let old_found = find(old, &limits, Side::Old);
     let known: HashSet<&[u8]> = old_found.iter().map(|found| coded(old, found)).collect();
     let unchanged = |coded: &[u8]| known.contains(coded);
-    let new_found = find(new, &limits, Side::New { unchanged: &unchanged });
+    let new_found = find(new, &limits, Side::New { unchanged: &unchanged, helpers: &options.helpers });
     if new_found.is_empty() {
         return None;
     }
@@ -140,7 +140,7 @@ pub(crate) fn prune<'v>(views: &mut Views, old_view: &'v [u8], segments: &mut [V
         }
     }
     // What an inner content is decoded from is needed too. A source stands before its content.
-    let image_len = contents.first().map_or(views.old_len, |first| first.start);
+    let image_len = contents[0].start;
     for at in (0..contents.len()).rev() {
         let source = contents[at].source;
         if used[at] && source >= image_len {

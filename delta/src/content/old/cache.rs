@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 pub(super) type Key = (u32, u32);
 
 /// The pieces read last.
+#[derive(Default)]
 pub(super) struct Cache {
     pieces: BTreeMap<Key, Piece>,
     held: u64,

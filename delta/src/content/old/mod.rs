@@ -21,11 +21,9 @@ use crate::limits::ApplyBudget;
 /// Bytes moved at a time between an image, decoders and scratch storage.
 const STEP: usize = 32 << 10;
 
-/// The old image with the contents of its streams.
-pub struct OldContents<R, S> {
-    image: R,
-    image_len: u64,
-    scratch: S,
+/// What is known of the old contents, apart from the image: it outlives the readers that it is used with.
+#[derive(Default)]
+pub struct Unfolded {
     streams: Vec<OldStream>,
     /// Where each content begins in the view.
     starts: Vec<u64>,
@@ -33,6 +31,43 @@ pub struct OldContents<R, S> {
     plan: Plan,
     cache: Cache,
     states: Vec<State>,
+}
+
+impl Unfolded {
+    /// Plans reading the streams of an image of `image_len` bytes within `budget`. Nothing is decoded yet.
+    ///
+    /// # Errors
+    /// As for [`Plan::new`].
+    pub fn new(image_len: u64, streams: Vec<OldStream>, budget: ApplyBudget) -> Result<Self, ContentError> {
+        let plan = Plan::new(image_len, &streams, budget)?;
+        let mut view_len = image_len;
+        let mut starts = Vec::with_capacity(streams.len());
+        for stream in &streams {
+            starts.push(view_len);
+            view_len = view_len.saturating_add(stream.content_len);
+        }
+        let cache = Cache::new(plan.cache);
+        let states = streams.iter().map(|_| State::Untouched).collect();
+        Ok(Self { streams, starts, view_len, plan, cache, states })
+    }
+
+    /// How the streams are read, and what it takes.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Where the image, or the content that holds `offset`, ends in the view.
+    pub fn piece_end(&self, offset: u64) -> u64 {
+        let after = self.starts.partition_point(|&start| start <= offset);
+        self.starts.get(after).copied().unwrap_or(self.view_len)
+    }
+}
+
+/// The old image with the contents of its streams.
+pub struct OldContents<'u, R, S> {
+    image: R,
+    scratch: S,
+    kept: &'u mut Unfolded,
 }
 
 /// What was decoded of one stream so far.
@@ -44,34 +79,16 @@ enum State {
     Scratch,
 }
 
-impl<R: Read + Seek, S: Read + Write + Seek> OldContents<R, S> {
-    /// Plans reading within `budget`. `scratch` is used from offset 0, and only as far as the plan says; an empty
-    /// `Cursor` does when the budget has none. Nothing is decoded yet.
-    ///
-    /// # Errors
-    /// As for [`Plan::new`], and trouble with the image.
-    pub fn new(mut image: R, streams: Vec<OldStream>, budget: ApplyBudget, scratch: S) -> Result<Self, ContentError> {
-        let image_len = image.seek(SeekFrom::End(0))?;
-        let plan = Plan::new(image_len, &streams, budget)?;
-        let mut view_len = image_len;
-        let mut starts = Vec::with_capacity(streams.len());
-        for stream in &streams {
-            starts.push(view_len);
-            view_len = view_len.saturating_add(stream.content_len);
-        }
-        let cache = Cache::new(plan.cache);
-        let states = streams.iter().map(|_| State::Untouched).collect();
-        Ok(Self { image, image_len, scratch, streams, starts, view_len, plan, cache, states })
+impl<'u, R: Read + Seek, S: Read + Write + Seek> OldContents<'u, R, S> {
+    /// The view over an image, which must be the same each time. `scratch` is used from offset 0, and only as far as the
+    /// plan says; [`std::io::empty`] does when the budget has none. It keeps what was written there.
+    pub fn new(kept: &'u mut Unfolded, image: R, scratch: S) -> Self {
+        Self { image, scratch, kept }
     }
 
-    /// Bytes of the view.
-    pub fn view_len(&self) -> u64 {
-        self.view_len
-    }
-
-    /// How the streams are read, and what it takes.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+    /// Where the image, or the content that holds `offset`, ends in the view.
+    pub fn piece_end(&self, offset: u64) -> u64 {
+        self.kept.piece_end(offset)
     }
 
     /// Fills `out` from the view.
@@ -79,16 +96,16 @@ impl<R: Read + Seek, S: Read + Write + Seek> OldContents<R, S> {
     /// # Errors
     /// A range outside the view, a stream that does not decode as promised, or trouble reading.
     pub fn read_at(&mut self, offset: u64, mut out: &mut [u8]) -> Result<(), ContentError> {
-        let end = offset.checked_add(out.len() as u64).filter(|&end| end <= self.view_len);
+        let end = offset.checked_add(out.len() as u64).filter(|&end| end <= self.kept.view_len);
         end.ok_or(malformed("range", "outside the old view"))?;
         let mut offset = offset;
         while !out.is_empty() {
-            let after = self.starts.partition_point(|&start| start <= offset);
+            let after = self.kept.starts.partition_point(|&start| start <= offset);
             let (holder, start) = match after.checked_sub(1) {
                 None => (None, 0),
-                Some(stream) => (Some(stream as u32), self.starts.get(stream).copied().unwrap_or_default()),
+                Some(stream) => (Some(stream as u32), self.kept.starts.get(stream).copied().unwrap_or_default()),
             };
-            let piece_end = self.starts.get(after).copied().unwrap_or(self.view_len);
+            let piece_end = self.kept.starts.get(after).copied().unwrap_or(self.kept.view_len);
             let take = usize::try_from(piece_end - offset).unwrap_or(usize::MAX).min(out.len());
             let (now, later) = out.split_at_mut_checked(take).ok_or(malformed("range", "outside the old view"))?;
             self.read_in(holder, offset - start, now)?;
@@ -142,7 +159,7 @@ impl<R: Read + Seek, S: Read + Write + Seek> OldContents<R, S> {
             let within = offset - span * len;
             let take = usize::try_from(len - within).unwrap_or(usize::MAX).min(out.len());
             let (now, later) = out.split_at_mut_checked(take).ok_or_else(broken)?;
-            if let Some(piece) = self.cache.get(key) {
+            if let Some(piece) = self.kept.cache.get(key) {
                 copy(piece, within, now)?;
             } else {
                 let piece = match access {
@@ -150,7 +167,7 @@ impl<R: Read + Seek, S: Read + Write + Seek> OldContents<R, S> {
                     _ => self.decoded(number, &stream)?,
                 };
                 copy(&piece, within, now)?;
-                self.cache.insert(key, piece);
+                self.kept.cache.insert(key, piece);
             }
             offset += take as u64;
             out = later;
@@ -255,29 +272,24 @@ impl<R: Read + Seek, S: Read + Write + Seek> OldContents<R, S> {
     }
 
     fn stream(&self, number: u32) -> Result<(OldStream, Access), ContentError> {
-        let stream = self.streams.get(number as usize).copied();
-        let access = self.plan.access.get(number as usize).copied();
+        let stream = self.kept.streams.get(number as usize).copied();
+        let access = self.kept.plan.access.get(number as usize).copied();
         stream.zip(access).ok_or_else(broken)
     }
 
     fn state(&mut self, number: u32) -> Result<&mut State, ContentError> {
-        self.states.get_mut(number as usize).ok_or_else(broken)
-    }
-
-    /// Bytes of the image, which the view begins with.
-    pub fn image_len(&self) -> u64 {
-        self.image_len
+        self.kept.states.get_mut(number as usize).ok_or_else(broken)
     }
 }
 
 /// Coded bytes of one stream, for a decoder.
-struct Coded<'a, R, S> {
-    contents: &'a mut OldContents<R, S>,
+struct Coded<'a, 'u, R, S> {
+    contents: &'a mut OldContents<'u, R, S>,
     number: u32,
     at: u64,
 }
 
-impl<R: Read + Seek, S: Read + Write + Seek> Read for Coded<'_, R, S> {
+impl<R: Read + Seek, S: Read + Write + Seek> Read for Coded<'_, '_, R, S> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         let other = |_| std::io::Error::from(ErrorKind::InvalidData);
         let (stream, _) = self.contents.stream(self.number).map_err(other)?;

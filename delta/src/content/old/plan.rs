@@ -52,7 +52,7 @@ const CACHE: u64 = 16 << 20;
 const PER_STREAM: u64 = 192;
 
 /// How all streams are read, and what it takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     /// For each stream, in order.
     pub access: Vec<Access>,
