@@ -60,12 +60,6 @@ pub const MAX_LEAD_LEN: u32 = 1 << 27;
 /// Longest reference table of a lead in bytes, after decoding. A handful of regions take a few hundred bytes.
 pub const MAX_REFERENCES_LEN: u32 = 1 << 16;
 
-/// Smallest and largest tables of the context-mixing coder, as powers of two. The largest take 32 MiB and more: stops a
-/// header from asking for all memory of a device.
-pub const MIN_MIX_BITS: u8 = 10;
-/// See [`MIN_MIX_BITS`].
-pub const MAX_MIX_BITS: u8 = 22;
-
 /// What this reader is willing to look at. Each field can be lowered for a small device; none can be raised past the
 /// constant of the same name, which [`Limits::default`] uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::io::{self, Empty, ErrorKind, Read, Seek, SeekFrom, Write};
 use sha2::{Digest, Sha256};
 
 use super::{
-    control::AllCommands,
+    lead::Lead,
     memory::{self, BLOCK},
     old::OldView,
     rebuild::{Output, Rebuilder},
@@ -40,7 +40,7 @@ pub struct ResumePoint {
 pub struct Applier<'h, S = Empty> {
     head: &'h Head,
     next: u32,
-    lead: Option<AllCommands>,
+    lead: Option<Lead>,
     rebuilder: Rebuilder<'h>,
     output: Output,
     in_order: bool,
@@ -151,7 +151,7 @@ impl<'h, S: Read + Write + Seek> Applier<'h, S> {
         if coded.len() as u64 != u64::from(lead.coded_len) || !Sha256::digest(coded).starts_with(&lead.coded_sha256) {
             return Err(ApplyError::LeadMismatch);
         }
-        self.lead = Some(AllCommands::decode(self.head, lead, coded, |_, _| {})?);
+        self.lead = Some(Lead::decode(self.head, lead, coded)?);
         Ok(())
     }
 
@@ -243,7 +243,7 @@ impl<'h, S: Read + Write + Seek> Applier<'h, S> {
         out: &mut impl Write,
     ) -> Result<(), ApplyError> {
         let mut sink = Sink::new(&mut self.out_block, &mut self.rebuilder, &mut self.output, out);
-        segment::decode(index, segment, coded, self.lead.as_ref(), &mut self.old.over(old), &mut sink)?;
+        segment::decode(index, segment, coded, self.lead.as_mut(), &mut self.old.over(old), &mut sink)?;
         sink.flush()?;
         match segment.check {
             Some(check) if !self.output.take_check().starts_with(&check) => {

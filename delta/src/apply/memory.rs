@@ -5,6 +5,7 @@
 
 use crate::{
     head::{Codec, Head, Lead, Segment, Stream, StreamKind},
+    mix::{MovedMap, Params, Space},
     views::Views,
 };
 
@@ -31,14 +32,20 @@ const LEAD_SEGMENT: u64 = 16;
 
 /// Memory for one thread without that for old contents: what is kept all the time, and the most that any segment takes beside it.
 pub(crate) fn needed(head: &Head) -> u64 {
-    sum(&head.segments, head.lead.as_ref(), &head.views)
+    sum(&head.segments, head.lead.as_ref(), head.mix, &head.views)
 }
 
 /// [`needed`] for a head that is still being written.
-pub(crate) fn sum(segments: &[Segment], lead: Option<&Lead>, views: &Views) -> u64 {
+pub(crate) fn sum(segments: &[Segment], lead: Option<&Lead>, mix: Option<Params>, views: &Views) -> u64 {
     let kept = lead.map_or(0, |lead| {
         let raw: u64 = lead.streams.iter().map(|stream| u64::from(stream.raw_len)).sum();
-        raw + segments.len() as u64 * LEAD_SEGMENT
+        let mixer = mix.map_or(0, |params| {
+            let map = MovedMap::memory(u64::from(lead.commands), views.old_len);
+            params.memory()
+                + map
+                + lead.stream(StreamKind::References).map_or(0, |stream| Space::memory(stream.raw_len))
+        });
+        raw + segments.len() as u64 * LEAD_SEGMENT + mixer
     });
     let unpacking = lead.map_or(0, |lead| {
         let streams: u64 = lead.streams.iter().map(stream).sum();

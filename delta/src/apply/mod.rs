@@ -6,7 +6,9 @@
 mod applier;
 mod control;
 mod decode;
+mod lead;
 pub(crate) mod memory;
+mod mixed;
 mod old;
 mod rebuild;
 mod segment;

@@ -8,6 +8,7 @@ use crate::{
     error::ApplyError,
     head::Head,
     limits::ApplyBudget,
+    mix::Window,
 };
 
 /// What is kept of the old view between segments.
@@ -61,6 +62,23 @@ impl<O: Read + Seek, S: Read + Write + Seek> OpenView<'_, O, S> {
         };
         let end = self.filled.min(skip.saturating_add(wanted));
         Ok(self.block.get(skip..end).unwrap_or_default())
+    }
+
+    /// What the view has from `from` to `to`, as far as it goes; `seen` holds it.
+    pub(super) fn window<'s>(&mut self, from: u64, to: u64, seen: &'s mut [u8]) -> Result<Window<'s>, ApplyError> {
+        let from = from.min(self.len);
+        let len = usize::try_from(to.min(self.len).saturating_sub(from)).unwrap_or(usize::MAX).min(seen.len());
+        let seen = seen.get_mut(..len).unwrap_or_default();
+        let (mut at, mut rest) = (from, &mut *seen);
+        while !rest.is_empty() {
+            let bytes = self.at(at, rest.len())?;
+            let done = bytes.len();
+            let Some((now, later)) = rest.split_at_mut_checked(done) else { break };
+            now.copy_from_slice(bytes);
+            at += done as u64;
+            rest = later;
+        }
+        Ok(Window { bytes: seen, start: from })
     }
 
     /// Fills the block from one piece of the view: reading on into the next stream would decode it for nothing.

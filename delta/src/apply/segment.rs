@@ -3,14 +3,16 @@
 use std::io::{Read, Seek, Write};
 
 use super::{
-    control::{AllCommands, Command, Commands},
+    control::{Command, Commands},
     decode::StreamDecoder,
+    lead::Lead,
+    mixed,
     old::OpenView,
     rebuild::{Output, Rebuilder},
 };
 use crate::{
     error::ApplyError,
-    head::{Segment, StreamKind},
+    head::{Codec, Segment, StreamKind},
 };
 
 /// Decodes a segment; its commands come from its own control stream, or from the lead.
@@ -18,10 +20,14 @@ pub(super) fn decode<O: Read + Seek, S: Read + Write + Seek, W: Write>(
     index: u32,
     segment: &Segment,
     coded: &[u8],
-    lead: Option<&AllCommands>,
+    lead: Option<&mut Lead>,
     old: &mut OpenView<'_, O, S>,
     sink: &mut Sink<'_, '_, W>,
 ) -> Result<(), ApplyError> {
+    if segment.streams.iter().any(|stream| stream.codec == Codec::Mix) {
+        let mixer = lead.ok_or(ApplyError::LeadMissing)?.mixer().ok_or(ApplyError::LeadMissing)?;
+        return mixed::decode(index, segment, coded, mixer, old, sink);
+    }
     let failed =
         |stream: StreamKind| move |reason| ApplyError::Decode { segment: index, stream: stream.name(), reason };
     let mut rest = coded;
@@ -46,7 +52,7 @@ pub(super) fn decode<O: Read + Seek, S: Read + Write + Seek, W: Write>(
             let cursor = segment.new_offset.min(old.len());
             Commands::new(control, cursor, segment.len, old.len())
         }
-        None => lead.ok_or(ApplyError::LeadMissing)?.of(index, segment.len),
+        None => lead.ok_or(ApplyError::LeadMissing)?.commands.of(index, segment.len),
     };
     while let Some(Command { literal, copy, mut old_offset }) = commands.next().map_err(failed(StreamKind::Control))? {
         let mut left = literal as usize;
@@ -102,6 +108,17 @@ impl<'a, 'h, W: Write> Sink<'a, 'h, W> {
         }
         let end = self.block.len().min(self.filled.saturating_add(wanted));
         Ok(self.block.get_mut(self.filled..end).unwrap_or_default())
+    }
+
+    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), ApplyError> {
+        while !bytes.is_empty() {
+            let room = self.room(bytes.len())?;
+            let (now, later) = bytes.split_at(room.len());
+            room.copy_from_slice(now);
+            self.filled += now.len();
+            bytes = later;
+        }
+        Ok(())
     }
 
     pub(super) fn flush(&mut self) -> Result<(), ApplyError> {

@@ -33,7 +33,7 @@ fn settings(kind: StreamKind) -> &'static [Setting] {
 pub(crate) fn smallest(kind: StreamKind, raw: &[u8], profile: Profile) -> Result<(Codec, Vec<u8>), DiffError> {
     let coded = match profile {
         Profile::Fast => (Codec::Zstd, zstd(raw)?),
-        Profile::Default => {
+        Profile::Default | Profile::Small => {
             let lzma = best_lzma(settings(kind), raw)?;
             // On long streams Zstandard never wins, and its attempt is not free.
             let zstd = if raw.len() <= TRIAL_LEN { Some(zstd(raw)?) } else { None };

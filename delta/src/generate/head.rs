@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     head::{Codec, Lead, MAGIC, Segment, Stream, StreamKind, VERSION, feature},
+    mix::Params,
     varint,
 };
 
@@ -18,6 +19,7 @@ pub(crate) struct Draft<'a> {
     pub scratch: u64,
     /// The serialized and coded views; `None` when they are the images themselves.
     pub coded_views: Option<(Codec, u32, Vec<u8>)>,
+    pub mix: Option<Params>,
     pub lead: Option<Lead>,
     pub segments: &'a [Segment],
     /// Length of all segments but the last, as a power of two; `None` when they differ.
@@ -34,6 +36,7 @@ impl Draft<'_> {
             (self.coded_views.is_some(), feature::VIEWS),
             (self.lead.is_some(), feature::LEAD),
             (self.scratch > 0, feature::SCRATCH),
+            (self.mix.is_some(), feature::MIX),
         ];
         let features = features.into_iter().filter(|(has, _)| *has).fold(0, |bits, (_, bit)| bits | bit);
         let mut body = Vec::new();
@@ -57,6 +60,9 @@ impl Draft<'_> {
                 varint::write(&mut body, coded.len() as u64);
             }
             body.extend_from_slice(coded);
+        }
+        if let Some(mix) = self.mix {
+            body.extend(mix.to_bytes());
         }
         if let Some(lead) = &self.lead {
             varint::write(&mut body, u64::from(lead.commands));

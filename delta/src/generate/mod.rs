@@ -15,6 +15,7 @@ mod head;
 mod index;
 mod matcher;
 mod memory;
+mod mixer;
 mod options;
 mod parse;
 mod pieces;
@@ -34,7 +35,7 @@ use crate::{
     apply::memory::sum as memory_of,
     content::{ContentError, Plan},
     error::DiffError,
-    head::{Head, Lead, Segment},
+    head::{Head, Segment},
     limits::{ApplyBudget, Limits, MAX_SEGMENT_LEN, MAX_SEGMENTS, MIN_SEGMENT_SHIFT},
     views::Views,
 };
@@ -91,8 +92,8 @@ pub fn diff(
         report.phase(Phase::Contents)?;
         if let Some(built) = views::build(old, new, options) {
             report.total.store(built.views.new_len, Ordering::Relaxed);
-            let views::Built { views, old: old_view, new: new_view, coded } = built;
-            let images = Images { old, new, old_view: &old_view, new_view: &new_view };
+            let views::Built { views, old: old_view, new: new_view, new_parts, coded } = built;
+            let images = Images { old, new, old_view: &old_view, new_view: &new_view, new_parts: &new_parts };
             match patch(&images, views, &coded, segment_len, options, &report) {
                 // What the device cannot unfold stays as it is.
                 Err(DiffError::OverBudget { .. }) => {}
@@ -102,7 +103,7 @@ pub fn diff(
         }
     }
     let views = Views::plain(old.len() as u64, new.len() as u64);
-    let images = Images { old, new, old_view: old, new_view: new };
+    let images = Images { old, new, old_view: old, new_view: new, new_parts: &[] };
     patch(&images, views, &[], segment_len, options, &report)
 }
 
@@ -112,6 +113,8 @@ struct Images<'a> {
     new: &'a [u8],
     old_view: &'a [u8],
     new_view: &'a [u8],
+    /// Where parts of the new view begin that stand for themselves.
+    new_parts: &'a [u64],
 }
 
 impl Images<'_> {
@@ -129,49 +132,52 @@ fn patch(
     options: &DiffOptions,
     report: &Report<'_>,
 ) -> Result<Patch, DiffError> {
-    report.phase(Phase::Index)?;
     let cuts = segment::cuts(&views, segment_len);
-    let input = matcher::Input {
-        old: images.old_view,
-        new: images.new_view,
-        leave_out: coded,
-        cuts: &cuts,
-        memory: options.memory,
-    };
-    let matcher = matcher::Matcher::new(&input, &|| report.check())?;
-    report.phase(Phase::Segments)?;
-    let mut pieces: Vec<Vec<parse::Piece>> = cuts
-        .par_iter()
-        .enumerate()
-        .map(|(number, cut)| {
-            report.check()?;
-            let pieces = segment::pieces(&matcher, number, images.part(cut), cut.start, &|| report.check())?;
-            report.add(Phase::Segments, cut.end - cut.start)?;
-            Ok(pieces)
-        })
-        .collect::<Result<_, DiffError>>()?;
-    drop(matcher);
-    report.phase(Phase::Code)?;
     let profile = options.profile;
+    let work = Work { cuts: &cuts, coded, memory: options.memory, report };
+    let mut pieces = work.pieces(images.old_view, images.new_view)?;
+    let mut mixer = profile.mix().map(|params| {
+        let old = (images.old_view, &views::old_parts(&views)[..]);
+        mixer::Mixer::new(old, (images.new_view, images.new_parts), params)
+    });
+    if let Some(mixer) = &mut mixer {
+        // What is known of moves after the first look makes moved code the same bytes for the second.
+        mixer.moved(&pieces, cuts.iter().map(|cut| cut.start));
+        let (old, new) = mixer.normalised(images.old_view, images.new_view);
+        for (pieces, second) in pieces.iter_mut().zip(work.pieces(&old, &new)?) {
+            // What is taken for references and is none makes matches worse.
+            if segment::literals(&second) <= segment::literals(pieces) {
+                *pieces = second;
+            }
+        }
+    }
+    report.phase(Phase::Code)?;
     let old_view = views::prune(&mut views, images.old_view, &mut pieces);
-    let lead = if profile.leads() { Some(segment::lead(&pieces, profile)?) } else { None };
+    // Contents that nobody reads are gone, and their regions with them.
+    mixer = mixer.map(|mixer| mixer.with_old((&old_view, &views::old_parts(&views))));
+    if let Some(mixer) = &mut mixer {
+        mixer.moved(&pieces, cuts.iter().map(|cut| cut.start));
+    }
+    let lead = mixer.as_ref().map(|mixer| segment::lead(&pieces, Some(mixer), profile)).transpose()?;
     let coded: Vec<segment::Coded> = cuts
         .par_iter()
         .zip(&pieces)
         .map(|(cut, pieces)| {
             report.check()?;
-            let coded = match &lead {
+            let coded = match &mixer {
                 None => segment::code(&old_view, images.part(cut), cut.start, pieces, profile)?,
-                Some(_) => segment::code_led(&old_view, images.part(cut), pieces, profile)?,
+                Some(mixer) => segment::code_mixed(&old_view, images.part(cut), cut.start, pieces, mixer)?,
             };
             report.add(Phase::Code, cut.end - cut.start)?;
             Ok(coded)
         })
         .collect::<Result<_, DiffError>>()?;
+    let mix = mixer.map(|mixer| mixer.params);
 
     let (lead, lead_bytes) = lead.unzip();
     let segments = table(&cuts, &coded, &views, images.new);
-    let needs = needs(&views, lead.as_ref(), &segments, options.budget)?;
+    let own = memory_of(&segments, lead.as_ref(), mix, &views);
+    let needs = needs(&views, own, options.budget)?;
     let uniform = cuts.iter().rev().skip(1).all(|cut| cut.end - cut.start == u64::from(segment_len));
     let draft = head::Draft {
         old_len: images.old.len() as u64,
@@ -181,6 +187,7 @@ fn patch(
         coded_views: if views.is_plain() { None } else { Some(segment::code_views(&views)?) },
         ram: needs.ram,
         scratch: needs.scratch,
+        mix,
         lead,
         segments: &segments,
         segment_shift: uniform.then_some(segment_len.trailing_zeros() as u8),
@@ -195,15 +202,36 @@ fn patch(
     Ok(Patch { bytes, head_len: head.head_len, head })
 }
 
-/// What applying takes, which must be within the budget.
-fn needs(
-    views: &Views,
-    lead: Option<&Lead>,
-    segments: &[Segment],
-    budget: ApplyBudget,
-) -> Result<ApplyBudget, DiffError> {
+/// How the views are matched.
+struct Work<'a> {
+    cuts: &'a [Range<u64>],
+    coded: &'a [Range<usize>],
+    memory: Option<u64>,
+    report: &'a Report<'a>,
+}
+
+impl Work<'_> {
+    /// Where each byte of each segment comes from. The views may be normalised ones.
+    fn pieces(&self, old: &[u8], new: &[u8]) -> Result<Vec<Vec<parse::Piece>>, DiffError> {
+        let Self { cuts, coded, memory, report } = *self;
+        report.phase(Phase::Index)?;
+        let input = matcher::Input { old, new, leave_out: coded, cuts, memory };
+        let matcher = matcher::Matcher::new(&input, &|| report.check())?;
+        report.phase(Phase::Segments)?;
+        let of_segment = |(number, cut): (usize, &Range<u64>)| {
+            report.check()?;
+            let part = &new[cut.start as usize..cut.end as usize];
+            let pieces = segment::pieces(&matcher, number, part, cut.start, &|| report.check())?;
+            report.add(Phase::Segments, cut.end - cut.start)?;
+            Ok(pieces)
+        };
+        cuts.par_iter().enumerate().map(of_segment).collect()
+    }
+}
+
+/// What applying takes, which must be within the budget: `own`, and what reading old contents takes.
+fn needs(views: &Views, own: u64, budget: ApplyBudget) -> Result<ApplyBudget, DiffError> {
     let over = |resource, needed, budget| DiffError::OverBudget { resource, needed, budget };
-    let own = memory_of(segments, lead, views);
     let left = budget.ram.checked_sub(own).ok_or(over("memory", own, budget.ram))?;
     let left = ApplyBudget { ram: left, scratch: budget.scratch };
     match Plan::new(views.old_image_len(), &views.old_streams(), left) {

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{content::Helpers, limits::ApplyBudget};
+use crate::{content::Helpers, limits::ApplyBudget, mix::Params};
 
 /// Images up to this many bytes are cut into [`SMALL_SEGMENT`]s: microcontrollers, whose memory is small.
 pub(crate) const SMALL_IMAGE: u64 = 1 << 20;
@@ -21,20 +21,23 @@ pub enum Profile {
     /// The smallest of raw, Zstandard and LZMA for each stream.
     #[default]
     Default,
+    /// The context-mixing coder, which sees the old image and where everything moved: the smallest patches, which take
+    /// longer to make and to apply, and 20 MiB of memory.
+    Small,
 }
 
 impl Profile {
     /// All profiles, in order of effort.
-    pub const ALL: [Self; 2] = [Self::Fast, Self::Default];
+    pub const ALL: [Self; 3] = [Self::Fast, Self::Default, Self::Small];
 
     /// Whether devices of this profile have the re-encoders that patches into compressed streams need.
     pub fn unfolds(self) -> bool {
         self != Self::Fast
     }
 
-    /// Whether the commands of all segments stand in a lead.
-    pub(crate) fn leads(self) -> bool {
-        false
+    /// Tables of the context-mixing coder, for profiles that use it.
+    pub(crate) fn mix(self) -> Option<Params> {
+        (self == Self::Small).then_some(Params::SMALL)
     }
 
     /// The name that [`FromStr`] takes.
@@ -42,6 +45,7 @@ impl Profile {
         match self {
             Self::Fast => "fast",
             Self::Default => "default",
+            Self::Small => "small",
         }
     }
 }
@@ -54,7 +58,7 @@ impl fmt::Display for Profile {
 
 /// The name of a profile that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown profile {0:?}; known are fast and default")]
+#[error("unknown profile {0:?}; known are fast, default and small")]
 pub struct UnknownProfile(pub String);
 
 impl FromStr for Profile {

@@ -2,7 +2,13 @@
 
 use std::ops::Range;
 
-use super::{encode, head::authenticator, matcher::Matcher, options::Profile, parse};
+use super::{encode, head::authenticator, matcher::Matcher, mixer::Mixer, options::Profile, parse};
+
+/// Fewer literals than this are never coded apart.
+const MIN_APART: usize = 16 << 10;
+
+/// A segment that is coded in fewer bytes has few differences, of which a dictionary coder may make even less.
+const FEW: usize = 8 << 10;
 use crate::{
     error::DiffError,
     head::{Codec, Lead, Stream, StreamKind},
@@ -57,6 +63,11 @@ pub(crate) fn pieces(
     Ok(parse::cheapest(old, new, &intervals, &costs))
 }
 
+/// Bytes that come from nowhere.
+pub(crate) fn literals(pieces: &[parse::Piece]) -> usize {
+    pieces.iter().filter(|piece| piece.shift.is_none()).map(|piece| piece.end - piece.start).sum()
+}
+
 /// Codes a segment that carries its own commands.
 pub(crate) fn code(
     old: &[u8],
@@ -75,19 +86,65 @@ pub(crate) fn code(
     )
 }
 
-/// Codes a segment whose commands stand in the lead.
-pub(crate) fn code_led(old: &[u8], new: &[u8], pieces: &[parse::Piece], profile: Profile) -> Result<Coded, DiffError> {
+/// Codes a segment whose commands stand in the lead, by the context-mixing coder.
+pub(crate) fn code_mixed(
+    old: &[u8],
+    new: &[u8],
+    offset: u64,
+    pieces: &[parse::Piece],
+    mixer: &Mixer,
+) -> Result<Coded, DiffError> {
     let mut raw = RawStreams::default();
     split(&mut raw, old, new, pieces);
-    code_streams([(StreamKind::Diff, raw.diff), (StreamKind::Extra, raw.extra)], profile)
+    let mix = |kind, raw_len: usize, coded_len: usize| Stream {
+        kind,
+        codec: Codec::Mix,
+        raw_len: raw_len as u32,
+        coded_len: coded_len as u32,
+    };
+    // All in one, or the literals apart where a dictionary coder does better with them.
+    let together = mixer.encode(old, new, offset, pieces, true);
+    let mut best = Coded { streams: Vec::new(), bytes: Vec::new() };
+    if !raw.diff.is_empty() {
+        best.streams.push(mix(StreamKind::Diff, raw.diff.len(), together.len()));
+    }
+    if !raw.extra.is_empty() {
+        let coded_len = if raw.diff.is_empty() { together.len() } else { 0 };
+        best.streams.push(mix(StreamKind::Extra, raw.extra.len(), coded_len));
+    }
+    best.bytes = together;
+    if best.bytes.len() < FEW {
+        let diff = (StreamKind::Diff, raw.diff.clone());
+        let classic = code_streams([diff, (StreamKind::Extra, raw.extra.clone())], Profile::Default)?;
+        if classic.bytes.len() < best.bytes.len() {
+            return Ok(classic);
+        }
+    }
+    if raw.extra.len() >= MIN_APART {
+        let mut apart = code_streams([(StreamKind::Extra, raw.extra)], Profile::Default)?;
+        if !raw.diff.is_empty() {
+            let copies = mixer.encode(old, new, offset, pieces, false);
+            apart.streams.insert(0, mix(StreamKind::Diff, raw.diff.len(), copies.len()));
+            apart.bytes.splice(0..0, copies);
+        }
+        if apart.bytes.len() < best.bytes.len() {
+            best = apart;
+        }
+    }
+    Ok(best)
 }
 
-/// The commands of all segments, and the lead that carries them.
-pub(crate) fn lead(segments: &[Vec<parse::Piece>], profile: Profile) -> Result<(Lead, Vec<u8>), DiffError> {
+/// The commands of all segments, and the lead that carries them; with a mixer also the regions that it knows.
+pub(crate) fn lead(
+    segments: &[Vec<parse::Piece>],
+    mixer: Option<&Mixer>,
+    profile: Profile,
+) -> Result<(Lead, Vec<u8>), DiffError> {
     let mut control = Vec::new();
     let mut cursor = 0;
     let count = segments.iter().map(|pieces| commands(&mut control, &mut cursor, pieces)).sum();
-    let coded = code_streams([(StreamKind::Control, control)], profile)?;
+    let regions = mixer.map(Mixer::regions).unwrap_or_default();
+    let coded = code_streams([(StreamKind::Control, control), (StreamKind::References, regions)], profile)?;
     let lead = Lead {
         commands: count,
         coded_len: coded.bytes.len() as u32,

@@ -16,6 +16,8 @@ pub(crate) struct Built {
     pub old: Vec<u8>,
     /// The new view.
     pub new: Vec<u8>,
+    /// Where parts of the new view begin that stand for themselves: long contents, and what comes after them.
+    pub new_parts: Vec<u64>,
     /// Coded bytes in the old view whose content stands there too: sorted, without overlaps. They resemble nothing but
     /// themselves.
     pub coded: Vec<Range<usize>>,
@@ -32,9 +34,9 @@ pub(crate) fn build(old: &[u8], new: &[u8], options: &DiffOptions) -> Option<Bui
         return None;
     }
     let mut views = Views::plain(old.len() as u64, new.len() as u64);
-    let new_view = new_layers(&mut views, new, &new_found)?;
+    let (new_view, new_parts) = new_layers(&mut views, new, &new_found)?;
     let (old_view, coded) = old_contents(&mut views, old, &old_found);
-    Some(Built { views, old: old_view, new: new_view, coded })
+    Some(Built { views, old: old_view, new: new_view, new_parts, coded })
 }
 
 fn coded<'a>(image: &'a [u8], found: &Found) -> &'a [u8] {
@@ -53,8 +55,26 @@ fn listed<T: PartialEq>(list: &mut Vec<T>, entry: T) -> Option<usize> {
     Some(list.len() - 1)
 }
 
-/// Unfolds the new image layer by layer and returns the view.
-fn new_layers(views: &mut Views, image: &[u8], found: &[Found]) -> Option<Vec<u8>> {
+/// Contents from this length on are parts of their view: a file of its own rather than a block of one.
+const LONG: u64 = 1 << 20;
+
+/// Where parts of the old view begin that stand for themselves.
+pub(crate) fn old_parts(views: &Views) -> Vec<u64> {
+    let mut starts = Vec::new();
+    let mut long = true;
+    for content in &views.contents {
+        // A run of short contents is one part.
+        if long || content.len >= LONG {
+            starts.push(content.start);
+        }
+        long = content.len >= LONG;
+    }
+    starts
+}
+
+/// Unfolds the new image layer by layer and returns the view, and where its parts begin.
+fn new_layers(views: &mut Views, image: &[u8], found: &[Found]) -> Option<(Vec<u8>, Vec<u64>)> {
+    let mut parts: Vec<u64> = Vec::new();
     let mut bytes = image.to_vec();
     let mut level: Vec<(u64, &Found)> = found.iter().map(|found| (found.start, found)).collect();
     while !level.is_empty() && views.layers.len() < MAX_LAYERS {
@@ -62,6 +82,7 @@ fn new_layers(views: &mut Views, image: &[u8], found: &[Found]) -> Option<Vec<u8
         let mut input = Vec::new();
         let mut inner = Vec::new();
         let mut done = 0;
+        let mut more_parts = Vec::new();
         for (start, found) in level {
             let recipe = found.recipe?;
             let Some(encoding) = listed(&mut views.encodings, Encoding { codec: found.codec, recipe }) else {
@@ -74,6 +95,9 @@ fn new_layers(views: &mut Views, image: &[u8], found: &[Found]) -> Option<Vec<u8
             let at = input.len() as u64;
             input.extend_from_slice(&found.content);
             done = (start + found.len) as usize;
+            if found.content.len() as u64 >= LONG {
+                more_parts.extend([at + found.side_len, input.len() as u64]);
+            }
             layer.nodes.push(NewNode {
                 start: at,
                 len: found.content.len() as u64,
@@ -86,11 +110,20 @@ fn new_layers(views: &mut Views, image: &[u8], found: &[Found]) -> Option<Vec<u8
         input.extend_from_slice(&bytes[done..]);
         layer.input_len = input.len() as u64;
         views.new_len = layer.input_len;
+        // What began behind a stream begins further back in the next view.
+        for part in &mut parts {
+            let before = layer.nodes.partition_point(|node| node.coded_start < *part);
+            if let Some(node) = before.checked_sub(1).and_then(|at| layer.nodes.get(at)) {
+                *part = *part - (node.coded_start + node.coded_len) + node.start + node.len;
+            }
+        }
+        parts.extend(more_parts);
+        parts.sort_unstable();
         views.layers.push(layer);
         bytes = input;
         level = inner;
     }
-    Some(bytes)
+    Some((bytes, parts))
 }
 
 /// Appends the contents of the old streams, the outer ones first.

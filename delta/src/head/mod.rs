@@ -7,7 +7,7 @@
 mod read;
 mod table;
 
-use crate::views::Views;
+use crate::{mix::Params, views::Views};
 
 /// First three bytes of every patch. The first is no valid UTF-8 start, so text tools leave patches alone.
 pub const MAGIC: [u8; 3] = [0xf5, b'S', b'L'];
@@ -213,8 +213,8 @@ pub struct Head {
     pub scratch: u64,
     /// The views of both images.
     pub views: Views,
-    /// Tables of the context-mixing coder have two to the power of this many slots.
-    pub mix_bits: Option<u8>,
+    /// Tables of the context-mixing coder.
+    pub(crate) mix: Option<Params>,
     /// What stands before the first segment.
     pub lead: Option<Lead>,
     /// The segment table, in the order of the patch's bytes.

@@ -5,7 +5,8 @@ use crate::{
     apply::StreamDecoder,
     error::ApplyError,
     head::Codec,
-    limits::{CONTROL_PER_BYTE, CONTROL_SLACK, Limits, MAX_LEAD_LEN, MAX_MIX_BITS, MAX_REFERENCES_LEN, MIN_MIX_BITS},
+    limits::{CONTROL_PER_BYTE, CONTROL_SLACK, Limits, MAX_LEAD_LEN, MAX_REFERENCES_LEN},
+    mix::Params,
     varint,
     views::Views,
 };
@@ -59,6 +60,9 @@ impl Head {
         if has(feature::EXPLICIT) && !has(feature::SEGMENTED) {
             return Err(ApplyError::Malformed { field: "features", reason: "explicit offsets need segments" });
         }
+        if has(feature::MIX) && !has(feature::LEAD) {
+            return Err(ApplyError::Malformed { field: "features", reason: "the mixing coder needs a lead" });
+        }
         let old_len = at_most(varint::read(&mut rest, "old length")?, "old length", limits.max_old_len)?;
         let old_sha256 = take::<32>(&mut rest, "old SHA-256")?;
         let new_len = at_most(varint::read(&mut rest, "new length")?, "new length", limits.max_new_len)?;
@@ -71,7 +75,7 @@ impl Head {
         } else {
             Views::plain(old_len, new_len)
         };
-        let mix_bits = if has(feature::MIX) { Some(mix_bits(&mut rest)?) } else { None };
+        let mix = if has(feature::MIX) { Some(mix_params(&mut rest)?) } else { None };
         let lead = if has(feature::LEAD) { Some(lead(&mut rest, &views, &limits)?) } else { None };
 
         let first = u64::from(head_len) + lead.as_ref().map_or(0, |lead| u64::from(lead.coded_len));
@@ -91,7 +95,7 @@ impl Head {
             ram_per_thread,
             scratch,
             views,
-            mix_bits,
+            mix,
             lead,
             segments,
         })
@@ -118,13 +122,9 @@ fn views(rest: &mut &[u8], old_len: u64, new_len: u64, limits: &Limits) -> Resul
     Views::parse(&raw, old_len, new_len)
 }
 
-fn mix_bits(rest: &mut &[u8]) -> Result<u8, ApplyError> {
-    let [bits] = take::<1>(rest, "mix tables")?;
-    if (MIN_MIX_BITS..=MAX_MIX_BITS).contains(&bits) {
-        Ok(bits)
-    } else {
-        Err(ApplyError::OverLimit { field: "mix tables", value: u64::from(bits), limit: u64::from(MAX_MIX_BITS) })
-    }
+fn mix_params(rest: &mut &[u8]) -> Result<Params, ApplyError> {
+    let bytes = take::<4>(rest, "mix tables")?;
+    Params::from_bytes(bytes).ok_or(ApplyError::Malformed { field: "mix tables", reason: "larger than any device has" })
 }
 
 fn lead(rest: &mut &[u8], views: &Views, limits: &Limits) -> Result<Lead, ApplyError> {

@@ -1,0 +1,57 @@
+//! What is known before the first segment: the commands of all of them, and for the context-mixing coder where everything
+//! moved.
+
+use super::{control::AllCommands, decode::StreamDecoder, mixed::Mixer};
+use crate::{
+    error::ApplyError,
+    head::{self, Head, StreamKind},
+    mix::{MovedMap, References, Space, Span, Tables},
+};
+
+/// A decoded lead.
+pub(super) struct Lead {
+    pub commands: AllCommands,
+    mix: Option<(References, Tables)>,
+}
+
+impl Lead {
+    /// Decodes an authenticated lead.
+    pub(super) fn decode(head: &Head, lead: &head::Lead, coded: &[u8]) -> Result<Self, ApplyError> {
+        let mut spans = Vec::new();
+        if head.mix.is_some() {
+            spans.reserve_exact(lead.commands as usize);
+        }
+        let commands = AllCommands::decode(head, lead, coded, |command, new| {
+            if head.mix.is_some() && command.copy > 0 {
+                spans.push(Span { old: command.old_offset, len: u64::from(command.copy), new });
+            }
+        })?;
+        let mix = match head.mix {
+            None => None,
+            Some(params) => {
+                let (old, new) = spaces(head, lead, coded)?;
+                Some((References { old, new, map: MovedMap::new(spans) }, Tables::new(params)))
+            }
+        };
+        Ok(Self { commands, mix })
+    }
+
+    /// What mixed segments are decoded with.
+    pub(super) fn mixer(&mut self) -> Option<Mixer<'_>> {
+        let (references, tables) = self.mix.as_mut()?;
+        Some(Mixer { commands: &self.commands, references, tables })
+    }
+}
+
+/// The regions of both views; there are none when the lead has no references.
+fn spaces(head: &Head, lead: &head::Lead, coded: &[u8]) -> Result<(Space, Space), ApplyError> {
+    let Some(stream) = lead.stream(StreamKind::References) else { return Ok((Space::default(), Space::default())) };
+    let failed = |reason| ApplyError::DecodeLead { stream: StreamKind::References.name(), reason };
+    let before = lead.stream(StreamKind::Control).map_or(0, |control| control.coded_len as usize);
+    let raw = StreamDecoder::whole(stream.codec, stream.raw_len, coded.get(before..).unwrap_or_default());
+    let raw = raw.map_err(failed)?;
+    let mut rest = raw.as_slice();
+    let old = Space::read(&mut rest, head.views.old_len)?;
+    let new = Space::read(&mut rest, head.views.new_len)?;
+    if rest.is_empty() { Ok((old, new)) } else { Err(failed("bytes follow the regions")) }
+}
