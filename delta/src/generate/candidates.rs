@@ -187,11 +187,13 @@ fn stretch(old: &[u8], new: &[u8], at: usize, len: usize, shift: i64) -> Interva
 
 fn backwards(old: &[u8], new: &[u8], from: usize, shift: i64) -> usize {
     let Ok(old_from) = usize::try_from(from as i64 + shift) else { return from };
+    let len = from.min(old_from).min(MAX_BACK);
+    let pairs = old[old_from - len..old_from].iter().rev().zip(new[from - len..from].iter().rev());
     let (mut score, mut best, mut start) = (0i64, 0i64, from);
-    for back in 1..=from.min(old_from).min(MAX_BACK) {
-        score += if old[old_from - back] == new[from - back] { 1 } else { -1 };
+    for (back, (old, new)) in pairs.enumerate() {
+        score += if old == new { 1 } else { -1 };
         if score > best {
-            (best, start) = (score, from - back);
+            (best, start) = (score, from - back - 1);
         } else if score < best - DROP {
             break;
         }
@@ -203,20 +205,25 @@ fn forwards(old: &[u8], new: &[u8], from: usize, shift: i64) -> usize {
     let Some(old) = old_from(old, from, shift) else { return from };
     let new = &new[from..new.len().min(from + MAX_FORWARD)];
     let len = old.len().min(new.len());
+    let (old, new) = (&old[..len], &new[..len]);
     let (mut score, mut best, mut end, mut at) = (0i64, 0i64, from, 0);
-    loop {
-        let same = common(&old[at..], &new[at..]);
-        at += same;
-        score += same as i64;
-        if score > best {
-            (best, end) = (score, from + at);
-        }
-        score -= 1;
-        at += 1;
-        if at >= len || score < best - DROP {
-            return end;
+    while at < len {
+        if old[at] == new[at] {
+            let same = common(&old[at..], &new[at..]);
+            at += same;
+            score += same as i64;
+            if score > best {
+                (best, end) = (score, from + at);
+            }
+        } else {
+            score -= 1;
+            at += 1;
+            if score < best - DROP {
+                break;
+            }
         }
     }
+    end
 }
 
 /// Joins intervals of one shift that touch or overlap.

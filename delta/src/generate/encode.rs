@@ -1,11 +1,14 @@
 //! Encoders of single streams, and the choice among them.
 
-use std::io::Read;
+use std::{borrow::Cow, io::Read};
 
 use liblzma::stream::{Action, Filters, LzmaOptions, MatchFinder, Mode, Status, Stream};
 use lzma_rust2::LzmaReader;
 
-use super::options::Profile;
+use super::{
+    lzma::{self, Setting},
+    options::Profile,
+};
 use crate::{
     error::DiffError,
     head::{Codec, StreamKind},
@@ -14,11 +17,17 @@ use crate::{
 /// Zstandard level: the highest that needs no more memory to decode than the stream is long.
 const ZSTD_LEVEL: i32 = 19;
 
-/// Streams up to this length are coded with every setting; longer ones with the setting that won on their first bytes.
-const TRIAL_LEN: usize = 256 << 10;
+/// Longer streams are coded once, with the setting that won on [`SAMPLES`].
+const TRIAL_LEN: usize = 128 << 10;
 
-/// LZMA settings: literal context bits, literal position bits, position bits.
-type Setting = (u32, u32, u32);
+/// Pieces of a long stream, spread over it, that stand for all of it in a trial.
+const SAMPLES: usize = 4;
+
+/// On longer streams Zstandard never wins, and its attempt is not free.
+const ZSTD_TRIAL_LEN: usize = 16 << 10;
+
+/// Streams of differences with fewer zeros than all but this share go to the general encoder.
+const SPARSE_SHARE: usize = 4;
 
 /// Settings worth trying. Differences and literals of code repeat every two or four bytes, control and text do not.
 fn settings(kind: StreamKind) -> &'static [Setting] {
@@ -35,8 +44,7 @@ pub(crate) fn smallest(kind: StreamKind, raw: &[u8], profile: Profile) -> Result
         Profile::Fast => (Codec::Zstd, zstd(raw)?),
         Profile::Default | Profile::Small => {
             let lzma = best_lzma(settings(kind), raw)?;
-            // On long streams Zstandard never wins, and its attempt is not free.
-            let zstd = if raw.len() <= TRIAL_LEN { Some(zstd(raw)?) } else { None };
+            let zstd = if raw.len() <= ZSTD_TRIAL_LEN { Some(zstd(raw)?) } else { None };
             match zstd {
                 Some(zstd) if zstd.len() <= lzma.len() => (Codec::Zstd, zstd),
                 _ => (Codec::Lzma, lzma),
@@ -51,24 +59,40 @@ fn zstd(raw: &[u8]) -> Result<Vec<u8>, DiffError> {
 }
 
 fn best_lzma(settings: &[Setting], raw: &[u8]) -> Result<Vec<u8>, DiffError> {
-    let trial = &raw[..raw.len().min(TRIAL_LEN)];
+    let others: usize = raw.iter().map(|&byte| usize::from(byte != 0)).sum();
+    let sparse = others * SPARSE_SHARE < raw.len();
+    let lzma = |raw: &[u8], setting| {
+        if sparse { Ok(lzma::encode(raw, setting)) } else { general_lzma(raw, setting) }
+    };
+    let sampled = raw.len() > TRIAL_LEN;
+    let trial = if sampled { samples(raw) } else { Cow::Borrowed(raw) };
     let mut best: Option<(Setting, Vec<u8>)> = None;
     for &setting in settings {
-        let coded = lzma(trial, setting)?;
+        let coded = lzma(&trial, setting)?;
         if best.as_ref().is_none_or(|(_, best)| coded.len() < best.len()) {
             best = Some((setting, coded));
         }
     }
     let (setting, mut coded) = best.unwrap_or_default();
-    if trial.len() < raw.len() {
+    if sampled {
         coded = lzma(raw, setting)?;
     }
     coded.truncate(read_len(&coded, raw)?);
     Ok(coded)
 }
 
+/// Pieces from all over a long stream. They begin at multiples of 16, so that position bits mean the same.
+fn samples(raw: &[u8]) -> Cow<'_, [u8]> {
+    let len = TRIAL_LEN / SAMPLES;
+    let piece = |number: usize| {
+        let from = (raw.len() - len) / (SAMPLES - 1) * number / 16 * 16;
+        &raw[from..from + len]
+    };
+    (0..SAMPLES).flat_map(piece).copied().collect()
+}
+
 /// Properties byte, then LZMA data with their end marker.
-fn lzma(raw: &[u8], (lc, lp, pb): Setting) -> Result<Vec<u8>, DiffError> {
+fn general_lzma(raw: &[u8], (lc, lp, pb): Setting) -> Result<Vec<u8>, DiffError> {
     let mut options = LzmaOptions::new_preset(9).map_err(|error| failed("LZMA", error.to_string()))?;
     options
         .dict_size((raw.len() as u32).max(4 << 10))
@@ -77,8 +101,8 @@ fn lzma(raw: &[u8], (lc, lp, pb): Setting) -> Result<Vec<u8>, DiffError> {
         .position_bits(pb)
         .mode(Mode::Normal)
         .match_finder(MatchFinder::BinaryTree4)
-        .nice_len(273)
-        .depth(if raw.len() <= TRIAL_LEN { 512 } else { 64 });
+        .nice_len(128)
+        .depth(64);
     let mut filters = Filters::new();
     filters.lzma1(&options);
     let mut encoder = Stream::new_raw_encoder(&filters).map_err(|error| failed("LZMA", error.to_string()))?;

@@ -13,6 +13,7 @@ mod candidates;
 mod encode;
 mod head;
 mod index;
+mod lzma;
 mod matcher;
 mod memory;
 mod mixer;
