@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use sluice_delta::Profile;
+use sluice_delta::{Profile, foreign::Format};
 
 /// Binary patches for firmware images.
 #[derive(Debug, Parser)]
@@ -44,6 +44,9 @@ pub struct DiffArgs {
     pub new: PathBuf,
     /// File to write the patch to.
     pub patch: PathBuf,
+    /// `sluice`; or for devices with other software `bsdiff40` (bspatch) or `zstd` (zstd -d --patch-from=OLD --long=31).
+    #[arg(long, default_value_t = Format::Sluice)]
+    pub format: Format,
     /// `fast` applies quickest, `default` is smaller.
     #[arg(long, default_value_t = Profile::Default)]
     pub profile: Profile,
@@ -67,6 +70,12 @@ pub struct ApplyArgs {
     pub patch: PathBuf,
     /// File to write. It appears only when it is complete and verified; until then the work stands in NEW.partial.
     pub new: PathBuf,
+    /// Format of the patch. [default: told from its first bytes]
+    #[arg(long)]
+    pub format: Option<Format>,
+    /// SHA-256 that the new image must have. Formats of other programs do not state it themselves.
+    #[arg(long, value_name = "HEX", value_parser = sha256)]
+    pub new_sha256: Option<[u8; 32]>,
     /// Go on with NEW.partial of an interrupted run.
     #[arg(long)]
     pub resume: bool,
@@ -92,6 +101,13 @@ fn bytes(text: &str) -> Result<u32, String> {
     number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is 4 GiB or more"))
 }
 
+/// Reads a digest of 64 hexadecimal digits.
+fn sha256(text: &str) -> Result<[u8; 32], String> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text, &mut digest).map_err(|_| format!("{text:?} is not 64 hexadecimal digits"))?;
+    Ok(digest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +120,12 @@ mod tests {
         assert!(bytes("4096MiB").is_err());
         assert!(bytes("four").is_err());
         assert!(bytes("-1").is_err());
+    }
+
+    #[test]
+    fn digests() {
+        assert_eq!(sha256(&"0a".repeat(32)), Ok([10; 32]));
+        assert!(sha256("0a").is_err());
+        assert!(sha256(&"zz".repeat(32)).is_err());
     }
 }

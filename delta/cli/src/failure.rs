@@ -1,6 +1,6 @@
 //! How a command fails: the exit code and what to do next.
 
-use sluice_delta::{ApplyError, DiffError};
+use sluice_delta::{ApplyError, DiffError, foreign::ForeignError};
 
 /// Refused or damaged.
 const REFUSED: u8 = 1;
@@ -17,6 +17,12 @@ pub enum Failure {
     /// Applying or reading a patch failed.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// Applying or reading a patch of another program failed.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
+    /// The file is a patch of no format that is known.
+    #[error("the first bytes are not those of a sluice, BSDIFF40 or Zstandard patch")]
+    NoFormat,
     /// Making a patch failed.
     #[error(transparent)]
     Diff(#[from] DiffError),
@@ -27,8 +33,9 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Self::Apply(error) if error.is_io() => FILE,
+            Self::Foreign(error) if error.is_io() => FILE,
             Self::Diff(DiffError::SegmentLen { .. }) => USAGE,
-            Self::Apply(_) | Self::Diff(_) => REFUSED,
+            Self::Apply(_) | Self::Foreign(_) | Self::NoFormat | Self::Diff(_) => REFUSED,
         }
     }
 
@@ -51,6 +58,8 @@ impl Failure {
                 | ApplyError::UnknownStreamKind { .. }
                 | ApplyError::UnknownCodec { .. },
             ) => "the patch was made by a newer sluice-delta; update this one",
+            Self::Foreign(ForeignError::OverBudget { .. }) => "allow more with --ram",
+            Self::Diff(DiffError::BeyondWindow { .. }) => "--format sluice and bsdiff40 have no such limit",
             Self::Diff(DiffError::OverBudget { .. }) => "allow more with --ram, or choose a shorter --segment-len",
             _ => return None,
         })

@@ -7,6 +7,7 @@ mod apply;
 mod args;
 mod diff;
 mod failure;
+mod foreign;
 mod info;
 
 use std::{

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Zstandard level: the highest that needs no more memory to decode than the stream is long.
-const ZSTD_LEVEL: i32 = 19;
+pub(crate) const ZSTD_LEVEL: i32 = 19;
 
 /// Streams up to this length are coded with every setting; longer ones with the setting that won on their first bytes.
 const TRIAL_LEN: usize = 256 << 10;

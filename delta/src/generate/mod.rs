@@ -8,13 +8,18 @@
     reason = "offsets of images that fit in memory are far below 2^63, and a shift applied to its own interval is not negative"
 )]
 
+#[cfg(feature = "foreign")]
+mod bsdiff40;
 mod candidates;
 mod encode;
+mod full;
 mod head;
 mod index;
 mod options;
 mod parse;
 mod segment;
+#[cfg(feature = "foreign")]
+mod zstd_prefix;
 
 use std::{
     ops::ControlFlow,
@@ -24,7 +29,13 @@ use std::{
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-pub use self::options::{DiffOptions, Phase, Profile, Progress, UnknownProfile};
+use self::index::Index;
+#[cfg(feature = "foreign")]
+pub use self::{bsdiff40::write_bsdiff40, zstd_prefix::write_zstd};
+pub use self::{
+    full::{Full, FullEncoding, FullOptions, best_full},
+    options::{DiffOptions, Phase, Profile, Progress, UnknownProfile},
+};
 use crate::{
     error::DiffError,
     head::{Head, feature},
@@ -33,6 +44,10 @@ use crate::{
 
 /// Longest old image the generator takes: the suffix array counts in 32 bits, and needs four times this in memory.
 const MAX_OLD_LEN: u64 = i32::MAX as u64;
+
+/// Bytes of the new image that are matched at once where a format has no segments of its own.
+#[cfg(feature = "foreign")]
+const MATCHED_AT_ONCE: usize = 4 << 20;
 
 /// Longest new image the generator takes: it is held in memory.
 const MAX_NEW_LEN: u64 = 1 << 33;
@@ -67,16 +82,12 @@ pub fn diff(
     options: &DiffOptions,
     progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<Patch, DiffError> {
-    for (image, len, limit) in [("old", old.len() as u64, MAX_OLD_LEN), ("new", new.len() as u64, MAX_NEW_LEN)] {
-        if len > limit {
-            return Err(DiffError::TooLong { image, len, limit });
-        }
-    }
+    check_lengths(old, new)?;
     let segment_len = segment_len(new.len() as u64, options)?;
-    let report = Report { progress, total: new.len() as u64, done: AtomicU64::new(0), stop: AtomicBool::new(false) };
+    let report = Report::new(progress, new);
 
     report.phase(Phase::Index)?;
-    let index = index::Index::new(old)?;
+    let index = Index::new(old)?;
     report.phase(Phase::Segments)?;
     let segments: Vec<segment::CodedSegment> = new
         .par_chunks(segment_len as usize)
@@ -111,6 +122,16 @@ pub fn diff(
     Ok(Patch { bytes, head_len: head.head_len, head })
 }
 
+/// What the matcher can hold.
+fn check_lengths(old: &[u8], new: &[u8]) -> Result<(), DiffError> {
+    for (image, len, limit) in [("old", old.len() as u64, MAX_OLD_LEN), ("new", new.len() as u64, MAX_NEW_LEN)] {
+        if len > limit {
+            return Err(DiffError::TooLong { image, len, limit });
+        }
+    }
+    Ok(())
+}
+
 /// The segment length to cut with: what was asked for, or by the size of the image.
 fn segment_len(new_len: u64, options: &DiffOptions) -> Result<u32, DiffError> {
     let min = 1u32 << MIN_SEGMENT_SHIFT;
@@ -133,14 +154,22 @@ struct Report<'a> {
     stop: AtomicBool,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    fn new(progress: &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync), new: &[u8]) -> Self {
+        Self { progress, total: new.len() as u64, done: AtomicU64::new(0), stop: AtomicBool::new(false) }
+    }
+
     fn phase(&self, phase: Phase) -> Result<(), DiffError> {
         self.tell(Progress { phase, done: 0, total: self.total })
     }
 
     fn add(&self, bytes: u64) -> Result<(), DiffError> {
+        self.add_in(Phase::Segments, bytes)
+    }
+
+    fn add_in(&self, phase: Phase, bytes: u64) -> Result<(), DiffError> {
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.tell(Progress { phase: Phase::Segments, done, total: self.total })
+        self.tell(Progress { phase, done, total: self.total })
     }
 
     fn check(&self) -> Result<(), DiffError> {

@@ -74,6 +74,8 @@ pub enum Phase {
     Index,
     /// Matching and coding segments of the new image.
     Segments,
+    /// Compressing the whole: a full image, or a patch in the format of another program.
+    Compress,
 }
 
 /// How far the work is.

@@ -24,13 +24,17 @@ struct RawStreams {
     extra: Vec<u8>,
 }
 
-/// Codes `new`, which stands at `offset` of the new image.
-pub(crate) fn code(index: &Index<'_>, new: &[u8], offset: u64, profile: Profile) -> Result<CodedSegment, DiffError> {
+/// Which parts of `new`, which stands at `offset` of the new image, come from where in the old one.
+pub(crate) fn pieces(index: &Index<'_>, new: &[u8], offset: u64) -> Vec<parse::Piece> {
     let intervals = candidates::find(index, new, offset.cast_signed());
     let first = parse::cheapest(index.old, new, &intervals, &parse::Costs::default());
     let costs = parse::Costs::observed(index.old, new, &first);
-    let pieces = parse::cheapest(index.old, new, &intervals, &costs);
-    let raw = split(index.old, new, offset, &pieces);
+    parse::cheapest(index.old, new, &intervals, &costs)
+}
+
+/// Codes `new`, which stands at `offset` of the new image.
+pub(crate) fn code(index: &Index<'_>, new: &[u8], offset: u64, profile: Profile) -> Result<CodedSegment, DiffError> {
+    let raw = split(index.old, new, offset, &pieces(index, new, offset));
     let mut check = [0; 8];
     check.copy_from_slice(&Sha256::digest(new)[..8]);
     let mut segment = CodedSegment { streams: Vec::new(), coded: Vec::new(), check };
