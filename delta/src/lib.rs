@@ -3,7 +3,7 @@
 //! * [`diff`] makes a patch. It uses all threads of the current rayon pool; its bytes do not depend on how many.
 //! * [`apply`] applies one from streams. [`Applier`] does it segment by segment, for a device that authenticates,
 //!   decodes and resumes while it downloads.
-//! * [`foreign`] reads and writes patches of other programs, [`best_full`] is the
+//! * [`foreign`] reads and writes patches of other programs, [`plan`] chooses which patches to build, [`best_full`] is the
 //!   full image that a patch has to beat.
 //! * [`Head`] is what a patch says about itself: both images, memory, segments. Whoever vouches for the SHA-256 of the
 //!   head vouches for the patch.
@@ -25,6 +25,8 @@ mod generate;
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod head;
 mod limits;
+#[cfg(feature = "generate")]
+pub mod plan;
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod varint;
 

@@ -7,6 +7,7 @@
 mod bsdiff40;
 mod format;
 mod images;
+mod plan;
 mod refusal;
 mod resume;
 mod roundtrip;
