@@ -1,5 +1,7 @@
 //! The command line as its users see it.
 
+mod formats;
+
 use std::{
     fs,
     path::{Path, PathBuf},
