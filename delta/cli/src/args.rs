@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use sluice_delta::{Profile, foreign::Format};
 
@@ -29,6 +29,8 @@ pub enum Command {
     Apply(ApplyArgs),
     /// Show what a patch says about itself.
     Info(InfoArgs),
+    /// Measure this engine and other programs on pairs of images.
+    Bench(BenchArgs),
     /// Print a completion script for a shell.
     Completion {
         /// The shell.
@@ -88,6 +90,51 @@ pub struct ApplyArgs {
 pub struct InfoArgs {
     /// The patch.
     pub patch: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Folder with NAME.old and NAME.new for each pair.
+    pub dir: PathBuf,
+    /// Only these pairs.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub pairs: Vec<String>,
+    /// Only these profiles of this engine. [default: all]
+    #[arg(long, value_name = "PROFILE,…", value_delimiter = ',')]
+    pub profile: Vec<Profile>,
+    /// Measure the patches that this engine writes for other programs as well.
+    #[arg(long)]
+    pub formats: bool,
+    /// Only these other programs; `none` for none at all. [default: all that are installed]
+    #[arg(long, value_name = "PROGRAM,…", value_delimiter = ',')]
+    pub peers: Vec<PeerName>,
+    /// How often each step runs; the best of each figure counts.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repeat: u32,
+    /// Threads of this engine. The other programs use one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
+    /// Python interpreter that has the module hdiffpatch.
+    #[arg(long, default_value = "python3")]
+    pub python: PathBuf,
+    /// File to write all figures to, a line for each row, as they come.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+}
+
+/// A program that makes patches, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PeerName {
+    /// No other program.
+    None,
+    /// bsdiff 4 with bspatch.
+    Bsdiff,
+    /// xdelta3 with LZMA behind it.
+    Xdelta3,
+    /// zstd -19 --patch-from.
+    Zstd,
+    /// The Python module hdiffpatch.
+    Hdiffpatch,
 }
 
 /// Reads an amount like `262144`, `256KiB` or `4MiB`.

@@ -23,6 +23,9 @@ pub enum Failure {
     /// The file is a patch of no format that is known.
     #[error("the first bytes are not those of a sluice, BSDIFF40 or Zstandard patch")]
     NoFormat,
+    /// A measurement of this engine went wrong.
+    #[error("{0} of the rows of this engine are not ok")]
+    Bench(usize),
     /// Making a patch failed.
     #[error(transparent)]
     Diff(#[from] DiffError),
@@ -35,7 +38,7 @@ impl Failure {
             Self::Apply(error) if error.is_io() => FILE,
             Self::Foreign(error) if error.is_io() => FILE,
             Self::Diff(DiffError::SegmentLen { .. }) => USAGE,
-            Self::Apply(_) | Self::Foreign(_) | Self::NoFormat | Self::Diff(_) => REFUSED,
+            Self::Apply(_) | Self::Foreign(_) | Self::NoFormat | Self::Bench(_) | Self::Diff(_) => REFUSED,
         }
     }
 
