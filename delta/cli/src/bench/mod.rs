@@ -52,16 +52,18 @@ pub fn run(args: &BenchArgs, json: bool) -> Result<()> {
     let mut rows: Vec<Row> = Vec::new();
     for pair in &pairs {
         let folder = tempfile::tempdir()?;
+        let pinned = best_peer(&pair.name).map(|peer| peer.bytes);
         let mut of_peers = Vec::new();
         for peer in &peers {
-            let row = measure(pair, &Program::Peer(peer.clone()), folder.path(), args)?;
+            let mut row = measure(pair, &Program::Peer(peer.clone()), folder.path(), args)?;
+            row.compare(None, pinned);
             say(&row.line());
             of_peers.push(row);
         }
         // Only now it is known which peer is the best.
         let best = of_peers.iter().filter(|row| row.is_ok()).filter_map(|row| row.patch_bytes).min();
         let mut keep = |mut row: Row, said: bool| -> Result<()> {
-            row.compare(best, best_peer(&pair.name).map(|peer| peer.bytes));
+            row.compare(best, pinned);
             if !said {
                 say(&row.line());
             }
