@@ -33,7 +33,7 @@ pub fn run(args: &ApplyArgs, json: bool) -> Result<()> {
     }
     let head = read_head(&mut patch, &Limits::default(), None).map_err(Failure::Apply)?;
     if args.new_sha256.is_some_and(|expected| expected != head.new_sha256) {
-        return Err(Failure::Apply(ApplyError::NewMismatch).into());
+        return Err(Failure::NotExpected(hex::encode(head.new_sha256)).into());
     }
     if !head.in_order() {
         return Err(Failure::Apply(ApplyError::NeedsSeek).into());

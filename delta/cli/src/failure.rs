@@ -20,6 +20,9 @@ pub enum Failure {
     /// Applying or reading a patch of another program failed.
     #[error(transparent)]
     Foreign(#[from] ForeignError),
+    /// The patch makes another image than the caller expects.
+    #[error("the patch makes another image than expected: its SHA-256 is {0}")]
+    NotExpected(String),
     /// The file is a patch of no format that is known.
     #[error("the first bytes are not those of a sluice, BSDIFF40 or Zstandard patch")]
     NoFormat,
@@ -38,7 +41,12 @@ impl Failure {
             Self::Apply(error) if error.is_io() => FILE,
             Self::Foreign(error) if error.is_io() => FILE,
             Self::Diff(DiffError::SegmentLen { .. }) => USAGE,
-            Self::Apply(_) | Self::Foreign(_) | Self::NoFormat | Self::Bench(_) | Self::Diff(_) => REFUSED,
+            Self::Apply(_)
+            | Self::Foreign(_)
+            | Self::NotExpected(_)
+            | Self::NoFormat
+            | Self::Bench(_)
+            | Self::Diff(_) => REFUSED,
         }
     }
 
