@@ -1,6 +1,9 @@
 //! How a command fails: the exit code and what to do next.
 
-use sluice_delta::{ApplyError, DiffError, foreign::ForeignError};
+use sluice_delta::{
+    ApplyError, DiffError,
+    foreign::{ForeignError, Format},
+};
 
 /// Refused or damaged.
 const REFUSED: u8 = 1;
@@ -23,6 +26,9 @@ pub enum Failure {
     /// The patch makes another image than the caller expects.
     #[error("the patch makes another image than expected: its SHA-256 is {0}")]
     NotExpected(String),
+    /// The format has nothing to go on from.
+    #[error("a {0} patch has no segments to go on from; leave --resume out")]
+    NoResume(Format),
     /// The file is a patch of no format that is known.
     #[error("the first bytes are not those of a sluice, BSDIFF40 or Zstandard patch")]
     NoFormat,
@@ -40,7 +46,7 @@ impl Failure {
         match self {
             Self::Apply(error) if error.is_io() => FILE,
             Self::Foreign(error) if error.is_io() => FILE,
-            Self::Diff(DiffError::SegmentLen { .. }) => USAGE,
+            Self::Diff(DiffError::SegmentLen { .. }) | Self::NoResume(_) => USAGE,
             Self::Apply(_)
             | Self::Foreign(_)
             | Self::NotExpected(_)

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sluice_delta::{
@@ -103,7 +103,7 @@ pub fn apply(
     json: bool,
 ) -> Result<()> {
     if args.resume {
-        bail!("a {format} patch has no segments to go on from; leave --resume out");
+        return Err(Failure::NoResume(format).into());
     }
     let options = ForeignOptions {
         budget: ApplyBudget { ram: u64::from(args.ram), scratch: 0 },

@@ -170,6 +170,7 @@ fn a_format_can_be_forced() {
     assert_eq!(refused.status.code(), Some(1));
     assert_eq!(sluice_delta(folder, &["diff", "old", "new", "patch", "--format", "vcdiff"]).status.code(), Some(2));
     let resumed = sluice_delta(folder, &["apply", "old", "patch", "made", "--resume"]);
+    assert_eq!(resumed.status.code(), Some(2));
     assert!(text(&resumed.stderr).contains("--resume"), "{}", text(&resumed.stderr));
 }
 
