@@ -192,6 +192,14 @@ pub enum DiffError {
         /// The most that is taken.
         limit: u64,
     },
+    /// Old and new image are too long for a format that refers from one back into the other.
+    #[error("the images have {len} bytes together, over the {limit} that a Zstandard window reaches back")]
+    BeyondWindow {
+        /// Bytes of both images.
+        len: u64,
+        /// The most that is taken.
+        limit: u64,
+    },
     /// The segment length asked for is not usable.
     #[error("segment length {len} is not a power of two between {min} and {max}")]
     SegmentLen {

@@ -3,6 +3,8 @@
 //! * [`diff`] makes a patch. It uses all threads of the current rayon pool; its bytes do not depend on how many.
 //! * [`apply`] applies one from streams. [`Applier`] does it segment by segment, for a device that authenticates,
 //!   decodes and resumes while it downloads.
+//! * [`foreign`] reads and writes patches of other programs, [`plan`] chooses which patches to build, [`best_full`] is the
+//!   full image that a patch has to beat.
 //! * [`Head`] is what a patch says about itself: both images, memory, segments. Whoever vouches for the SHA-256 of the
 //!   head vouches for the patch.
 //!
@@ -18,6 +20,9 @@ mod apply;
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 pub mod content;
 mod error;
+#[cfg(feature = "foreign")]
+#[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+pub mod foreign;
 #[cfg(feature = "generate")]
 mod generate;
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
@@ -25,6 +30,8 @@ mod head;
 mod limits;
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod mix;
+#[cfg(feature = "generate")]
+pub mod plan;
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod varint;
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
@@ -38,10 +45,13 @@ pub use self::{
         ApplyBudget, Limits, MAX_CODED_LEN, MAX_HEAD_LEN, MAX_IMAGE_LEN, MAX_SEGMENT_LEN, MAX_SEGMENTS,
         MIN_SEGMENT_SHIFT,
     },
+    mix::Params as MixParams,
     views::{Layer, NewNode, OldContent, Views},
 };
 #[cfg(feature = "generate")]
 pub use self::{
     error::DiffError,
-    generate::{DiffOptions, Patch, Phase, Profile, Progress, UnknownProfile, diff},
+    generate::{
+        DiffOptions, Full, FullEncoding, FullOptions, Patch, Phase, Profile, Progress, UnknownProfile, best_full, diff,
+    },
 };

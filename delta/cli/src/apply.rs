@@ -9,9 +9,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use sluice_delta::{Applier, ApplyBudget, ApplyError, Head, Limits, ResumePoint, read_head};
+use sluice_delta::{Applier, ApplyBudget, ApplyError, Head, Limits, ResumePoint, foreign::Format, read_head};
 
-use crate::{args::ApplyArgs, failure::Failure, print, progress_bar};
+use crate::{args::ApplyArgs, failure::Failure, foreign, print, progress_bar};
 
 #[derive(Serialize)]
 struct Made {
@@ -27,7 +27,14 @@ pub fn run(args: &ApplyArgs, json: bool) -> Result<()> {
     let mut old = open(&args.old)?;
     let mut patch = BufReader::new(open(&args.patch)?);
     let partial = partial(&args.new);
+    let format = args.format.map_or_else(|| foreign::recognise(&mut patch), Ok)?;
+    if format != Format::Sluice {
+        return foreign::apply(args, format, &mut old, &mut patch, &partial, json);
+    }
     let head = read_head(&mut patch, &Limits::default(), None).map_err(Failure::Apply)?;
+    if args.new_sha256.is_some_and(|expected| expected != head.new_sha256) {
+        return Err(Failure::NotExpected(hex::encode(head.new_sha256)).into());
+    }
     if !head.in_order() {
         return Err(Failure::Apply(ApplyError::NeedsSeek).into());
     }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use sluice_delta::Profile;
+use sluice_delta::{Profile, foreign::Format};
 
 /// Binary patches for firmware images.
 #[derive(Debug, Parser)]
@@ -29,6 +29,8 @@ pub enum Command {
     Apply(ApplyArgs),
     /// Show what a patch says about itself.
     Info(InfoArgs),
+    /// Measure this engine and other programs on pairs of images.
+    Bench(BenchArgs),
     /// Print a completion script for a shell.
     Completion {
         /// The shell.
@@ -44,6 +46,9 @@ pub struct DiffArgs {
     pub new: PathBuf,
     /// File to write the patch to.
     pub patch: PathBuf,
+    /// `sluice`; or for devices with other software `bsdiff40` (bspatch) or `zstd` (zstd -d --patch-from=OLD --long=31).
+    #[arg(long, default_value_t = Format::Sluice)]
+    pub format: Format,
     /// `fast` applies quickest, `default` is smaller.
     #[arg(long, default_value_t = Profile::Default)]
     pub profile: Profile,
@@ -74,6 +79,12 @@ pub struct ApplyArgs {
     pub patch: PathBuf,
     /// File to write. It appears only when it is complete and verified; until then the work stands in NEW.partial.
     pub new: PathBuf,
+    /// Format of the patch. [default: told from its first bytes]
+    #[arg(long)]
+    pub format: Option<Format>,
+    /// SHA-256 that the new image must have. Formats of other programs do not state it themselves.
+    #[arg(long, value_name = "HEX", value_parser = sha256)]
+    pub new_sha256: Option<[u8; 32]>,
     /// Go on with NEW.partial of an interrupted run.
     #[arg(long)]
     pub resume: bool,
@@ -86,6 +97,51 @@ pub struct ApplyArgs {
 pub struct InfoArgs {
     /// The patch.
     pub patch: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Folder with NAME.old and NAME.new for each pair.
+    pub dir: PathBuf,
+    /// Only these pairs.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub pairs: Vec<String>,
+    /// Only these profiles of this engine. [default: all]
+    #[arg(long, value_name = "PROFILE,…", value_delimiter = ',')]
+    pub profile: Vec<Profile>,
+    /// Measure the patches that this engine writes for other programs as well.
+    #[arg(long)]
+    pub formats: bool,
+    /// Only these other programs; `none` for none at all. [default: all that are installed]
+    #[arg(long, value_name = "PROGRAM,…", value_delimiter = ',')]
+    pub peers: Vec<PeerName>,
+    /// How often each step runs; the best of each figure counts.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repeat: u32,
+    /// Threads of this engine. The other programs use one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
+    /// Python interpreter that has the module hdiffpatch.
+    #[arg(long, default_value = "python3")]
+    pub python: PathBuf,
+    /// File to write all figures to, a line for each row, as they come.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+}
+
+/// A program that makes patches, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PeerName {
+    /// No other program.
+    None,
+    /// bsdiff 4 with bspatch.
+    Bsdiff,
+    /// xdelta3 with LZMA behind it.
+    Xdelta3,
+    /// zstd -19 --patch-from.
+    Zstd,
+    /// The Python module hdiffpatch.
+    Hdiffpatch,
 }
 
 /// Reads an amount like `262144`, `256KiB` or `4MiB`.
@@ -102,6 +158,13 @@ fn long_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is too much"))
 }
 
+/// Reads a digest of 64 hexadecimal digits.
+fn sha256(text: &str) -> Result<[u8; 32], String> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text, &mut digest).map_err(|_| format!("{text:?} is not 64 hexadecimal digits"))?;
+    Ok(digest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +179,12 @@ mod tests {
         assert!(long_bytes("99999999999GiB").is_err());
         assert!(bytes("four").is_err());
         assert!(bytes("-1").is_err());
+    }
+
+    #[test]
+    fn digests() {
+        assert_eq!(sha256(&"0a".repeat(32)), Ok([10; 32]));
+        assert!(sha256("0a").is_err());
+        assert!(sha256(&"zz".repeat(32)).is_err());
     }
 }

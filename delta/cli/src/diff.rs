@@ -4,9 +4,12 @@ use std::{fs, io::Write, ops::ControlFlow, path::Path};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use sluice_delta::{ApplyBudget, DiffOptions, Patch, Phase};
+use sluice_delta::{
+    ApplyBudget, DiffOptions, Patch, Phase, Progress,
+    foreign::{Format, write_bsdiff40, write_zstd},
+};
 
-use crate::{args::DiffArgs, failure::Failure, print, progress_bar};
+use crate::{args::DiffArgs, failure::Failure, foreign, print, progress_bar};
 
 #[derive(Serialize)]
 struct Made {
@@ -37,23 +40,34 @@ pub fn run(args: &DiffArgs, json: bool) -> Result<()> {
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.map_or(0, usize::from)).build()?;
     let bar = progress_bar(new.len() as u64);
-    let patch = pool.install(|| {
-        sluice_delta::diff(&old, &new, &options, &|progress| {
-            bar.set_message(match progress.phase {
-                Phase::Contents => "looking inside",
-                Phase::Index => "indexing",
-                Phase::Segments => "comparing",
-                Phase::Code => "coding",
-            });
-            bar.set_length(progress.total);
-            bar.set_position(progress.done);
-            ControlFlow::Continue(())
-        })
-    });
-    bar.finish_and_clear();
-    let patch = patch.map_err(Failure::Diff)?;
-    write_whole(&args.patch, &patch.bytes).with_context(|| format!("cannot write {}", args.patch.display()))?;
-    report(args, &patch, json)
+    let progress = |progress: Progress| {
+        bar.set_message(match progress.phase {
+            Phase::Contents => "looking inside",
+            Phase::Index => "indexing",
+            Phase::Segments => "comparing",
+            Phase::Code => "coding",
+            Phase::Compress => "compressing",
+        });
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+        ControlFlow::Continue(())
+    };
+    let write = |bytes: &[u8]| {
+        bar.finish_and_clear();
+        write_whole(&args.patch, bytes).with_context(|| format!("cannot write {}", args.patch.display()))
+    };
+    let foreign = match args.format {
+        Format::Sluice => {
+            let patch = pool.install(|| sluice_delta::diff(&old, &new, &options, &progress)).map_err(Failure::Diff)?;
+            write(&patch.bytes)?;
+            return report(args, &patch, json);
+        }
+        Format::Bsdiff40 => pool.install(|| write_bsdiff40(&old, &new, &progress)),
+        Format::Zstd => write_zstd(&old, &new, &progress),
+    };
+    let bytes = foreign.map_err(Failure::Diff)?;
+    write(&bytes)?;
+    foreign::report_made(args, &bytes, &old, &new, json)
 }
 
 /// Writes a file that is either complete or not there.

@@ -1,6 +1,9 @@
 //! How a command fails: the exit code and what to do next.
 
-use sluice_delta::{ApplyError, DiffError};
+use sluice_delta::{
+    ApplyError, DiffError,
+    foreign::{ForeignError, Format},
+};
 
 /// Refused or damaged.
 const REFUSED: u8 = 1;
@@ -17,6 +20,21 @@ pub enum Failure {
     /// Applying or reading a patch failed.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// Applying or reading a patch of another program failed.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
+    /// The patch makes another image than the caller expects.
+    #[error("the patch makes another image than expected: its SHA-256 is {0}")]
+    NotExpected(String),
+    /// The format has nothing to go on from.
+    #[error("a {0} patch has no segments to go on from; leave --resume out")]
+    NoResume(Format),
+    /// The file is a patch of no format that is known.
+    #[error("the first bytes are not those of a sluice, BSDIFF40 or Zstandard patch")]
+    NoFormat,
+    /// A measurement of this engine went wrong.
+    #[error("{0} of the rows of this engine are not ok")]
+    Bench(usize),
     /// Making a patch failed.
     #[error(transparent)]
     Diff(#[from] DiffError),
@@ -27,8 +45,14 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Self::Apply(error) if error.is_io() => FILE,
-            Self::Diff(DiffError::SegmentLen { .. }) => USAGE,
-            Self::Apply(_) | Self::Diff(_) => REFUSED,
+            Self::Foreign(error) if error.is_io() => FILE,
+            Self::Diff(DiffError::SegmentLen { .. }) | Self::NoResume(_) => USAGE,
+            Self::Apply(_)
+            | Self::Foreign(_)
+            | Self::NotExpected(_)
+            | Self::NoFormat
+            | Self::Bench(_)
+            | Self::Diff(_) => REFUSED,
         }
     }
 
@@ -51,6 +75,8 @@ impl Failure {
                 | ApplyError::UnknownStreamKind { .. }
                 | ApplyError::UnknownCodec { .. },
             ) => "the patch was made by a newer sluice-delta; update this one",
+            Self::Foreign(ForeignError::OverBudget { .. }) => "allow more with --ram",
+            Self::Diff(DiffError::BeyondWindow { .. }) => "--format sluice and bsdiff40 have no such limit",
             Self::Diff(DiffError::OverBudget { .. }) => "allow more with --ram, or choose a shorter --segment-len",
             _ => return None,
         })

@@ -1,13 +1,13 @@
 //! `sluice-delta info`.
 
-use std::fs::File;
+use std::{fs::File, io::BufReader};
 
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
-use sluice_delta::{Head, Limits, NewNode, OldContent, read_head};
+use sluice_delta::{Head, Limits, NewNode, OldContent, foreign::Format, read_head};
 
-use crate::{args::InfoArgs, failure::Failure, print};
+use crate::{args::InfoArgs, failure::Failure, foreign, print};
 
 #[derive(Serialize)]
 struct Info {
@@ -79,7 +79,12 @@ struct Stream {
 }
 
 pub fn run(args: &InfoArgs, json: bool) -> Result<()> {
-    let mut patch = File::open(&args.patch).with_context(|| format!("cannot open {}", args.patch.display()))?;
+    let file = File::open(&args.patch).with_context(|| format!("cannot open {}", args.patch.display()))?;
+    let mut patch = BufReader::new(file);
+    let format = foreign::recognise(&mut patch)?;
+    if format != Format::Sluice {
+        return foreign::info(format, &mut patch, json);
+    }
     let head = read_head(&mut patch, &Limits::default(), None).map_err(Failure::Apply)?;
     print(json, &info(&head), &text(&head))
 }

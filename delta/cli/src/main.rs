@@ -5,8 +5,10 @@
 
 mod apply;
 mod args;
+mod bench;
 mod diff;
 mod failure;
+mod foreign;
 mod info;
 
 use std::{
@@ -44,6 +46,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Diff(args) => diff::run(args, cli.json),
         Command::Apply(args) => apply::run(args, cli.json),
         Command::Info(args) => info::run(args, cli.json),
+        Command::Bench(args) => bench::run(args, cli.json),
         Command::Completion { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "sluice-delta", &mut stdout());
             Ok(())

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Zstandard level: the highest that needs no more memory to decode than the stream is long.
-const ZSTD_LEVEL: i32 = 19;
+pub(crate) const ZSTD_LEVEL: i32 = 19;
 
 /// Longer streams are coded once, with the setting that won on [`SAMPLES`].
 const TRIAL_LEN: usize = 128 << 10;

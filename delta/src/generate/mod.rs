@@ -9,8 +9,11 @@
 )]
 
 mod blocks;
+#[cfg(feature = "foreign")]
+mod bsdiff40;
 mod candidates;
 mod encode;
+mod full;
 mod head;
 mod index;
 mod lzma;
@@ -22,6 +25,8 @@ mod parse;
 mod pieces;
 mod segment;
 mod views;
+#[cfg(feature = "foreign")]
+mod zstd_prefix;
 
 use std::{
     ops::{ControlFlow, Range},
@@ -31,7 +36,12 @@ use std::{
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-pub use self::options::{DiffOptions, Phase, Profile, Progress, UnknownProfile};
+#[cfg(feature = "foreign")]
+pub use self::{bsdiff40::write_bsdiff40, zstd_prefix::write_zstd};
+pub use self::{
+    full::{Full, FullEncoding, FullOptions, best_full},
+    options::{DiffOptions, Phase, Profile, Progress, UnknownProfile},
+};
 use crate::{
     apply::memory::sum as memory_of,
     content::{ContentError, Plan},
@@ -43,6 +53,10 @@ use crate::{
 
 /// Longest old image the generator takes: it is held in memory.
 const MAX_OLD_LEN: u64 = 1 << 33;
+
+/// Bytes of the new image that are matched at once where a format has no segments of its own.
+#[cfg(feature = "foreign")]
+const MATCHED_AT_ONCE: u32 = 4 << 20;
 
 /// Longest new image the generator takes: it is held in memory.
 const MAX_NEW_LEN: u64 = 1 << 33;
@@ -77,18 +91,9 @@ pub fn diff(
     options: &DiffOptions,
     progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<Patch, DiffError> {
-    for (image, len, limit) in [("old", old.len() as u64, MAX_OLD_LEN), ("new", new.len() as u64, MAX_NEW_LEN)] {
-        if len > limit {
-            return Err(DiffError::TooLong { image, len, limit });
-        }
-    }
+    check_lengths(old, new)?;
     let segment_len = segment_len(new.len() as u64, options)?;
-    let report = Report {
-        progress,
-        total: AtomicU64::new(new.len() as u64),
-        done: AtomicU64::new(0),
-        stop: AtomicBool::new(false),
-    };
+    let report = Report::new(progress, new);
     if options.inside {
         report.phase(Phase::Contents)?;
         if let Some(built) = views::build(old, new, options) {
@@ -137,7 +142,7 @@ fn patch(
     let profile = options.profile;
     let work = Work { cuts: &cuts, coded, memory: options.memory, report };
     let mut pieces = work.pieces(images.old_view, images.new_view)?;
-    let mut mixer = profile.mix().map(|params| {
+    let mut mixer = profile.mix(images.new_view.len()).filter(|_| !cuts.is_empty()).map(|params| {
         let old = (images.old_view, &views::old_parts(&views)[..]);
         mixer::Mixer::new(old, (images.new_view, images.new_parts), params)
     });
@@ -268,6 +273,16 @@ fn table(cuts: &[Range<u64>], coded: &[segment::Coded], views: &Views, new: &[u8
     cuts.iter().zip(coded).map(entry).collect()
 }
 
+/// What the matcher can hold.
+fn check_lengths(old: &[u8], new: &[u8]) -> Result<(), DiffError> {
+    for (image, len, limit) in [("old", old.len() as u64, MAX_OLD_LEN), ("new", new.len() as u64, MAX_NEW_LEN)] {
+        if len > limit {
+            return Err(DiffError::TooLong { image, len, limit });
+        }
+    }
+    Ok(())
+}
+
 /// The segment length to cut with: what was asked for, or by the size of the image.
 fn segment_len(new_len: u64, options: &DiffOptions) -> Result<u32, DiffError> {
     let min = 1u32 << MIN_SEGMENT_SHIFT;
@@ -291,7 +306,16 @@ struct Report<'a> {
     stop: AtomicBool,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    fn new(progress: &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync), new: &[u8]) -> Self {
+        Self {
+            progress,
+            total: AtomicU64::new(new.len() as u64),
+            done: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        }
+    }
+
     fn phase(&self, phase: Phase) -> Result<(), DiffError> {
         self.done.store(0, Ordering::Relaxed);
         self.tell(phase, 0)

@@ -35,9 +35,9 @@ impl Profile {
         self != Self::Fast
     }
 
-    /// Tables of the context-mixing coder, for profiles that use it.
-    pub(crate) fn mix(self) -> Option<Params> {
-        (self == Self::Small).then_some(Params::SMALL)
+    /// Tables of the context-mixing coder for a new view of `len` bytes, for profiles that use it.
+    pub(crate) fn mix(self, len: usize) -> Option<Params> {
+        (self == Self::Small).then(|| Params::small(len))
     }
 
     /// The name that [`FromStr`] takes.
@@ -113,6 +113,8 @@ pub enum Phase {
     Segments,
     /// Coding them.
     Code,
+    /// Compressing the whole: a full image, or a patch in the format of another program.
+    Compress,
 }
 
 /// How far the work is.

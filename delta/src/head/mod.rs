@@ -214,7 +214,7 @@ pub struct Head {
     /// The views of both images.
     pub views: Views,
     /// Tables of the context-mixing coder.
-    pub(crate) mix: Option<Params>,
+    pub mix: Option<Params>,
     /// What stands before the first segment.
     pub lead: Option<Lead>,
     /// The segment table, in the order of the patch's bytes.

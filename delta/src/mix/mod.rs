@@ -46,7 +46,7 @@ use self::model::Model;
 /// How much memory a model has. Part of a patch: both sides need the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_field_names, reason = "each is a power of two, and says so")]
-pub(crate) struct Params {
+pub struct Params {
     /// Adaptive probabilities, two bytes each, as a power of two.
     pub slot_bits: u8,
     /// Remembered differences, eight bytes each, as a power of two.

@@ -3,9 +3,14 @@
 #![cfg(feature = "generate")]
 #![expect(clippy::cast_possible_truncation, reason = "test images are far below every limit")]
 
+#[cfg(feature = "foreign")]
+mod bsdiff40;
 mod format;
 mod images;
+mod plan;
 mod refusal;
 mod resume;
 mod roundtrip;
 mod sizes;
+#[cfg(feature = "foreign")]
+mod zstd_prefix;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::steps::{Steps, cargo};
-use crate::{postgres, python};
+use crate::{apt, postgres, python};
 
 /// Variable with the folder of the programs that integration tests run.
 pub const BIN_DIR_VARIABLE: &str = "SLUICE_BIN_DIR";
@@ -26,6 +26,10 @@ pub fn target_dir() -> Result<PathBuf> {
 pub fn run(steps: &Steps, args: &[String]) -> Result<ExitCode> {
     let target = target_dir()?;
     let python = python::environment(steps, &target)?;
+    // The programs whose patch formats are written and read.
+    if ["bsdiff", "bspatch", "zstd"].iter().any(|program| apt::in_path(program).is_none()) {
+        apt::install(steps, "bsdiff or zstd", &["bsdiff", "zstd"])?;
+    }
     // Cargo ignores `-p` beside `--workspace` without a word, so a chosen package takes its place.
     let chosen = chosen_packages(args);
     let scope = if chosen.is_empty() { vec!["--workspace"] } else { chosen };

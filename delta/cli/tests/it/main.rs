@@ -1,5 +1,8 @@
 //! The command line as its users see it.
 
+mod bench;
+mod formats;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -36,7 +39,7 @@ fn json(output: &Output) -> serde_json::Value {
 fn help() {
     let output = sluice_delta(&frozen(), &["--help"]);
     insta::assert_snapshot!("help", text(&output.stdout));
-    for command in ["diff", "apply", "info"] {
+    for command in ["diff", "apply", "info", "bench"] {
         let output = sluice_delta(&frozen(), &[command, "--help"]);
         insta::assert_snapshot!(format!("help_{command}"), text(&output.stdout));
     }
