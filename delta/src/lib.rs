@@ -37,6 +37,8 @@ mod varint;
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod views;
 
+#[doc(hidden)]
+pub use self::mix::fuzz as fuzz_mix;
 pub use self::{
     apply::{Applied, Applier, ApplyOptions, ResumePoint, apply, read_head},
     error::ApplyError,

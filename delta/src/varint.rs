@@ -34,7 +34,6 @@ pub(crate) fn unzigzag(value: u64) -> i64 {
 }
 
 /// Appends the encoding of `value`.
-#[cfg(feature = "generate")]
 pub(crate) fn write(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
@@ -44,7 +43,6 @@ pub(crate) fn write(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Maps signed to unsigned so that small magnitudes stay small.
-#[cfg(feature = "generate")]
 pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }

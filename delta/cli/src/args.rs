@@ -49,7 +49,7 @@ pub struct DiffArgs {
     /// `sluice`; or for devices with other software `bsdiff40` (bspatch) or `zstd` (zstd -d --patch-from=OLD --long=31).
     #[arg(long, default_value_t = Format::Sluice)]
     pub format: Format,
-    /// `fast` applies quickest, `default` is smaller.
+    /// `fast` applies quickest, `default` is smaller, `small` is smallest and takes longer, `mcu` is for microcontrollers.
     #[arg(long, default_value_t = Profile::Default)]
     pub profile: Profile,
     /// Bytes of the new image in one segment: a power of two, with an optional KiB or MiB. Shorter segments need less

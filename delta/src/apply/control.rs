@@ -2,7 +2,8 @@
 
 use crate::{
     error::ApplyError,
-    head::{Head, Lead, StreamKind},
+    head::{Codec, Head, Lead, StreamKind},
+    mix::commands::{COMMAND_SLOTS, CommandDecoder},
     varint,
 };
 
@@ -74,6 +75,33 @@ impl<'a> Commands<'a> {
     }
 }
 
+/// The raw control stream of all segments, from one that the context-mixing coder made.
+fn mixed(head: &Head, raw_len: u32, coded: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let mut control = Vec::with_capacity(raw_len as usize);
+    let mut slots = vec![0; COMMAND_SLOTS];
+    let mut decoder = CommandDecoder::new(&mut slots, coded, head.views.old_len);
+    let mut cursor = 0u64;
+    for segment in &head.segments {
+        decoder.begin(segment.len);
+        while let Some(Command { literal, copy, old_offset }) = decoder.next()? {
+            varint::write(&mut control, u64::from(literal));
+            if copy > 0 {
+                varint::write(&mut control, u64::from(copy));
+                varint::write(&mut control, varint::zigzag(old_offset.wrapping_sub(cursor).cast_signed()));
+                cursor = old_offset + u64::from(copy);
+            }
+            if control.len() > raw_len as usize {
+                return Err("there are more commands than stated");
+            }
+        }
+    }
+    if control.len() == raw_len as usize && decoder.is_finished() {
+        Ok(control)
+    } else {
+        Err("there are fewer commands than stated")
+    }
+}
+
 /// The commands of all segments, from the lead.
 pub(crate) struct AllCommands {
     control: Vec<u8>,
@@ -94,7 +122,10 @@ impl AllCommands {
         let failed = |reason| ApplyError::DecodeLead { stream: StreamKind::Control.name(), reason };
         let stream = lead.stream(StreamKind::Control).ok_or(failed("there is none"))?;
         let coded = coded.get(..stream.coded_len as usize).ok_or(ApplyError::LeadMismatch)?;
-        let control = StreamDecoder::whole(stream.codec, stream.raw_len, coded).map_err(failed)?;
+        let control = match stream.codec {
+            Codec::Mix => mixed(head, stream.raw_len, coded).map_err(failed)?,
+            codec => StreamDecoder::whole(codec, stream.raw_len, coded).map_err(failed)?,
+        };
         let old_len = head.views.old_len;
         let mut starts = Vec::with_capacity(head.segments.len() + 1);
         let mut commands = Commands::new(&control, 0, 0, old_len);

@@ -5,7 +5,7 @@
 
 use crate::{
     head::{Codec, Head, Lead, Segment, Stream, StreamKind},
-    mix::{MovedMap, Params, Space},
+    mix::{MovedMap, Params, Space, commands::COMMAND_SLOTS},
     views::Views,
 };
 
@@ -63,7 +63,10 @@ fn segment(segment: &Segment) -> u64 {
 fn stream(stream: &Stream) -> u64 {
     let raw = u64::from(stream.raw_len);
     let decoder = match stream.codec {
-        Codec::Raw | Codec::Mix => 0,
+        Codec::Raw => 0,
+        // Of a segment its tables are kept all the time; the commands of a lead have slots of their own.
+        Codec::Mix if stream.kind == StreamKind::Control => 2 * COMMAND_SLOTS as u64,
+        Codec::Mix => 0,
         // The window grows by doubling: while it moves, the old half is still held.
         Codec::Lzma => {
             let input = u64::from(stream.coded_len).next_power_of_two().min(LZMA_INPUT);

@@ -63,12 +63,17 @@ pub(super) fn decode<O: Read + Seek, S: Read + Write + Seek, W: Write>(
     let mut commands = mixer.commands.of(index, segment.len);
     while let Some(Command { literal, copy, old_offset }) = commands.next().map_err(failed(StreamKind::Control))? {
         let mut left = u64::from(literal);
-        decoder.begin_literals();
+        if left > 0 {
+            decoder.begin_literals();
+        }
         while left > 0 {
             let len = (PIECE - at % PIECE).min(left);
             let out = made.get_mut(..len as usize).unwrap_or_default();
             match &mut extra {
-                None => decoder.literal(old.window(cursor, cursor.saturating_add(len), &mut seen)?, cursor, out),
+                None => {
+                    let window = old.window(cursor, cursor.saturating_add(len), &mut seen)?;
+                    decoder.literal(mixer.references, window, cursor, out);
+                }
                 Some(extra) => {
                     extra.fill(out).map_err(failed(StreamKind::Extra))?;
                     decoder.skip(out);

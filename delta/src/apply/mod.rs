@@ -4,7 +4,7 @@
 //! the claim was held against [`Limits`](crate::Limits) and [`ApplyBudget`].
 
 mod applier;
-mod control;
+pub(crate) mod control;
 mod decode;
 mod lead;
 pub(crate) mod memory;

@@ -71,7 +71,7 @@ impl Mixer {
                     after_literals = true;
                     for bytes in (Chunks { at, rest: bytes }) {
                         let len = bytes.len() as u64;
-                        encoder.literal(window(old, cursor, cursor + len), cursor, bytes);
+                        encoder.literal(&self.references, window(old, cursor, cursor + len), cursor, bytes);
                         cursor += len;
                     }
                 } else {

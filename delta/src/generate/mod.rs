@@ -94,7 +94,7 @@ pub fn diff(
     check_lengths(old, new)?;
     let segment_len = segment_len(new.len() as u64, options)?;
     let report = Report::new(progress, new);
-    if options.inside {
+    if options.inside && options.profile.unfolds() {
         report.phase(Phase::Contents)?;
         if let Some(built) = views::build(old, new, options) {
             report.total.store(built.views.new_len, Ordering::Relaxed);
@@ -164,7 +164,7 @@ fn patch(
     if let Some(mixer) = &mut mixer {
         mixer.moved(&pieces, cuts.iter().map(|cut| cut.start));
     }
-    let lead = mixer.as_ref().map(|mixer| segment::lead(&pieces, Some(mixer), profile)).transpose()?;
+    let lead = mixer.as_ref().map(|mixer| segment::lead(&pieces, &cuts, views.old_len, mixer, profile)).transpose()?;
     let coded: Vec<segment::Coded> = cuts
         .par_iter()
         .zip(&pieces)
@@ -293,6 +293,9 @@ fn segment_len(new_len: u64, options: &DiffOptions) -> Result<u32, DiffError> {
         } else {
             Err(DiffError::SegmentLen { len, min, max: MAX_SEGMENT_LEN })
         };
+    }
+    if options.profile == Profile::Mcu {
+        return Ok(options::MCU_SEGMENT);
     }
     Ok(if new_len <= options::SMALL_IMAGE { options::SMALL_SEGMENT } else { options::LARGE_SEGMENT })
 }

@@ -10,6 +10,9 @@ pub(crate) const SMALL_IMAGE: u64 = 1 << 20;
 /// Segment length for small images: 256 KiB costs 0.15 % against one piece.
 pub(crate) const SMALL_SEGMENT: u32 = 256 << 10;
 
+/// Segment length of [`Profile::Mcu`]: what a microcontroller can hold beside its tables.
+pub(crate) const MCU_SEGMENT: u32 = 64 << 10;
+
 /// Segment length for all others: 4 MiB costs 0.01 % of matches and 1.4 % of coding.
 pub(crate) const LARGE_SEGMENT: u32 = 4 << 20;
 
@@ -24,20 +27,26 @@ pub enum Profile {
     /// The context-mixing coder, which sees the old image and where everything moved: the smallest patches, which take
     /// longer to make and to apply, and 20 MiB of memory.
     Small,
+    /// The same coder with tables for microcontrollers, in segments of 64 KiB, and nothing unfolded.
+    Mcu,
 }
 
 impl Profile {
     /// All profiles, in order of effort.
-    pub const ALL: [Self; 3] = [Self::Fast, Self::Default, Self::Small];
+    pub const ALL: [Self; 4] = [Self::Fast, Self::Default, Self::Small, Self::Mcu];
 
     /// Whether devices of this profile have the re-encoders that patches into compressed streams need.
     pub fn unfolds(self) -> bool {
-        self != Self::Fast
+        matches!(self, Self::Default | Self::Small)
     }
 
     /// Tables of the context-mixing coder for a new view of `len` bytes, for profiles that use it.
     pub(crate) fn mix(self, len: usize) -> Option<Params> {
-        (self == Self::Small).then(|| Params::small(len))
+        match self {
+            Self::Fast | Self::Default => None,
+            Self::Small => Some(Params::small(len)),
+            Self::Mcu => Some(Params::MCU),
+        }
     }
 
     /// The name that [`FromStr`] takes.
@@ -46,6 +55,7 @@ impl Profile {
             Self::Fast => "fast",
             Self::Default => "default",
             Self::Small => "small",
+            Self::Mcu => "mcu",
         }
     }
 }
@@ -58,7 +68,7 @@ impl fmt::Display for Profile {
 
 /// The name of a profile that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown profile {0:?}; known are fast, default and small")]
+#[error("unknown profile {0:?}; known are fast, default, small and mcu")]
 pub struct UnknownProfile(pub String);
 
 impl FromStr for Profile {

@@ -10,8 +10,10 @@ const MIN_APART: usize = 16 << 10;
 /// A segment that is coded in fewer bytes has few differences, of which a dictionary coder may make even less.
 const FEW: usize = 8 << 10;
 use crate::{
+    apply::control::Command,
     error::DiffError,
     head::{Codec, Lead, Stream, StreamKind},
+    mix::{self, commands::COMMAND_SLOTS},
     varint,
     views::Views,
 };
@@ -137,14 +139,27 @@ pub(crate) fn code_mixed(
 /// The commands of all segments, and the lead that carries them; with a mixer also the regions that it knows.
 pub(crate) fn lead(
     segments: &[Vec<parse::Piece>],
-    mixer: Option<&Mixer>,
+    cuts: &[Range<u64>],
+    old_len: u64,
+    mixer: &Mixer,
     profile: Profile,
 ) -> Result<(Lead, Vec<u8>), DiffError> {
     let mut control = Vec::new();
     let mut cursor = 0;
     let count = segments.iter().map(|pieces| commands(&mut control, &mut cursor, pieces)).sum();
-    let regions = mixer.map(Mixer::regions).unwrap_or_default();
-    let coded = code_streams([(StreamKind::Control, control), (StreamKind::References, regions)], profile)?;
+    let raw_len = control.len() as u32;
+    let mut coded = code_streams([(StreamKind::Control, control)], profile)?;
+    let lens = cuts.iter().map(|cut| (cut.end - cut.start) as u32);
+    let lists: Vec<_> = lens.zip(segments.iter().map(|pieces| command_list(pieces))).collect();
+    let mixed = mix::commands::encode(&mut vec![0; COMMAND_SLOTS], old_len, &lists);
+    if mixed.len() < coded.bytes.len() {
+        let coded_len = mixed.len() as u32;
+        let stream = Stream { kind: StreamKind::Control, codec: Codec::Mix, raw_len, coded_len };
+        coded = Coded { streams: vec![stream], bytes: mixed };
+    }
+    let regions = code_streams([(StreamKind::References, mixer.regions())], profile)?;
+    coded.streams.extend(regions.streams);
+    coded.bytes.extend(regions.bytes);
     let lead = Lead {
         commands: count,
         coded_len: coded.bytes.len() as u32,
@@ -172,6 +187,26 @@ pub(crate) fn code_views(views: &Views) -> Result<(Codec, u32, Vec<u8>), DiffErr
     let raw = views.encode();
     let (codec, coded) = encode::smallest(StreamKind::Control, &raw, Profile::Default)?;
     Ok((codec, raw.len() as u32, coded))
+}
+
+/// `pieces` as commands.
+fn command_list(pieces: &[parse::Piece]) -> Vec<Command> {
+    let mut list = Vec::new();
+    let (mut literal, mut old_offset) = (0, 0);
+    for piece in pieces {
+        let len = (piece.end - piece.start) as u32;
+        let Some(shift) = piece.shift else {
+            literal += len;
+            continue;
+        };
+        old_offset = (piece.start as i64 + shift).cast_unsigned();
+        list.push(Command { literal, copy: len, old_offset });
+        literal = 0;
+    }
+    if literal > 0 {
+        list.push(Command { literal, copy: 0, old_offset });
+    }
+    list
 }
 
 /// Writes commands for `pieces` and returns how many; the old cursor goes on from `cursor`.

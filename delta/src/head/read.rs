@@ -139,8 +139,8 @@ fn lead(rest: &mut &[u8], views: &Views, limits: &Limits) -> Result<Lead, ApplyE
     };
     for listed in table::listed(rest, limits.max_coded_len, longest)? {
         let raw_len = listed.raw_len.ok_or(ApplyError::Malformed { field: "lead", reason: "it has a diff stream" })?;
-        if listed.codec == Codec::Mix {
-            return Err(ApplyError::Malformed { field: "lead", reason: "there is nothing yet to mix with" });
+        if listed.codec == Codec::Mix && listed.kind != StreamKind::Control {
+            return Err(ApplyError::Malformed { field: "lead", reason: "only commands are mixed there" });
         }
         streams.push(listed.with_raw_len(raw_len));
     }

@@ -1,11 +1,11 @@
 //! Codes copies: for each unit whether it is what one of its predictions says, and bytes only when none holds.
 
 use super::{
+    candidates::{Candidates, candidates, keys, mask, opcode},
     coder::Coder,
     ensemble::{Ensemble, Select, Slots, hash},
     fixes::Fixes,
-    isa::kind,
-    model::{Place, Window},
+    model::{Place, Window, log},
     references::References,
     units::{Unit, Walker},
 };
@@ -16,9 +16,6 @@ const FLAG_CONTEXTS: usize = 9;
 /// Contexts of a byte of a difference.
 const BYTE_CONTEXTS: usize = 14;
 
-/// Most predictions of a unit.
-const MAX_CANDIDATES: usize = 4;
-
 /// Contexts of a run.
 const RUN_CONTEXTS: usize = 7;
 
@@ -28,59 +25,12 @@ const RUN_BYTES: usize = 64;
 /// A run is tried after so many predictions held, one bit each.
 const RUN_AFTER: u32 = 0xff;
 
-/// Where a prediction comes from.
-mod source {
-    pub(crate) const OLD: u8 = 0;
-    pub(crate) const MOVED: u8 = 1;
-    pub(crate) const EXACT: u8 = 2;
-    pub(crate) const NEAR: u8 = 3;
-    pub(crate) const FAR: u8 = 4;
-}
-
-#[derive(Clone, Copy, Default)]
-struct Candidate {
-    canonical: u32,
-    source: u8,
-    trust: u8,
-}
-
-/// The predictions of a unit, best first, no two alike.
-#[derive(Default)]
-struct Candidates {
-    list: [Candidate; MAX_CANDIDATES],
-    len: usize,
-    /// Which sources agree with the first.
-    agree: u8,
-    /// Which differences were remembered.
-    level: u8,
-}
-
-impl Candidates {
-    fn add(&mut self, canonical: u32, source: u8, trust: u16) {
-        let known = self.list.get(..self.len).unwrap_or_default();
-        if let Some(at) = known.iter().position(|candidate| candidate.canonical == canonical) {
-            if at == 0 {
-                self.agree |= 1 << source;
-            }
-            return;
-        }
-        if let Some(place) = self.list.get_mut(self.len) {
-            *place = Candidate { canonical, source, trust: trust.min(4) as u8 };
-            self.len += 1;
-        }
-    }
-
-    fn get(&self, n: usize) -> Candidate {
-        self.list.get(n).copied().unwrap_or_default()
-    }
-}
-
 /// Model of all copies of a segment.
 pub(crate) struct Copies {
     walker: Walker,
-    flags: Ensemble<FLAG_CONTEXTS, 64>,
-    bytes: Ensemble<BYTE_CONTEXTS, 64>,
-    runs: Ensemble<RUN_CONTEXTS, 64>,
+    flags: Ensemble<FLAG_CONTEXTS, 32>,
+    bytes: Ensemble<BYTE_CONTEXTS, 32>,
+    runs: Ensemble<RUN_CONTEXTS, 32>,
     /// Whether runs held, the last in bit 0.
     run_history: u32,
     /// Bytes of a run that did not hold and in which no prediction failed yet. Is 0 after the failure.
@@ -195,17 +145,17 @@ impl Copies {
         let holds = u32::from(rest.get(..RUN_BYTES) == Some(&predicted[..]));
         let seed = |number: u32| hash(0x5000 + number, self.run_history & 1);
         let contexts = [
-            hash(seed(0), log(self.quiet) | doubtful.min(7) << 8),
+            hash(seed(0), log(self.quiet.into()) | doubtful.min(7) << 8),
             hash(seed(1), self.run_history & 0xff),
             hash(seed(2), referring | doubtful << 5 | (self.run_history & 7) << 10),
-            hash(seed(3), log(place.done) | log(place.left) << 5),
+            hash(seed(3), log(place.done.into()) | log(place.left.into()) << 5),
             hash(hash(seed(4), kinds), doubtful),
             hash(hash(seed(5), last[0]), last[1]),
             hash(hash(seed(6), last[3]), self.old[0]),
         ];
         let select = Select {
-            first: (doubtful.min(7) << 3 | self.run_history & 7) as usize,
-            second: log(self.quiet) as usize,
+            first: (doubtful.min(7) << 2 | self.run_history & 3) as usize,
+            second: log(self.quiet.into()) as usize,
             correction: referring.min(15) as usize,
         };
         let holds = self.runs.bit(slots, &contexts, select, coder, holds);
@@ -284,16 +234,15 @@ impl Copies {
                 hash(seed(2), self.all_held & 0xff | pending << 8),
                 hash(hash(seed(3), unit.raw), self.old[0]),
                 hash(hash(seed(4), candidate.canonical), unit.subject),
-                hash(seed(5), log(self.quiet) | shape << 8 | pending << 16),
+                hash(seed(5), log(self.quiet.into()) | shape << 8 | pending << 16),
                 hash(hash(seed(6), opcode(unit)), self.all_held & 3),
-                hash(seed(7), log(at.done) | log(at.left) << 5 | (self.all_held & 3) << 10),
+                hash(seed(7), log(at.done.into()) | log(at.left.into()) << 5 | (self.all_held & 3) << 10),
                 hash(hash(hash(seed(8), unit.raw), at.next_old), self.old[0]),
             ];
             let select = Select {
-                first: (n.min(3) << 4 | usize::from(unit.kind) & 15).min(63),
-                second: usize::from(candidate.source.min(7)) << 3
-                    | (log(pending).min(3) << 1 | self.all_held & 1) as usize,
-                correction: usize::from(unit.kind & 15) << 2 | (held & 3) as usize,
+                first: n.min(1) << 4 | usize::from(unit.kind & 15),
+                second: usize::from(candidate.source.min(7)) << 2 | log(pending.into()).min(3) as usize,
+                correction: usize::from(unit.kind & 15) << 1 | (held & 1) as usize,
             };
             let is = u32::from(goal == candidate.canonical);
             if self.flags.bit(slots, &contexts, select, coder, is) == 1 {
@@ -369,12 +318,12 @@ impl Copies {
             hash(hash(seed(10), opcode(unit)), at.next_old),
             hash(seed(11), self.all_held & 0xff),
             hash(hash(seed(12), self.new[0]), first.canonical >> 24),
-            hash(seed(13), log(at.done) | log(at.left) << 5),
+            hash(seed(13), log(at.done.into()) | log(at.left.into()) << 5),
         ];
         let select = |bits: u32| Select {
             first: usize::from(unit.kind & 15),
-            second: 0x20 | bits as usize & 7,
-            correction: 0x30 | (bits as usize & 7),
+            second: bits as usize & 7,
+            correction: 0x10 | bits as usize & 7,
         };
         let coded = self.bytes.bits::<3>(slots, &contexts, select, coder, size(goal));
         let (many, ones) = ((coded >> 1) + 1, coded & 1 == 1);
@@ -410,37 +359,15 @@ impl Copies {
             ];
             let fitting = usize::from(fits(last)) | usize::from(fits(self.difference[0])) << 1;
             let select = |bits: u32| Select {
-                first: (n as usize) << 4 | usize::from(unit.kind & 15),
+                first: (n as usize).min(1) << 4 | usize::from(unit.kind & 15),
                 second: (bits.ilog2() as usize & 7) << 2 | fitting,
-                correction: (n as usize).min(2) << 4 | usize::from(unit.kind & 15),
+                correction: (n as usize) << 2 | fitting,
             };
             let coded = self.bytes.byte(slots, &contexts, select, coder, byte(goal) as u8);
             known |= u32::from(coded) << (8 * n);
         }
         known | top
     }
-}
-
-/// All bits of a unit.
-fn mask(unit: &Unit) -> u32 {
-    u32::MAX >> (32 - 8 * u32::from(unit.len.clamp(1, 4)))
-}
-
-/// What a unit may have become.
-#[inline]
-fn candidates(unit: &Unit, keys: &[u32; 3], fixes: &Fixes<'_>) -> Candidates {
-    let mut candidates = Candidates::default();
-    for ((n, key), source) in keys.iter().enumerate().zip(&[source::EXACT, source::NEAR, source::FAR]) {
-        if let Some((difference, trust)) = fixes.get(*key) {
-            candidates.add(unit.moved.wrapping_add(difference) & mask(unit), *source, trust);
-            candidates.level |= 1 << n;
-        }
-    }
-    if unit.refers {
-        candidates.add(unit.moved, source::MOVED, 0);
-    }
-    candidates.add(unit.old, source::OLD, 0);
-    candidates
 }
 
 /// The last two words of a run.
@@ -475,41 +402,4 @@ fn size(word: u32, width: u32) -> u32 {
     let magnitude = (if signed < 0 { !signed } else { signed }).cast_unsigned();
     let bytes = (32 - magnitude.leading_zeros()).div_ceil(8).max(1);
     (bytes - 1) << 1 | ones
-}
-
-/// A number's size in bits, at most 31.
-fn log(number: u32) -> u32 {
-    u32::BITS - (number | 1).leading_zeros() - 1
-}
-
-/// What is left of an instruction without its immediate.
-fn opcode(unit: &Unit) -> u32 {
-    match unit.kind {
-        kind::CALL | kind::JUMP => unit.old >> 26,
-        kind::LITERAL | kind::BRANCH => unit.old >> 19,
-        kind::TEST => unit.old >> 14,
-        kind::ADR | kind::ADRP => unit.old >> 21,
-        kind::LOAD | kind::ADD | kind::LOW => unit.old >> 12,
-        kind::MOVE => unit.old >> 16,
-        _ => unit.old >> 8,
-    }
-}
-
-/// Under what differences are remembered: exactly this, things near it, things further around.
-fn keys(unit: &Unit, before: u32) -> [u32; 3] {
-    let kind = u32::from(unit.kind);
-    if unit.refers {
-        let seed = |level: u32| hash(0x3000 + level, kind);
-        return [hash(seed(0), unit.subject), hash(seed(1), unit.subject >> 6), hash(seed(2), unit.subject >> 12)];
-    }
-    let seed = |level: u32| hash(0x3010 + level, kind);
-    match unit.kind {
-        // The same immediate whatever the registers: a field that moved within its structure.
-        kind::LOAD | kind::ADD => [
-            hash(seed(0), unit.old),
-            hash(hash(seed(1), unit.old & 0xfff), unit.old >> 22),
-            hash(hash(seed(2), unit.old), before),
-        ],
-        _ => [hash(hash(seed(0), unit.old), before), hash(seed(1), unit.old), hash(seed(2), unit.old >> 8)],
-    }
 }

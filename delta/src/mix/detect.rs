@@ -123,7 +123,10 @@ fn elf_regions(image: &[u8], start: usize) -> Vec<Region> {
                 continue;
             }
             let bytes = &image[region.start as usize..(region.start + region.len) as usize];
+            // Code is what may be executed.
+            let executable = number(image, header + if wide { 4 } else { 24 }, 4)? & 1 == 1;
             region.isa = match machine {
+                _ if !executable => Isa::Data,
                 183 => Isa::A64,
                 62 | 3 => Isa::X64,
                 40 => best_isa(bytes, &[Isa::A32, Isa::Thumb]).0,

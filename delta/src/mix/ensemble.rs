@@ -47,7 +47,7 @@ const RATES: [i32; 16] =
     [32768, 24000, 17000, 13107, 10923, 9362, 8192, 7282, 6554, 5958, 5461, 5041, 4681, 4369, 4096, 3640];
 
 /// Counts that the calibration tells apart times probabilities that it does.
-const CALIBRATIONS: usize = 16 * 32;
+const CALIBRATIONS: usize = 16 * 16;
 
 /// How fast a calibration follows, as a shift.
 const CALIBRATION_RATE: u32 = 6;
@@ -56,10 +56,13 @@ const CALIBRATION_RATE: u32 = 6;
 const ONE: i32 = 1 << 16;
 
 /// Steps of the last correction.
-const STEPS: usize = 33;
+const STEPS: usize = 25;
+
+/// Distance of the steps: one in the logit.
+const STEP: i32 = 256;
 
 /// Contexts of the last correction.
-pub(crate) const CORRECTIONS: usize = 64;
+pub(crate) const CORRECTIONS: usize = 32;
 
 /// Inputs of one sort, of which contexts use all but the last: vectors of full length.
 const LANES: usize = 16;
@@ -77,17 +80,11 @@ pub(crate) struct Ensemble<const N: usize, const SETS: usize> {
     age: u32,
 }
 
-/// What contexts say, as logits: calibrated, and straight from their slots. The last calibrated lane is always the same.
-struct Inputs {
-    calibrated: [i16; LANES],
-    plain: [i16; LANES],
-}
+/// What contexts say, as logits. The last lane is always the same.
+type Inputs = [i16; LANES];
 
 #[derive(Clone, Copy)]
-struct Weights {
-    calibrated: [i32; LANES],
-    plain: [i32; LANES],
-}
+struct Weights([i32; LANES]);
 
 /// Which sets of weights to use for a bit, and which last correction.
 #[derive(Clone, Copy)]
@@ -102,19 +99,17 @@ impl<const N: usize, const SETS: usize> Ensemble<N, SETS> {
         const { assert!(N < LANES, "one lane is left for the constant input") };
         let mut row = [0; CALIBRATIONS];
         for (at, entry) in row.iter_mut().enumerate() {
-            let (seen, p) = (at as i32 / 32, (at as i32 % 32) * 2048 + 1024);
+            let (seen, p) = (at as i32 / 16, (at as i32 % 16) * 4096 + 2048);
             // Unseen contexts know nothing.
             *entry = if seen == 0 { 0x8000 } else { p as u16 };
         }
-        let mut weights = Weights { calibrated: [0; LANES], plain: [0; LANES] };
-        let start = ONE * 5 / 4 / N as i32;
-        for (calibrated, plain) in weights.calibrated.iter_mut().zip(&mut weights.plain).take(N) {
-            *calibrated = start;
-            *plain = start / 2;
+        let mut weights = Weights([0; LANES]);
+        for weight in weights.0.iter_mut().take(N) {
+            *weight = ONE / N as i32;
         }
         let mut curve = [0; STEPS];
         for (step, entry) in curve.iter_mut().enumerate() {
-            *entry = squash((step as i32 - 16) * 192) as u16;
+            *entry = squash((step as i32 - 12) * STEP) as u16;
         }
         Self { calibrations: [row; N], weights: [[weights; SETS]; 2], corrections: [curve; CORRECTIONS], age: 0 }
     }
@@ -130,18 +125,16 @@ impl<const N: usize, const SETS: usize> Ensemble<N, SETS> {
         bit: u32,
     ) -> u32 {
         let mut states = [0u16; N];
-        let mut inputs = Inputs { calibrated: [0; LANES], plain: [0; LANES] };
-        for (((state, at), calibrations), (calibrated, plain)) in
-            states.iter_mut().zip(at).zip(&self.calibrations).zip(inputs.calibrated.iter_mut().zip(&mut inputs.plain))
-        {
+        let mut inputs: Inputs = [0; LANES];
+        for (((state, at), calibrations), input) in states.iter_mut().zip(at).zip(&self.calibrations).zip(&mut inputs) {
             *state = slots.get(*at);
-            *calibrated = stretch(calibrations.get(calibration(*state)).copied().unwrap_or(0x8000)) as i16;
-            *plain = (((i32::from(*state >> 4) - 2048) * i32::from(*state & 15)) >> 4) as i16;
+            *input = stretch(calibrations.get(calibration(*state)).copied().unwrap_or(0x8000)) as i16;
         }
-        if let Some(constant) = inputs.calibrated.last_mut() {
+        if let Some(constant) = inputs.last_mut() {
             *constant = 256;
         }
-        let sets = [select.first, select.second];
+        let sets = [select.first % SETS, select.second % SETS];
+        let correction = select.correction % CORRECTIONS;
         let mut logits = [0i32; 2];
         for ((logit, set), weights) in logits.iter_mut().zip(sets).zip(&self.weights) {
             if let Some(weights) = weights.get(set) {
@@ -150,27 +143,27 @@ impl<const N: usize, const SETS: usize> Ensemble<N, SETS> {
         }
         let logit = (logits.iter().sum::<i32>() >> 1).clamp(-LIMIT, LIMIT);
         let mixed = squash(logit);
-        let place = ((logit + LIMIT + 1) / 192).clamp(0, 31) as usize;
-        let part = (logit + LIMIT + 1) - place as i32 * 192;
-        let (low, high) = self.corrections.get(select.correction).map_or((0, 0), |curve| {
+        let place = ((logit + LIMIT + 1) / STEP).clamp(0, STEPS as i32 - 2) as usize;
+        let part = (logit + LIMIT + 1) - place as i32 * STEP;
+        let (low, high) = self.corrections.get(correction).map_or((0, 0), |curve| {
             let low = curve.get(place).copied().unwrap_or(0);
             (i32::from(low), i32::from(curve.get(place + 1).copied().unwrap_or(0)))
         });
-        let corrected = (low * (192 - part) + high * part) / 192;
+        let corrected = (low * (STEP - part) + high * part) / STEP;
         let p = ((mixed + corrected) >> 1).clamp(1, 65_535);
 
         let bit = coder.bit(p as u32, bit);
 
         let goal = if bit == 1 { 65_535 } else { 0 };
         self.age = (self.age + 1).min(1 << 16);
-        let speed = 6 + 20 * 256 / (256 + self.age as i32);
+        let speed = 7 + 20 * 256 / (256 + self.age as i32);
         for ((logit, set), weights) in logits.iter().zip(sets).zip(&mut self.weights) {
             if let Some(weights) = weights.get_mut(set) {
                 weights.learn(&inputs, (((goal - squash(*logit)) * speed) >> 6) as i16);
             }
         }
-        if let Some(curve) = self.corrections.get_mut(select.correction) {
-            let near = place + usize::from(part >= 96);
+        if let Some(curve) = self.corrections.get_mut(correction) {
+            let near = place + usize::from(part >= STEP / 2);
             if let Some(entry) = curve.get_mut(near) {
                 *entry = (i32::from(*entry) + ((goal - i32::from(*entry)) >> 6)) as u16;
             }
@@ -241,37 +234,25 @@ impl<const N: usize, const SETS: usize> Ensemble<N, SETS> {
 impl Weights {
     #[inline]
     fn dot(&self, inputs: &Inputs) -> i32 {
-        // Weights below 2^14 and inputs below 2^12 leave room for 32 products.
-        let weigh = |weights: &[i32; LANES], inputs: &[i16; LANES]| -> i32 {
-            let products = weights
-                .iter()
-                .zip(inputs)
-                .map(|(weight, input)| i32::from((weight >> (16 - WEIGHT_BITS)) as i16) * i32::from(*input));
-            products.sum()
-        };
-        let sum = weigh(&self.calibrated, &inputs.calibrated) + weigh(&self.plain, &inputs.plain);
-        (sum >> WEIGHT_BITS).clamp(-LIMIT, LIMIT)
+        // Weights below 2^15 and inputs below 2^11 leave room for sixteen products.
+        let products = self.0.iter().zip(inputs).map(|(weight, input)| {
+            let weight = (weight >> (16 - WEIGHT_BITS)).clamp(i32::from(i16::MIN), i32::from(i16::MAX));
+            i32::from(weight as i16) * i32::from(*input)
+        });
+        (products.sum::<i32>() >> WEIGHT_BITS).clamp(-LIMIT, LIMIT)
     }
 
     #[inline]
     fn learn(&mut self, inputs: &Inputs, error: i16) {
-        let step = |weights: &mut [i32; LANES], inputs: &[i16; LANES]| {
-            for (weight, input) in weights.iter_mut().zip(inputs) {
-                let step = (i32::from(*input) * i32::from(error) + 0x800) >> 12;
-                *weight = (*weight + step).clamp(-MAX_WEIGHT, MAX_WEIGHT);
-            }
-        };
-        step(&mut self.calibrated, &inputs.calibrated);
-        step(&mut self.plain, &inputs.plain);
+        for (weight, input) in self.0.iter_mut().zip(inputs) {
+            *weight = weight.wrapping_add((i32::from(*input) * i32::from(error) + 0x800) >> 12);
+        }
     }
 }
 
-/// Largest weight, just below 4: keeps sums within 32 bits.
-const MAX_WEIGHT: i32 = 4 * ONE - 1;
-
 #[inline]
 fn calibration(state: u16) -> usize {
-    usize::from(state & 15) * 32 + usize::from(state >> 11)
+    usize::from(state & 15) * 16 + usize::from(state >> 12)
 }
 
 /// The slot after `bit`.

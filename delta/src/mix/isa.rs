@@ -225,6 +225,34 @@ pub(crate) fn a64_keeps_registers(word: u32) -> bool {
     word & 0x3bc0_0000 == 0x3900_0000 || word & 0x1c00_0000 == 0x1400_0000 || word & 0x3a40_0000 == 0x2800_0000
 }
 
+/// Whether a word may well be an AArch64 instruction: it lies in the part of the encoding that has some, and is not a small
+/// negative number. Small numbers are no instructions.
+pub(crate) fn a64_likely(word: u32) -> bool {
+    word >> 27 & 3 != 0 && word >> 25 != 0x7f
+}
+
+/// An AArch64 branch or ADRP with its target in place of the distance; any other word as it is.
+pub(crate) fn a64_absolute(word: u32, place: u64) -> u32 {
+    counted(word, place, u32::wrapping_add)
+}
+
+/// Undoes [`a64_absolute`].
+pub(crate) fn a64_relative(word: u32, place: u64) -> u32 {
+    counted(word, place, u32::wrapping_sub)
+}
+
+/// Branches of 26 bits and ADRP, with their place counted in by `count`. The operation stays as it is, so this can be undone.
+fn counted(word: u32, place: u64, count: fn(u32, u32) -> u32) -> u32 {
+    if word & 0x7c00_0000 == 0x1400_0000 {
+        return word & 0xfc00_0000 | count(word, (place >> 2) as u32) & 0x03ff_ffff;
+    }
+    if word & 0x9f00_0000 == 0x9000_0000 {
+        let canonical = Form::Adr.canonical(word);
+        return Form::Adr.word(canonical & !0x1f_ffff | count(canonical, (place >> 12) as u32) & 0x1f_ffff);
+    }
+    word
+}
+
 /// A 32-bit ARM instruction.
 pub(crate) fn a32(word: u32) -> Shape {
     if word & 0x0e00_0000 == 0x0a00_0000 {
@@ -367,6 +395,11 @@ mod tests {
                 prop_assert_eq!(form.word(form.canonical(word)), word);
                 prop_assert_eq!(form.canonical(form.word(word)), word);
             }
+        }
+
+        #[test]
+        fn counting_the_place_in_can_be_undone(word in any::<u32>(), place in any::<u64>()) {
+            prop_assert_eq!(a64_relative(a64_absolute(word, place), place), word);
         }
 
         #[test]

@@ -56,8 +56,16 @@ const fn inverse() -> [i16; 4096] {
         }
         x += 1;
     }
-    // The outermost entries stand for half their interval, not for its end.
-    table[0] = -table[4095];
+    // Inputs of a mixer have eleven bits and a sign.
+    let mut n = 0;
+    while n < table.len() {
+        if table[n] > 2047 {
+            table[n] = 2047;
+        } else if table[n] < -2047 {
+            table[n] = -2047;
+        }
+        n += 1;
+    }
     table
 }
 

@@ -9,9 +9,10 @@
     clippy::cast_sign_loss,
     reason = "probabilities and logits have 17 bits, offsets of views 36"
 )]
-#![cfg_attr(not(feature = "generate"), allow(dead_code, reason = "nothing but measurements uses the coder yet"))]
 
+mod candidates;
 mod coder;
+pub(crate) mod commands;
 mod copies;
 #[cfg(feature = "generate")]
 #[allow(clippy::indexing_slicing, reason = "reads images to make patches from, on the server")]
@@ -29,14 +30,18 @@ mod model;
 pub(crate) mod normal;
 mod references;
 mod space;
+#[cfg(test)]
+mod tests;
 mod units;
 
 #[cfg(feature = "generate")]
 pub(crate) use self::detect::space_of_parts;
+#[cfg(any(feature = "generate", test))]
+pub(crate) use self::model::{BEFORE, BEHIND};
 pub(crate) use self::{
     fixes::Fix,
     map::{MovedMap, Span},
-    model::{BEFORE, BEHIND, Memory, PIECE, Place, Window},
+    model::{Memory, PIECE, Place, Window},
     references::References,
     space::Space,
 };
@@ -61,11 +66,20 @@ pub struct Params {
 const MAX_TABLE_BITS: u8 = 26;
 
 impl Params {
-    /// For devices with an operating system.
-    pub(crate) const SMALL: Self = Self { slot_bits: 22, fix_bits: 16, ring_bits: 22, head_bits: 18 };
+    /// For devices with an operating system, and a new view of `len` bytes: more memory than it can fill gains nothing.
+    #[cfg(any(feature = "generate", test))]
+    pub(crate) fn small(len: usize) -> Self {
+        let bits = (len.max(1).ilog2() + 2) as u8;
+        Self {
+            slot_bits: bits.clamp(16, 22),
+            fix_bits: bits.clamp(12, 16),
+            ring_bits: bits.clamp(12, 22),
+            head_bits: bits.clamp(12, 18),
+        }
+    }
 
     /// For microcontrollers.
-    pub(crate) const MCU: Self = Self { slot_bits: 13, fix_bits: 9, ring_bits: 11, head_bits: 9 };
+    pub(crate) const MCU: Self = Self { slot_bits: 12, fix_bits: 8, ring_bits: 11, head_bits: 8 };
 
     /// Four bytes for a patch.
     #[cfg(any(feature = "generate", test))]
@@ -137,8 +151,8 @@ impl<'m> Encoder<'m> {
     }
 
     /// Encodes literals; see [`Decoder::literal`].
-    pub(crate) fn literal(&mut self, window: Window<'_>, cursor: u64, new: &[u8]) {
-        self.model.literal(&mut self.coder, window, cursor, &mut new.to_vec());
+    pub(crate) fn literal(&mut self, references: &References, window: Window<'_>, cursor: u64, new: &[u8]) {
+        self.model.literal(&mut self.coder, references, window, cursor, &mut new.to_vec());
     }
 
     /// Takes note of literals that are coded elsewhere.
@@ -177,10 +191,10 @@ impl<'m, 'c> Decoder<'m, 'c> {
         self.model.begin_literals();
     }
 
-    /// Decodes literals into `out`, as many at a time as the caller likes. `window` must hold what the old view has from
-    /// `cursor` on for as many bytes; the first literal of a command has its cursor at the end of the last copy.
-    pub(crate) fn literal(&mut self, window: Window<'_>, cursor: u64, out: &mut [u8]) {
-        self.model.literal(&mut self.coder, window, cursor, out);
+    /// Decodes literals into `out`, in pieces like those of a copy. `window` must hold what the old view has from `cursor`, the end of the last copy, on for as
+    /// many bytes.
+    pub(crate) fn literal(&mut self, references: &References, window: Window<'_>, cursor: u64, out: &mut [u8]) {
+        self.model.literal(&mut self.coder, references, window, cursor, out);
     }
 
     /// Takes note of literals that another codec decoded.
@@ -192,4 +206,44 @@ impl<'m, 'c> Decoder<'m, 'c> {
     pub(crate) fn is_finished(&self) -> bool {
         self.coder.is_used_up()
     }
+}
+
+/// Decodes anything: for the fuzzer, which sees no private types.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    const OLD_LEN: usize = 1 << 14;
+    let mut rest = bytes;
+    let space = |rest: &mut &[u8]| Space::read(rest, OLD_LEN as u64).unwrap_or_default();
+    let (old_space, new_space) = (space(&mut rest), space(&mut rest));
+    let (control, coded) = rest.split_at(rest.len() / 4);
+    // The old view is made of the input too, so that it holds whatever instructions the fuzzer thinks of.
+    let old: Vec<u8> = bytes.iter().copied().cycle().take(if bytes.is_empty() { 0 } else { OLD_LEN }).collect();
+    let len = 1 << 13;
+    let mut slots = vec![0; 1 << 10];
+    let mut decoder = commands::CommandDecoder::new(&mut slots, control, old.len() as u64);
+    decoder.begin(len);
+    let mut list = Vec::new();
+    while let Ok(Some(command)) = decoder.next() {
+        list.push(command);
+    }
+    let mut spans = Vec::new();
+    let mut at = PIECE;
+    for command in &list {
+        at += u64::from(command.literal);
+        spans.push(Span { old: command.old_offset, len: u64::from(command.copy), new: at });
+        at += u64::from(command.copy);
+    }
+    let references = References { old: old_space, new: new_space, map: MovedMap::new(spans) };
+    let mut tables = Tables::new(Params { slot_bits: 10, fix_bits: 6, ring_bits: 10, head_bits: 6 });
+    let mut decoder = Decoder::new(tables.memory(), coded, PIECE);
+    let window = Window { bytes: &old, start: 0 };
+    let mut made = 0u32;
+    for command in &list {
+        let mut out = vec![0; command.literal as usize];
+        decoder.literal(&references, window, command.old_offset, &mut out);
+        let mut out = vec![0; command.copy as usize];
+        decoder.copy(&references, window, Place { old: command.old_offset, done: 0, left: command.copy }, &mut out);
+        made += command.literal + command.copy;
+    }
+    assert!(made <= len, "commands never make more than their segment");
 }

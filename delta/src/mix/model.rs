@@ -64,6 +64,11 @@ impl Window<'_> {
     }
 }
 
+/// A number's size in bits, less one.
+pub(crate) fn log(number: u64) -> u32 {
+    (number | 1).ilog2()
+}
+
 /// Where a copy stands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
@@ -124,9 +129,16 @@ impl<'m> Model<'m> {
         self.literals.begin();
     }
 
-    /// Codes literals. `window` shows the old view at `cursor`: as far behind the last copy as the literals are.
-    pub(crate) fn literal(&mut self, coder: &mut impl Coder, window: Window<'_>, cursor: u64, out: &mut [u8]) {
-        self.literals.code(coder, &mut self.slots, &mut self.history, window, cursor, self.new_offset, out);
+    /// Codes literals. `window` shows the old view behind the last copy, where `cursor` is.
+    pub(crate) fn literal(
+        &mut self,
+        coder: &mut impl Coder,
+        references: &References,
+        window: Window<'_>,
+        cursor: u64,
+        out: &mut [u8],
+    ) {
+        self.literals.code(coder, &mut self.slots, &mut self.history, references, window, cursor, self.new_offset, out);
         self.new_offset += out.len() as u64;
     }
 
