@@ -43,6 +43,7 @@ pub fn run(args: &DiffArgs, json: bool) -> Result<()> {
     let progress = |progress: Progress| {
         bar.set_message(match progress.phase {
             Phase::Contents => "looking inside",
+            Phase::Blocks => "comparing blocks",
             Phase::Index => "indexing",
             Phase::Segments => "comparing",
             Phase::Code => "coding",

@@ -39,7 +39,7 @@ pub(crate) struct Blocks<'a> {
 }
 
 /// Block length for an old image of `len` bytes.
-pub(crate) fn block_len(len: usize) -> usize {
+fn block_len(len: usize) -> usize {
     (len / BLOCKS).next_power_of_two().clamp(MIN_BLOCK, MAX_BLOCK)
 }
 
@@ -50,14 +50,6 @@ fn bucket_bits(blocks: usize) -> u32 {
 
 /// Each bucket has this many bits, as a power of two, in the table of hashes seen.
 const SEEN_BITS: u32 = 4;
-
-/// Bytes that the table of an old image of `len` bytes takes, while it is made and afterwards.
-pub(crate) fn memory(len: usize) -> u64 {
-    let blocks = len / block_len(len);
-    let buckets = 1u64 << bucket_bits(blocks);
-    // Starts, bits seen; hashes and numbers of the blocks.
-    buckets * 4 + (buckets << SEEN_BITS) / 8 + blocks as u64 * 12
-}
 
 impl<'a> Blocks<'a> {
     pub(crate) fn new(old: &'a [u8]) -> Self {
@@ -170,7 +162,7 @@ fn hash(block: &[u8]) -> u64 {
 }
 
 /// Whether all bytes are the same.
-pub(crate) fn is_uniform(bytes: &[u8]) -> bool {
+fn is_uniform(bytes: &[u8]) -> bool {
     bytes.is_empty() || common(bytes, &bytes[1..]) == bytes.len() - 1
 }
 

@@ -38,8 +38,8 @@ pub fn write_bsdiff40(
     let report = Report::new(progress, new);
     report.phase(Phase::Compress)?;
     // The control stream is no part of the new image.
-    let control = || bzip2(&streams.control, &|_| report.check());
-    let told = |stream| bzip2(stream, &|bytes| report.add(Phase::Compress, bytes));
+    let control = || bzip2(&streams.control, &|_| report.beat());
+    let told = |stream| bzip2(stream, &|bytes| report.add(bytes));
     let (control, (diff, extra)) =
         rayon::join(control, || rayon::join(|| told(&streams.diff), || told(&streams.extra)));
     let (control, diff, extra) = (control?, diff?, extra?);

@@ -26,7 +26,10 @@ const SAMPLES: usize = 4;
 /// On longer streams Zstandard never wins, and its attempt is not free.
 const ZSTD_TRIAL_LEN: usize = 16 << 10;
 
-/// Streams of differences with fewer zeros than all but this share go to the general encoder.
+/// Up to this length a stream is worth the general encoder's full search.
+const SHORT_LEN: usize = 1 << 20;
+
+/// Longer streams, of which all but this share are zeros, are the sparse encoder's.
 const SPARSE_SHARE: usize = 4;
 
 /// Settings worth trying. Differences and literals of code repeat every two or four bytes, control and text do not.
@@ -60,7 +63,7 @@ fn zstd(raw: &[u8]) -> Result<Vec<u8>, DiffError> {
 
 fn best_lzma(settings: &[Setting], raw: &[u8]) -> Result<Vec<u8>, DiffError> {
     let others: usize = raw.iter().map(|&byte| usize::from(byte != 0)).sum();
-    let sparse = others * SPARSE_SHARE < raw.len();
+    let sparse = raw.len() > SHORT_LEN && others * SPARSE_SHARE < raw.len();
     let lzma = |raw: &[u8], setting| {
         if sparse { Ok(lzma::encode(raw, setting)) } else { general_lzma(raw, setting) }
     };
@@ -101,8 +104,8 @@ fn general_lzma(raw: &[u8], (lc, lp, pb): Setting) -> Result<Vec<u8>, DiffError>
         .position_bits(pb)
         .mode(Mode::Normal)
         .match_finder(MatchFinder::BinaryTree4)
-        .nice_len(128)
-        .depth(64);
+        .nice_len(273)
+        .depth(if raw.len() <= SHORT_LEN { 512 } else { 64 });
     let mut filters = Filters::new();
     filters.lzma1(&options);
     let mut encoder = Stream::new_raw_encoder(&filters).map_err(|error| failed("LZMA", error.to_string()))?;

@@ -9,10 +9,13 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{
+    Report,
     blocks::Blocks,
     candidates::{self, Interval},
     index::Index,
-    memory, pieces,
+    memory,
+    options::Phase,
+    pieces,
 };
 use crate::error::DiffError;
 
@@ -45,41 +48,42 @@ pub(crate) struct Input<'a> {
 }
 
 impl<'a> Matcher<'a> {
-    /// `check` fails when the work was cancelled.
-    pub(crate) fn new(
-        input: &Input<'a>,
-        check: &(impl Fn() -> Result<(), DiffError> + Sync),
-    ) -> Result<Self, DiffError> {
+    pub(crate) fn new(input: &Input<'a>, report: &Report<'_>) -> Result<Self, DiffError> {
         let Input { old, new, leave_out, cuts, memory } = *input;
         let segments = || {
             let part = |cut: &Range<u64>| &new[cut.start as usize..cut.end as usize];
-            cuts.par_iter().enumerate().map(move |(number, cut)| (number, cut.start, part(cut)))
+            cuts.par_iter().enumerate().map(move |(number, cut)| (number, cut.start.cast_signed(), part(cut)))
         };
         let longest = cuts.iter().map(|cut| (cut.end - cut.start) as usize).max().unwrap_or(0);
         let blocks = Blocks::new(old);
         let shared: Vec<Vec<Interval>> = segments()
-            .map(|(_, offset, bytes)| blocks.find(bytes, offset.cast_signed(), check))
-            .collect::<Result<_, _>>()?;
+            .map(|(_, offset, bytes)| {
+                let found = blocks.find(bytes, offset, &|| report.beat())?;
+                report.add(bytes.len() as u64)?;
+                Ok(found)
+            })
+            .collect::<Result<_, DiffError>>()?;
         drop(blocks);
-        let sources = shared.iter().flatten().map(Interval::source);
-        let pieces = pieces::to_index(old, leave_out, sources);
-        let window = memory::window(memory, old.len(), new.len(), longest, rayon::current_num_threads());
+        report.phase(Phase::Index)?;
+        let pieces = pieces::to_index(old, leave_out, shared.iter().flatten().map(Interval::source));
+        let window = memory::window(memory, new.len(), longest, rayon::current_num_threads());
         let windows = pieces::windows(pieces, window);
         let min = candidates::min_match(old.len());
-        check()?;
         if let [window] = &windows[..] {
             let index = Index::new(old, window, min)?;
             return Ok(Self { old, shared, searched: Searched::Later(index) });
         }
         let mut found: Vec<Vec<Interval>> = vec![Vec::new(); shared.len()];
         for window in &windows {
-            check()?;
+            report.phase(Phase::Index)?;
             let index = Index::new(old, window, min)?;
             let more: Vec<Vec<Interval>> = segments()
                 .map(|(number, offset, bytes)| {
-                    candidates::find(&index, bytes, offset.cast_signed(), &shared[number], check)
+                    let more = candidates::find(&index, bytes, offset, &shared[number], &|| report.beat())?;
+                    report.add(bytes.len() as u64)?;
+                    Ok(more)
                 })
-                .collect::<Result<_, _>>()?;
+                .collect::<Result<_, DiffError>>()?;
             for (all, more) in found.iter_mut().zip(more) {
                 all.extend(more);
             }
@@ -99,5 +103,66 @@ impl<'a> Matcher<'a> {
             Searched::Later(index) => candidates::find(index, new, offset.cast_signed(), &self.shared[number], check),
             Searched::Before(found) => Ok(candidates::merge(found[number].clone())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        ops::ControlFlow,
+        sync::atomic::{AtomicBool, AtomicU8, AtomicU64},
+    };
+
+    use super::*;
+
+    fn noise(len: usize, seed: u64) -> Vec<u8> {
+        let mut state = seed;
+        let step = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        (0..len).map(step).collect()
+    }
+
+    fn intervals(old: &[u8], new: &[u8], leave_out: &[Range<usize>], memory: Option<u64>) -> Vec<Interval> {
+        let report = Report {
+            progress: &|_| ControlFlow::Continue(()),
+            phase: AtomicU8::new(0),
+            total: new.len() as u64,
+            done: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        };
+        let views = Views { old, new, leave_out, segment_len: new.len(), memory };
+        let matcher = Matcher::new(&views, &report).unwrap();
+        matcher.intervals(0, new, 0, &|| Ok(())).unwrap()
+    }
+
+    #[test]
+    fn what_is_left_out_is_found_in_blocks_but_not_searched() {
+        let old = noise(100_000, 1);
+        let left_out = 20_000..60_000;
+        let new = [&old[30_000..50_000], &old[70_000..70_100], &noise(50, 2)[..], &old[25_000..25_100], &noise(50, 3)]
+            .concat();
+        let shifts = |leave_out: &[Range<usize>]| {
+            intervals(&old, &new, leave_out, None).iter().map(|interval| interval.shift).collect::<Vec<_>>()
+        };
+        assert_eq!(shifts(&[]), [30_000, 50_000, 4_850]);
+        assert_eq!(shifts(&[left_out]), [30_000, 50_000]);
+    }
+
+    #[test]
+    fn windows_find_what_one_index_finds() {
+        let old = noise(3 * memory::MIN_WINDOW, 4);
+        let mut new = old.clone();
+        // Nothing is long enough for a block, and everything has moved.
+        for at in (0..new.len()).step_by(150) {
+            new[at] ^= 0x55;
+        }
+        new.drain(..10);
+        let covered =
+            |found: &[Interval]| found.iter().filter(|i| i.shift == 10).map(|i| i.end - i.start).sum::<usize>();
+        let (one, many) = (intervals(&old, &new, &[], None), intervals(&old, &new, &[], Some(0)));
+        assert_eq!(covered(&one), new.len());
+        assert_eq!(covered(&many), new.len());
     }
 }

@@ -1,9 +1,8 @@
 //! How much memory generation takes beyond both images, and how the bound is kept: planned before the work begins.
 //!
 //! A byte of old that is indexed takes [`PER_INDEXED`] bytes. When all of it does not fit in what the bound leaves, old is
-//! indexed in windows, one after the other.
-
-use super::blocks;
+//! indexed in windows, one after the other. The table of blocks is gone before the first window is indexed, and never takes
+//! more than an eighth of old.
 
 /// Bytes between two looks at whether the work was cancelled.
 pub(crate) const CHECK_INTERVAL: usize = 1 << 16;
@@ -28,12 +27,23 @@ pub(crate) const MIN_WINDOW: usize = 1 << 20;
 const MAX_WINDOW: usize = i32::MAX as usize;
 
 /// Bytes of old in one window, by a bound on memory.
-pub(crate) fn window(bound: Option<u64>, old_len: usize, new_len: usize, segment_len: usize, threads: usize) -> usize {
+pub(crate) fn window(bound: Option<u64>, new_len: usize, segment_len: usize, threads: usize) -> usize {
     let Some(bound) = bound else { return MAX_WINDOW };
     let segment = (segment_len.min(new_len) as u64 * PER_SEGMENT_BYTE).max(MIN_PER_SEGMENT);
     let other = segment * threads as u64 + new_len as u64 / NEW_SHARE;
-    // The table of blocks is gone before the first window is indexed, and the segments are not yet begun while it stands.
     let left = bound.saturating_sub(other);
-    debug_assert!(blocks::memory(old_len) <= (old_len as u64 / 4).max(1 << 20));
     usize::try_from(left / PER_INDEXED).unwrap_or(MAX_WINDOW).clamp(MIN_WINDOW, MAX_WINDOW)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_shared_out() {
+        assert_eq!(window(None, 1 << 30, 4 << 20, 2), MAX_WINDOW);
+        assert_eq!(window(Some(0), 1 << 30, 4 << 20, 2), MIN_WINDOW);
+        // 1 GiB less 2 segments of 96 MiB and an eighth of new, of which each byte of old takes 7.
+        assert_eq!(window(Some(1 << 30), 1 << 30, 4 << 20, 2), (1024 - 192 - 128) * (1 << 20) / 7);
+    }
 }

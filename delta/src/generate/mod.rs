@@ -1,4 +1,5 @@
-//! Making patches: one suffix array of the old image, then every segment of the new image by itself.
+//! Making patches: blocks that both images share, an index of what is left of the old one, then every segment of the new image
+//! by itself.
 //!
 //! Segments are independent, so they go through rayon and the patch is the same for any number of threads.
 
@@ -30,7 +31,7 @@ mod zstd_prefix;
 
 use std::{
     ops::{ControlFlow, Range},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 use rayon::prelude::*;
@@ -169,12 +170,12 @@ fn patch(
         .par_iter()
         .zip(&pieces)
         .map(|(cut, pieces)| {
-            report.check()?;
+            report.beat()?;
             let coded = match &mixer {
                 None => segment::code(&old_view, images.part(cut), cut.start, pieces, profile)?,
                 Some(mixer) => segment::code_mixed(&old_view, images.part(cut), cut.start, pieces, mixer)?,
             };
-            report.add(Phase::Code, cut.end - cut.start)?;
+            report.add(cut.end - cut.start)?;
             Ok(coded)
         })
         .collect::<Result<_, DiffError>>()?;
@@ -220,15 +221,15 @@ impl Work<'_> {
     /// Where each byte of each segment comes from. The views may be normalised ones.
     fn pieces(&self, old: &[u8], new: &[u8]) -> Result<Vec<Vec<parse::Piece>>, DiffError> {
         let Self { cuts, coded, memory, report } = *self;
-        report.phase(Phase::Index)?;
+        report.phase(Phase::Blocks)?;
         let input = matcher::Input { old, new, leave_out: coded, cuts, memory };
-        let matcher = matcher::Matcher::new(&input, &|| report.check())?;
+        let matcher = matcher::Matcher::new(&input, report)?;
         report.phase(Phase::Segments)?;
         let of_segment = |(number, cut): (usize, &Range<u64>)| {
-            report.check()?;
+            report.beat()?;
             let part = &new[cut.start as usize..cut.end as usize];
-            let pieces = segment::pieces(&matcher, number, part, cut.start, &|| report.check())?;
-            report.add(Phase::Segments, cut.end - cut.start)?;
+            let pieces = segment::pieces(&matcher, number, part, cut.start, &|| report.beat())?;
+            report.add(cut.end - cut.start)?;
             Ok(pieces)
         };
         cuts.par_iter().enumerate().map(of_segment).collect()
@@ -303,6 +304,7 @@ fn segment_len(new_len: u64, options: &DiffOptions) -> Result<u32, DiffError> {
 /// Carries progress to the caller and his answer back to the threads.
 struct Report<'a> {
     progress: &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync),
+    phase: AtomicU8,
     /// Bytes of the new view, which is longer than the image when it unfolds.
     total: AtomicU64,
     done: AtomicU64,
@@ -313,31 +315,38 @@ impl<'a> Report<'a> {
     fn new(progress: &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync), new: &[u8]) -> Self {
         Self {
             progress,
+            phase: AtomicU8::new(0),
             total: AtomicU64::new(new.len() as u64),
             done: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         }
     }
 
+    /// Begins a phase.
     fn phase(&self, phase: Phase) -> Result<(), DiffError> {
         self.done.store(0, Ordering::Relaxed);
-        self.tell(phase, 0)
+        self.phase.store(phase as u8, Ordering::Relaxed);
+        self.beat()
     }
 
-    fn add(&self, phase: Phase, bytes: u64) -> Result<(), DiffError> {
-        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.tell(phase, done)
+    /// Adds bytes of the new view that are finished in this phase.
+    fn add(&self, bytes: u64) -> Result<(), DiffError> {
+        self.tell(self.done.fetch_add(bytes, Ordering::Relaxed) + bytes)
     }
 
-    fn check(&self) -> Result<(), DiffError> {
-        if self.stop.load(Ordering::Relaxed) { Err(DiffError::Cancelled) } else { Ok(()) }
+    /// Gives the caller the chance to cancel.
+    fn beat(&self) -> Result<(), DiffError> {
+        self.tell(self.done.load(Ordering::Relaxed))
     }
 
-    fn tell(&self, phase: Phase, done: u64) -> Result<(), DiffError> {
+    fn tell(&self, done: u64) -> Result<(), DiffError> {
+        let phase = Phase::ALL[usize::from(self.phase.load(Ordering::Relaxed))];
         let total = self.total.load(Ordering::Relaxed);
-        if (self.progress)(Progress { phase, done, total }).is_break() {
+        let stopped = self.stop.load(Ordering::Relaxed);
+        if stopped || (self.progress)(Progress { phase, done, total }).is_break() {
             self.stop.store(true, Ordering::Relaxed);
+            return Err(DiffError::Cancelled);
         }
-        self.check()
+        Ok(())
     }
 }

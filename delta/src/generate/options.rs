@@ -117,7 +117,9 @@ impl Default for DiffOptions {
 pub enum Phase {
     /// Looking for compressed streams in both images, and unfolding them.
     Contents,
-    /// Indexing the old image.
+    /// Finding blocks that both images share.
+    Blocks,
+    /// Indexing the old image; when that is done in windows, matching each of them too.
     Index,
     /// Matching segments of the new image.
     Segments,
@@ -125,6 +127,11 @@ pub enum Phase {
     Code,
     /// Compressing the whole: a full image, or a patch in the format of another program.
     Compress,
+}
+
+impl Phase {
+    /// All phases, in order.
+    pub const ALL: [Self; 6] = [Self::Contents, Self::Blocks, Self::Index, Self::Segments, Self::Code, Self::Compress];
 }
 
 /// How far the work is.

@@ -49,7 +49,7 @@ pub fn write_zstd(
     encoder.set_pledged_src_size(Some(new.len() as u64)).map_err(failed)?;
     for step in new.chunks(STEP) {
         encoder.write_all(step).map_err(failed)?;
-        report.add(Phase::Compress, step.len() as u64)?;
+        report.add(step.len() as u64)?;
     }
     encoder.finish().map_err(failed)
 }

@@ -71,7 +71,7 @@ impl Params {
     pub(crate) fn small(len: usize) -> Self {
         let bits = (len.max(1).ilog2() + 2) as u8;
         Self {
-            slot_bits: bits.clamp(16, 22),
+            slot_bits: bits.clamp(16, 20),
             fix_bits: bits.clamp(12, 16),
             ring_bits: bits.clamp(12, 22),
             head_bits: bits.clamp(12, 18),

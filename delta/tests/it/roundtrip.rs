@@ -79,16 +79,55 @@ fn repetitive_images_take_no_quadratic_time() {
 }
 
 #[test]
-fn the_number_of_threads_does_not_change_a_byte() {
-    let (old, new) = (code_like(900, 0), code_like(900, 1));
-    let options = DiffOptions { segment_len: Some(16 << 10), ..DiffOptions::default() };
-    let bytes = [1, 2, 8].map(|threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| patch_with(&old, &new, &options).bytes)
+fn degenerate_images_come_back() {
+    let len = 300_000;
+    let fibonacci = {
+        let (mut a, mut b) = (vec![1u8], vec![1u8, 0]);
+        while b.len() < len {
+            (a, b) = (b.clone(), [b, a].concat());
+        }
+        b
+    };
+    let images = [
+        vec![0; len],
+        vec![0xff; len + 7],
+        (0..len).map(|at| (at % 2) as u8).collect(),
+        (0..len).map(|at| (at * 256 / len) as u8).collect(),
+        fibonacci,
+        noise(len, 1),
+        vec![7],
+    ];
+    for old in &images {
+        for new in &images {
+            assert!(applied(old, &patch(old, new).bytes).unwrap() == *new, "{:?} {:?}", &old[..1], &new[..1]);
+        }
+    }
+}
+
+#[test]
+fn a_bound_on_memory_costs_little() {
+    let (old, new) = (code_like(8_000, 0), code_like(8_000, 1));
+    let [free, bound] = [None, Some(0)].map(|memory| {
+        let patch = patch_with(&old, &new, &DiffOptions { memory, ..DiffOptions::default() });
+        assert!(applied(&old, &patch.bytes).unwrap() == new);
+        patch.bytes.len()
     });
-    assert!(bytes[0].len() > 1_000);
-    assert_eq!(bytes[0], bytes[1]);
-    assert_eq!(bytes[0], bytes[2]);
+    assert!(bound <= free + free / 50, "{bound} bytes, {free} without a bound");
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_byte() {
+    let (old, new) = (code_like(8_000, 0), code_like(8_000, 1));
+    for memory in [None, Some(0)] {
+        let options = DiffOptions { segment_len: Some(128 << 10), memory, ..DiffOptions::default() };
+        let bytes = [1, 2, 8].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| patch_with(&old, &new, &options).bytes)
+        });
+        assert!(bytes[0].len() > 1_000);
+        assert!(bytes[0] == bytes[1]);
+        assert!(bytes[0] == bytes[2]);
+    }
 }
 
 #[test]

@@ -15,9 +15,6 @@ const WINDOW: usize = 4096;
 /// ways with other distances in reach, all cost twice the time.
 const SPARSE: u64 = 0x1111_1111_1111_1111;
 
-/// In streams up to this length all ends are tried.
-const SHORT: usize = 1 << 20;
-
 /// No way leads here yet.
 const UNREACHED: u32 = u32::MAX;
 
@@ -61,8 +58,6 @@ pub(super) struct Parser<'a> {
     /// Where the window begins in the stream, and how long it is.
     start: usize,
     limit: usize,
-    /// Ends of matches that are tried from inside a run of zeros, a pattern over 64 places.
-    sparse: u64,
     /// What each place of the window costs, and how it is reached.
     prices: Vec<u32>,
     nodes: Vec<Node>,
@@ -92,7 +87,6 @@ impl<'a> Parser<'a> {
             finder: Finder::new(raw),
             start: 0,
             limit: 0,
-            sparse: if raw.len() <= SHORT { u64::MAX } else { SPARSE },
             prices: vec![UNREACHED; WINDOW + 1],
             nodes: vec![NOWHERE; WINDOW + 1],
             furthest: 0,
@@ -278,7 +272,7 @@ impl<'a> Parser<'a> {
         let mut stop = at + min;
         let end = at + max;
         let is_stop = self.finder.stops[at / 64] >> (at % 64) & 1 != 0;
-        let also = if is_stop { u64::MAX } else { self.sparse };
+        let also = if is_stop { u64::MAX } else { SPARSE };
         while stop < end {
             let bits = (self.finder.stops[stop / 64] | also) >> (stop % 64);
             if bits == 0 {
