@@ -7,7 +7,8 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 use liblzma::stream::{Action, Filters, LzmaOptions, Stream};
 
 use super::{
-    codec::{Branch, Codec},
+    codec::{Branch, Codec, Dict},
+    deflate,
     error::{ContentError, malformed},
     helper::Helpers,
     limits::{MAX_CONTENT_LEN, MAX_WHOLE_LEN},
@@ -28,8 +29,8 @@ const PRESET_EXTREME: u32 = 1 << 31;
 /// liblzma's state without what grows with the dictionary.
 const LZMA_FIXED: u64 = 2 << 20;
 
-/// liblzma with a binary tree takes eleven and a half times the dictionary.
-const LZMA_PER_DICT: u64 = 12;
+/// For each position of the dictionary: two links of four bytes, and one and a half bytes of window.
+const LZMA_PER_DICT: u64 = 10;
 
 /// State of the LZMA SDK without what grows with dictionary and content.
 const SDK_FIXED: u64 = 2 << 20;
@@ -42,6 +43,7 @@ pub struct ContentEncoder {
 
 enum Kind {
     Zlib(Compress),
+    Deflate(Box<deflate::Encoder>),
     Preflate(Box<Rebuild>),
     Liblzma(Stream),
     Xz(Box<xz::Writer>),
@@ -72,6 +74,7 @@ impl ContentEncoder {
                 }
                 Kind::Zlib(Compress::new_with_window_bits(Compression::new(u32::from(level)), header, window_bits))
             }
+            (Codec::Deflate, Recipe::Deflate(settings)) => Kind::Deflate(Box::new(deflate::Encoder::new(settings))),
             (Codec::Deflate, Recipe::Preflate { side_shift, chunk_shift }) => {
                 Kind::Preflate(Box::new(Rebuild::new(content_len, side_shift, chunk_shift)))
             }
@@ -80,9 +83,12 @@ impl ContentEncoder {
                 Kind::Liblzma(Stream::new_lzma_encoder(&options).map_err(|_| refused())?)
             }
             (Codec::Lzma2 { branch, .. }, Recipe::Liblzma(lzma)) => Kind::Liblzma(raw_encoder(lzma, branch)?),
-            (Codec::Xz { .. }, Recipe::Xz { lzma, branch, check, sizes }) => {
+            (Codec::Xz { .. }, Recipe::Xz { lzma, branch, check, sizes, header }) => {
                 let encoder = raw_encoder(lzma, branch)?;
-                Kind::Xz(Box::new(xz::Writer::new(encoder, lzma.dict, branch, check, sizes)?))
+                Kind::Xz(Box::new(xz::Writer::new(
+                    encoder,
+                    xz::Headers { dict: lzma.dict, branch, check, sizes, words: header },
+                )?))
             }
             (Codec::Lzma { .. }, Recipe::LzmaSdk { props, dict, fast_bytes, cycles }) => Kind::Sdk {
                 content: Vec::new(),
@@ -106,9 +112,14 @@ impl ContentEncoder {
 
     /// Bytes of memory that rebuilding takes, without the output that the caller has not taken yet.
     pub fn memory(recipe: Recipe, content_len: u64) -> u64 {
-        let liblzma = |lzma: Lzma| LZMA_FIXED + LZMA_PER_DICT * u64::from(lzma.dict.bytes());
+        // Hash heads of half as many words as the dictionary has bytes. Of the rest of the tables no more is touched than the
+        // content has positions, although all of it is reserved.
+        let heads = |dict: Dict| 4 * (u64::from(dict.bytes()).next_power_of_two() / 2).clamp(1 << 16, 1 << 24);
+        let touched = |dict: Dict| u64::from(dict.bytes()).min(content_len);
+        let liblzma = |lzma: Lzma| LZMA_FIXED + heads(lzma.dict) + LZMA_PER_DICT * touched(lzma.dict);
         match recipe {
             Recipe::Zlib { .. } => ZLIB_MEMORY,
+            Recipe::Deflate(settings) => deflate::Encoder::memory(settings),
             Recipe::Preflate { side_shift, chunk_shift } => Rebuild::memory(content_len, side_shift, chunk_shift),
             Recipe::Liblzma(lzma) => liblzma(lzma),
             Recipe::Xz { lzma, sizes, .. } => {
@@ -116,11 +127,8 @@ impl ContentEncoder {
                 liblzma(lzma) + if sizes { content_len.saturating_mul(5) / 4 + ROOM as u64 } else { 0 }
             }
             Recipe::LzmaSdk { dict, .. } => {
-                let dict = u64::from(dict.bytes());
-                // Two links for each byte of content in the dictionary: the rest of it is reserved, but never touched. Hash
-                // heads of half as many words as the dictionary has bytes. Content and output.
-                let heads = (dict.next_power_of_two() / 2).clamp(1 << 16, 1 << 24);
-                SDK_FIXED + 8 * dict.min(content_len) + 4 * heads + content_len.saturating_mul(9) / 4
+                // Two links for each position, and the content and its coded form.
+                SDK_FIXED + 8 * touched(dict) + heads(dict) + content_len.saturating_mul(9) / 4
             }
             Recipe::Zstd(zstd) => zstd_codec::Encoder::memory(zstd, content_len),
         }
@@ -143,6 +151,10 @@ impl ContentEncoder {
                     let taken = usize::try_from(compress.total_in() - before).map_err(|_| failed("zlib"))?;
                     rest = rest.get(taken..).unwrap_or_default();
                 }
+                Ok(())
+            }
+            Kind::Deflate(encoder) => {
+                encoder.push(content, out);
                 Ok(())
             }
             Kind::Preflate(rebuild) => rebuild.push(content, out),
@@ -173,6 +185,10 @@ impl ContentEncoder {
                     Err(_) => return Err(failed("zlib")),
                 }
             },
+            Kind::Deflate(encoder) => {
+                encoder.finish(out);
+                Ok(())
+            }
             Kind::Preflate(rebuild) => rebuild.finish(),
             Kind::Liblzma(mut stream) => lzma_finish(&mut stream, out),
             Kind::Xz(writer) => writer.finish(out),
@@ -196,7 +212,7 @@ fn is_whole(recipe: Recipe) -> bool {
         Recipe::LzmaSdk { .. } => true,
         Recipe::Xz { sizes, .. } => sizes,
         Recipe::Zstd(zstd) => zstd_codec::is_whole(zstd),
-        Recipe::Zlib { .. } | Recipe::Preflate { .. } | Recipe::Liblzma(_) => false,
+        Recipe::Zlib { .. } | Recipe::Deflate(_) | Recipe::Preflate { .. } | Recipe::Liblzma(_) => false,
     }
 }
 

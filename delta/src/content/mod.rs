@@ -9,6 +9,8 @@
 mod codec;
 mod decode;
 #[cfg(feature = "recode")]
+mod deflate;
+#[cfg(feature = "recode")]
 mod encode;
 mod error;
 #[cfg(feature = "generate")]
@@ -37,7 +39,7 @@ pub use self::{
         MAX_WHOLE_LEN,
     },
     old::{Access, OldContents, OldStream, Plan, Unfolded},
-    recipe::{Lzma, Recipe, Recoder, Zstd, ZstdMode, ZstdVersion},
+    recipe::{Deflate, Lzma, Recipe, Recoder, Zstd, ZstdMode, ZstdVersion},
 };
 #[cfg(feature = "recode")]
 pub use self::{encode::ContentEncoder, helper::Helpers};

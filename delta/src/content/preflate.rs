@@ -195,14 +195,20 @@ const CODED_CHUNK: usize = 32 << 20;
 #[cfg(feature = "generate")]
 const MAX_CHAIN: u32 = 4096;
 
+/// Lengths of chunks that are tried; each takes as long as the others.
+#[cfg(feature = "generate")]
+const TRIES: usize = 3;
+
 /// Finds the corrections for a deflate stream that a device rebuilds in `ram`; `None` when the predictor cannot follow it.
 /// Chunks are as long as the memory allows: their coder learns afresh in each.
 #[cfg(feature = "generate")]
 pub(crate) fn predict(coded: &[u8], content_len: usize, ram: u64) -> Option<Predicted> {
     let fits = |&shift: &u8| Rebuild::memory(content_len as u64, MIN_SIDE_SHIFT, shift) <= ram;
-    let chunk_shift = (MIN_CHUNK_SHIFT..=MAX_CHUNK_SHIFT).rev().find(fits)?;
-    let predicted =
-        catch_unwind(AssertUnwindSafe(|| predict_chunks(coded, content_len, chunk_shift))).ok().flatten()?;
+    // Settings are estimated on the first chunk, and sometimes cannot follow the others: then another length may do.
+    let mut shifts = (MIN_CHUNK_SHIFT..=MAX_CHUNK_SHIFT).rev().filter(fits).take(TRIES);
+    let predicted = shifts.find_map(|chunk_shift| {
+        catch_unwind(AssertUnwindSafe(|| predict_chunks(coded, content_len, chunk_shift))).ok().flatten()
+    })?;
     let memory = Rebuild::memory(predicted.content.len() as u64, predicted.side_shift, predicted.chunk_shift);
     (memory <= ram).then_some(predicted)
 }

@@ -18,6 +18,8 @@ pub enum Recipe {
         /// 9 to 15.
         window_bits: u8,
     },
+    /// An encoder of zlib's family that is not zlib itself: GNU gzip, Info-ZIP, or zlib at another memory level.
+    Deflate(Deflate),
     /// A prediction of what other deflate encoders do, and corrections of it that stand before the content.
     Preflate {
         /// Longest corrections, as a power of two.
@@ -37,6 +39,9 @@ pub enum Recipe {
         check: u8,
         /// Whether the block header states both lengths.
         sizes: bool,
+        /// Length of the block header as it stands in its first byte. Encoders leave room for lengths that they do not know
+        /// yet.
+        header: u8,
     },
     /// The LZMA SDK of EDK2 and 7-Zip: optimal parser, binary tree of four bytes, no end marker.
     LzmaSdk {
@@ -51,6 +56,22 @@ pub enum Recipe {
     },
     /// Zstandard.
     Zstd(Zstd),
+}
+
+/// Settings of an encoder of zlib's family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Deflate {
+    /// 1 to 9.
+    pub level: u8,
+    /// Width of the hash, 8 to 16.
+    pub hash_bits: u8,
+    /// Symbols of a block, as a power of two; 7 to 15.
+    pub symbol_bits: u8,
+    /// Whether a block ends early when it seems to pay.
+    pub early: bool,
+    /// Whether matches are looked for as far as the input goes and no further. GNU gzip looks further, but not at the very
+    /// end of its window.
+    pub clamped: bool,
 }
 
 /// Settings of liblzma.
@@ -132,6 +153,7 @@ impl Recipe {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Zlib { .. } => "zlib",
+            Self::Deflate(_) => "deflate",
             Self::Preflate { .. } => "preflate",
             Self::Liblzma(_) | Self::Xz { .. } => "liblzma",
             Self::LzmaSdk { .. } => "lzma-sdk",
@@ -147,6 +169,7 @@ impl Recipe {
             Self::Liblzma(_) | Self::Xz { .. } => (3, "5.8.4".to_owned()),
             Self::LzmaSdk { .. } => (4, "23.01".to_owned()),
             Self::Zstd(zstd) => (5, zstd.version.to_string()),
+            Self::Deflate(_) => (6, "1".to_owned()),
         };
         Recoder { id, version }
     }
@@ -160,10 +183,10 @@ impl Recipe {
                 out.push(3);
                 lzma.write(out);
             }
-            Self::Xz { lzma, branch, check, sizes } => {
+            Self::Xz { lzma, branch, check, sizes, header } => {
                 out.push(4);
                 lzma.write(out);
-                out.extend([branch.id(), check, u8::from(sizes)]);
+                out.extend([branch.id(), check, u8::from(sizes), header]);
             }
             Self::LzmaSdk { props, dict, fast_bytes, cycles } => {
                 out.extend([5, props, dict.code()]);
@@ -173,6 +196,10 @@ impl Recipe {
             Self::Zstd(zstd) => {
                 out.push(6);
                 zstd.write(out);
+            }
+            Self::Deflate(deflate) => {
+                let flags = u8::from(deflate.early) << 4 | u8::from(deflate.clamped) << 5;
+                out.extend([7, deflate.level | flags, deflate.hash_bits, deflate.symbol_bits]);
             }
         }
     }
@@ -199,7 +226,9 @@ impl Recipe {
                 if ![0, 1, 4, 10].contains(&check) {
                     return Err(unknown("xz check"));
                 }
-                Self::Xz { lzma, branch, check, sizes: flag(bytes, "xz sizes")? }
+                let sizes = flag(bytes, "xz sizes")?;
+                let header = within(byte(bytes, "xz block header")?, 1, u8::MAX, "xz block header")?;
+                Self::Xz { lzma, branch, check, sizes, header }
             }
             5 => {
                 let props = props(bytes)?;
@@ -212,6 +241,17 @@ impl Recipe {
                 Self::LzmaSdk { props, dict, fast_bytes, cycles }
             }
             6 => Self::Zstd(Zstd::read(bytes)?),
+            7 => {
+                let level = byte(bytes, "deflate level")?;
+                let hash_bits = within(byte(bytes, "deflate hash")?, 8, 16, "deflate hash")?;
+                let symbol_bits = within(byte(bytes, "deflate block")?, 7, 15, "deflate block")?;
+                if level & 0xc0 != 0 {
+                    return Err(unknown("deflate flags"));
+                }
+                let (early, clamped) = (level & 0x10 != 0, level & 0x20 != 0);
+                let level = within(level & 0x0f, 1, 9, "deflate level")?;
+                Self::Deflate(Deflate { level, hash_bits, symbol_bits, early, clamped })
+            }
             _ => return Err(unknown("recipe")),
         })
     }

@@ -52,7 +52,7 @@ enum Check {
 /// Writes one stream.
 pub(crate) struct Writer {
     encoder: Stream,
-    header: Header,
+    header: Headers,
     check: Check,
     /// LZMA2 data that wait for the block header.
     data: Vec<u8>,
@@ -63,23 +63,18 @@ pub(crate) struct Writer {
 
 /// What the headers of a stream say.
 #[derive(Clone, Copy)]
-struct Header {
-    dict: Dict,
-    branch: Branch,
-    check: u8,
-    sizes: bool,
+pub(crate) struct Headers {
+    pub(crate) dict: Dict,
+    pub(crate) branch: Branch,
+    pub(crate) check: u8,
+    pub(crate) sizes: bool,
+    /// Length of the block header in words of four bytes, less one.
+    pub(crate) words: u8,
 }
 
 impl Writer {
-    pub(crate) fn new(
-        encoder: Stream,
-        dict: Dict,
-        branch: Branch,
-        check: u8,
-        sizes: bool,
-    ) -> Result<Self, ContentError> {
-        let header = Header { dict, branch, check, sizes };
-        let check = match check {
+    pub(crate) fn new(encoder: Stream, header: Headers) -> Result<Self, ContentError> {
+        let check = match header.check {
             0 => Check::None,
             1 => Check::Crc32(Crc::new()),
             4 => Check::Crc64(!0),
@@ -100,7 +95,7 @@ impl Writer {
         if self.header.sizes {
             return lzma_push(&mut self.encoder, content, &mut self.data);
         }
-        self.begin(out);
+        self.begin(out)?;
         let before = out.len();
         lzma_push(&mut self.encoder, content, out)?;
         self.data_len += (out.len() - before) as u64;
@@ -113,13 +108,13 @@ impl Writer {
             lzma_finish(&mut self.encoder, &mut self.data)?;
             self.data_len = self.data.len() as u64;
             out.extend(self.header.stream());
-            let block = self.header.block(Some((self.data_len, self.content_len)));
+            let block = self.header.block(Some((self.data_len, self.content_len)))?;
             header_len = block.len();
             out.extend(block);
             out.extend_from_slice(&self.data);
         } else {
-            self.begin(out);
-            header_len = self.header.block(None).len();
+            self.begin(out)?;
+            header_len = self.header.block(None)?.len();
             let before = out.len();
             lzma_finish(&mut self.encoder, out)?;
             self.data_len += (out.len() - before) as u64;
@@ -150,16 +145,17 @@ impl Writer {
         Ok(())
     }
 
-    fn begin(&mut self, out: &mut Vec<u8>) {
+    fn begin(&mut self, out: &mut Vec<u8>) -> Result<(), ContentError> {
         if !self.begun {
             out.extend(self.header.stream());
-            out.extend(self.header.block(None));
+            out.extend(self.header.block(None)?);
             self.begun = true;
         }
+        Ok(())
     }
 }
 
-impl Header {
+impl Headers {
     fn stream(self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         let flags = [0, self.check];
@@ -168,9 +164,9 @@ impl Header {
         bytes
     }
 
-    fn block(self, sizes: Option<(u64, u64)>) -> Vec<u8> {
+    fn block(self, sizes: Option<(u64, u64)>) -> Result<Vec<u8>, ContentError> {
         let filters = u8::from(self.branch != Branch::None);
-        let mut bytes = vec![0, filters | if sizes.is_some() { 0xc0 } else { 0 }];
+        let mut bytes = vec![self.words, filters | if sizes.is_some() { 0xc0 } else { 0 }];
         if let Some((data_len, content_len)) = sizes {
             integer(&mut bytes, data_len);
             integer(&mut bytes, content_len);
@@ -179,18 +175,14 @@ impl Header {
             bytes.extend([self.branch.id(), 0]);
         }
         bytes.extend([LZMA2, 1, self.dict.code()]);
-        let len = bytes.len() as u64;
-        pad(&mut bytes, len);
-        if let Some(first) = bytes.first_mut() {
-            *first = 0;
+        let len = usize::from(self.words) * 4;
+        if bytes.len() > len {
+            return Err(malformed("recipe", "the block header is too short"));
         }
-        let size = (bytes.len() / 4) as u8;
-        if let Some(first) = bytes.first_mut() {
-            *first = size;
-        }
+        bytes.resize(len, 0);
         let crc = crc32(&bytes);
         bytes.extend(crc.to_le_bytes());
-        bytes
+        Ok(bytes)
     }
 }
 

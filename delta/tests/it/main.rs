@@ -5,6 +5,7 @@
 
 #[cfg(feature = "foreign")]
 mod bsdiff40;
+mod contents;
 mod format;
 mod images;
 mod plan;

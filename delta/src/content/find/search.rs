@@ -12,7 +12,7 @@ use super::{
         encode::ContentEncoder,
         helper::Helpers,
         preflate::predict,
-        recipe::{Lzma, Recipe, Zstd, ZstdMode, ZstdVersion},
+        recipe::{Deflate, Lzma, Recipe, Zstd, ZstdMode, ZstdVersion},
     },
     Found,
     scan::Candidate,
@@ -51,7 +51,7 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Recipes that rebuilt a sample of each family, in order of the sample.
+    /// Recipes that rebuilt a sample of each family, the most frequent first.
     pub(super) fn sample(&self, candidates: &[Candidate]) -> Vec<(Family, Vec<Recipe>)> {
         [Family::Zip, Family::Blocks, Family::Metadata]
             .into_iter()
@@ -69,12 +69,15 @@ impl Search<'_> {
                         self.exact(&candidate, &self.all(&candidate)).map(|(recipe, _)| recipe)
                     })
                     .collect();
-                let mut recipes: Vec<Recipe> = Vec::new();
+                let mut counted: Vec<(Recipe, usize)> = Vec::new();
                 for recipe in sample.into_iter().flatten() {
-                    if !recipes.contains(&recipe) {
-                        recipes.push(recipe);
+                    match counted.iter_mut().find(|other| other.0 == recipe) {
+                        Some((_, count)) => *count += 1,
+                        None => counted.push((recipe, 1)),
                     }
                 }
+                counted.sort_by_key(|recipe| std::cmp::Reverse(recipe.1));
+                let recipes = counted.into_iter().map(|recipe| recipe.0).collect();
                 Some((family, recipes))
             })
             .collect()
@@ -82,11 +85,12 @@ impl Search<'_> {
 
     /// The stream with the recipe that rebuilds it. `known` are recipes of its family, when that has many members.
     pub(super) fn recipe(&self, candidate: Candidate, known: Option<&[Recipe]>) -> Option<Found> {
-        let mut recipes = self.all(&candidate);
-        if let Some(known) = known {
+        let all = self.all(&candidate);
+        let recipes = match known {
             // Recipes are shared, but what a stream's own header says is the stream's own.
-            recipes.retain(|recipe| known.contains(recipe));
-        }
+            Some(known) => known.iter().copied().filter(|recipe| all.contains(recipe)).collect(),
+            None => all,
+        };
         if let Some((recipe, len)) = self.exact(&candidate, &recipes) {
             let mut found = candidate.found(Some(recipe), 0);
             found.len = len as u64;
@@ -103,6 +107,9 @@ impl Search<'_> {
                 candidate.start += 2;
                 candidate.len = candidate.len.checked_sub(6)?;
                 candidate.codec = Codec::Deflate;
+                if let Some((recipe, _)) = self.exact(&candidate, &family()) {
+                    return Some(candidate.found(Some(recipe), 0));
+                }
             }
             _ => return None,
         }
@@ -156,13 +163,10 @@ impl Search<'_> {
     fn all(&self, candidate: &Candidate) -> Vec<Recipe> {
         let Some(coded) = candidate.coded(self.bytes) else { return Vec::new() };
         match candidate.codec {
-            Codec::Deflate => zlib(15, &[6, 9, 1, 8, 7, 5, 4, 3, 2]),
+            Codec::Deflate => [zlib(15, &LEVELS), family()].concat(),
             Codec::Zlib => zlib_by_header(coded),
             Codec::Lzma { .. } => lzma(coded).unwrap_or_default(),
-            Codec::Lzma2 { dict, .. } => {
-                let props = coded.get(5).copied().filter(|&props| props < 225).unwrap_or(DEFAULT_PROPS);
-                presets(props, dict).into_iter().map(Recipe::Liblzma).collect()
-            }
+            Codec::Lzma2 { dict, .. } => presets(lzma2_props(coded), dict).into_iter().map(Recipe::Liblzma).collect(),
             Codec::Xz { .. } => xz(coded).unwrap_or_default(),
             Codec::Zstd { .. } => self.zstd(candidate, coded).unwrap_or_default(),
         }
@@ -200,6 +204,20 @@ fn zlib(window_bits: u8, levels: &[u8]) -> Vec<Recipe> {
     levels.iter().map(|&level| Recipe::Zlib { level, window_bits }).collect()
 }
 
+/// Levels of deflate encoders, the likeliest first.
+const LEVELS: [u8; 9] = [6, 9, 1, 8, 7, 5, 4, 3, 2];
+
+/// Encoders of zlib's family: GNU gzip, Info-ZIP, and zlib at memory level 9.
+fn family() -> Vec<Recipe> {
+    let encoders = [(15, true, false), (15, true, true), (16, false, true)];
+    let settings = LEVELS.into_iter().flat_map(|level| encoders.map(|encoder| (level, encoder)));
+    settings
+        .map(|(level, (hash_bits, early, clamped))| {
+            Recipe::Deflate(Deflate { level, hash_bits, symbol_bits: 15, early, clamped })
+        })
+        .collect()
+}
+
 /// The header of zlib tells the window, and the level roughly.
 fn zlib_by_header(coded: &[u8]) -> Vec<Recipe> {
     let (Some(&method), Some(&flags)) = (coded.first(), coded.get(1)) else { return Vec::new() };
@@ -214,6 +232,20 @@ fn zlib_by_header(coded: &[u8]) -> Vec<Recipe> {
 
 /// `lc` 3, `lp` 0, `pb` 2.
 const DEFAULT_PROPS: u8 = 0x5d;
+
+/// Properties of the first chunk that states them; chunks of stored bytes may stand before it.
+fn lzma2_props(mut data: &[u8]) -> u8 {
+    loop {
+        match data {
+            [0xc0..=0xff, _, _, _, _, props, ..] if *props < 225 => return *props,
+            [1 | 2, high, low, rest @ ..] => {
+                let len = usize::from(u16::from_be_bytes([*high, *low])) + 1;
+                data = rest.get(len..).unwrap_or_default();
+            }
+            _ => return DEFAULT_PROPS,
+        }
+    }
+}
 
 /// liblzma's presets with the dictionary of the stream.
 fn presets(props: u8, dict: crate::content::Dict) -> Vec<Lzma> {
@@ -245,7 +277,12 @@ fn lzma(coded: &[u8]) -> Option<Vec<Recipe>> {
 fn xz(coded: &[u8]) -> Option<Vec<Recipe>> {
     let check = *coded.get(7)?;
     let header = BlockHeader::parse(coded.get(12..)?)?;
-    let props = coded.get(12 + header.len + 5).copied().filter(|&props| props < 225).unwrap_or(DEFAULT_PROPS);
+    let words = *coded.get(12)?;
+    let props = lzma2_props(coded.get(12 + header.len..)?);
     let presets = presets(props, header.dict).into_iter();
-    Some(presets.map(|lzma| Recipe::Xz { lzma, branch: header.branch, check, sizes: header.sizes }).collect())
+    Some(
+        presets
+            .map(|lzma| Recipe::Xz { lzma, branch: header.branch, check, sizes: header.sizes, header: words })
+            .collect(),
+    )
 }
