@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read, Write, stdin, stdout};
 use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer};
 
 /// Longest content: as the caller's `MAX_WHOLE_LEN`.
-const MAX_CONTENT: u64 = 128 << 20;
+const MAX_CONTENT: usize = 128 << 20;
 
 fn main() -> io::Result<()> {
     let (mut requests, mut answers) = (stdin().lock(), stdout().lock());
@@ -22,11 +22,10 @@ fn main() -> io::Result<()> {
             result => result?,
         }
         let [level, flags, window_log, _, len @ ..] = request;
-        let len = u64::from_le_bytes(len);
-        if len > MAX_CONTENT {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "the content is too long"));
-        }
-        let mut content = vec![0; len as usize];
+        let too_long = || io::Error::new(ErrorKind::InvalidInput, "the content is too long");
+        let len =
+            usize::try_from(u64::from_le_bytes(len)).ok().filter(|&len| len <= MAX_CONTENT).ok_or_else(too_long)?;
+        let mut content = vec![0; len];
         requests.read_exact(&mut content)?;
         match encode(i32::from(level), flags, u32::from(window_log), &content) {
             Ok(coded) => {
@@ -65,11 +64,12 @@ fn encode(level: i32, flags: u8, window_log: u32, content: &[u8]) -> Result<Vec<
         context.set_pledged_src_size(Some(content.len() as u64))?;
     }
     let mut input = InBuffer::around(content);
-    let mut output = OutBuffer::around(&mut coded);
-    while input.pos < content.len() {
-        context.compress_stream(&mut output, &mut input)?;
+    {
+        let mut output = OutBuffer::around(&mut coded);
+        while input.pos < content.len() {
+            context.compress_stream(&mut output, &mut input)?;
+        }
+        while context.end_stream(&mut output)? > 0 {}
     }
-    while context.end_stream(&mut output)? > 0 {}
-    drop(output);
     Ok(coded)
 }

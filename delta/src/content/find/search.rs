@@ -88,7 +88,14 @@ impl Search<'_> {
         let all = self.all(&candidate);
         let recipes = match known {
             // Recipes are shared, but what a stream's own header says is the stream's own.
-            Some(known) => known.iter().copied().filter(|recipe| all.contains(recipe)).collect(),
+            Some(known) => {
+                let mut recipes: Vec<Recipe> = known.iter().copied().filter(|recipe| all.contains(recipe)).collect();
+                // Entries of an archive may have come from elsewhere; a program makes all blocks of a file system.
+                if candidate.family == Family::Zip {
+                    recipes.extend(all.iter().filter(|recipe| !known.contains(recipe)));
+                }
+                recipes
+            }
             None => all,
         };
         if let Some((recipe, len)) = self.exact(&candidate, &recipes) {
@@ -107,7 +114,7 @@ impl Search<'_> {
                 candidate.start += 2;
                 candidate.len = candidate.len.checked_sub(6)?;
                 candidate.codec = Codec::Deflate;
-                if let Some((recipe, _)) = self.exact(&candidate, &family()) {
+                if let Some((recipe, _)) = self.exact(&candidate, &family(false)) {
                     return Some(candidate.found(Some(recipe), 0));
                 }
             }
@@ -163,7 +170,7 @@ impl Search<'_> {
     fn all(&self, candidate: &Candidate) -> Vec<Recipe> {
         let Some(coded) = candidate.coded(self.bytes) else { return Vec::new() };
         match candidate.codec {
-            Codec::Deflate => [zlib(15, &LEVELS), family()].concat(),
+            Codec::Deflate => [zlib(15, &LEVELS), family(candidate.family == Family::Zip)].concat(),
             Codec::Zlib => zlib_by_header(coded),
             Codec::Lzma { .. } => lzma(coded).unwrap_or_default(),
             Codec::Lzma2 { dict, .. } => presets(lzma2_props(coded), dict).into_iter().map(Recipe::Liblzma).collect(),
@@ -208,8 +215,9 @@ fn zlib(window_bits: u8, levels: &[u8]) -> Vec<Recipe> {
 const LEVELS: [u8; 9] = [6, 9, 1, 8, 7, 5, 4, 3, 2];
 
 /// Encoders of zlib's family: GNU gzip, Info-ZIP, and zlib at memory level 9.
-fn family() -> Vec<Recipe> {
-    let encoders = [(15, true, false), (15, true, true), (16, false, true)];
+/// Often only the last bytes of a stream tell the first two from each other.
+fn family(zip: bool) -> Vec<Recipe> {
+    let encoders = [(15, true, zip), (15, true, !zip), (16, false, true)];
     let settings = LEVELS.into_iter().flat_map(|level| encoders.map(|encoder| (level, encoder)));
     settings
         .map(|(level, (hash_bits, early, clamped))| {

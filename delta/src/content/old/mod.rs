@@ -56,6 +56,11 @@ impl Unfolded {
         &self.plan
     }
 
+    /// Bytes of the view.
+    pub fn view_len(&self) -> u64 {
+        self.view_len
+    }
+
     /// Where the image, or the content that holds `offset`, ends in the view.
     pub fn piece_end(&self, offset: u64) -> u64 {
         let after = self.starts.partition_point(|&start| start <= offset);

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use proptest::prelude::*;
 use sluice_delta::{
     ApplyBudget,
-    content::{Access, ContentError, Found, OldContents, OldStream, Plan},
+    content::{Access, ContentError, Found, OldContents, OldStream, Plan, Unfolded},
 };
 
 use super::{
@@ -34,9 +34,11 @@ fn assert_reads(image: &[u8], budget: ApplyBudget) -> Plan {
     assert!(!found.is_empty());
     let (view, streams) = (view(image, &found), Found::old_streams(&found));
     let scratch = Cursor::new(Vec::new());
-    let mut contents = OldContents::new(Cursor::new(image), streams, budget, scratch).expect("the budget suffices");
-    assert_eq!(contents.view_len(), view.len() as u64);
-    assert!(contents.plan().ram <= budget.ram && contents.plan().scratch <= budget.scratch);
+    let mut unfolded = Unfolded::new(image.len() as u64, streams, budget).expect("the budget suffices");
+    assert_eq!(unfolded.view_len(), view.len() as u64);
+    let plan = unfolded.plan().clone();
+    assert!(plan.ram <= budget.ram && plan.scratch <= budget.scratch);
+    let mut contents = OldContents::new(&mut unfolded, Cursor::new(image), scratch);
     let mut seeded = Seeded::new(3);
     for _ in 0..60 {
         let at = seeded.next() as usize % view.len();
@@ -56,7 +58,7 @@ fn assert_reads(image: &[u8], budget: ApplyBudget) -> Plan {
         end = start;
     }
     assert!(contents.read_at(view.len() as u64 - 1, &mut [0; 2]).is_err());
-    contents.plan().clone()
+    plan
 }
 
 const LARGE: ApplyBudget = ApplyBudget { ram: 64 << 20, scratch: 0 };
@@ -145,7 +147,8 @@ proptest! {
         let first = Found::old_streams(&old(&image))[0];
         let parent = if parent == 0 { Some(0) } else { None };
         let claimed = OldStream { parent, start, len, codec, content_len };
-        if let Ok(mut contents) = OldContents::new(Cursor::new(&image), vec![first, claimed], LARGE, Cursor::new(Vec::new())) {
+        if let Ok(mut unfolded) = Unfolded::new(image.len() as u64, vec![first, claimed], LARGE) {
+            let mut contents = OldContents::new(&mut unfolded, Cursor::new(&image), Cursor::new(Vec::new()));
             let begin = image.len() as u64 + first.content_len;
             let mut out = vec![0; (content_len as usize).min(100)];
             let _ = contents.read_at(begin, &mut out);
