@@ -77,7 +77,7 @@ impl<'h, S: Read + Write + Seek> Applier<'h, S> {
         }
         let left = ApplyBudget { ram: budget.ram - own, scratch: budget.scratch };
         let old = OldView::new(head, left, scratch).map_err(|error| match error {
-            ContentError::OverLimit { field, value, .. } if field == "scratch" => {
+            ContentError::OverLimit { field: "scratch", value, .. } => {
                 ApplyError::OverBudget { resource: "scratch", needed: value, budget: budget.scratch }
             }
             ContentError::OverLimit { value, .. } => {

@@ -63,10 +63,9 @@ fn segment(segment: &Segment) -> u64 {
 fn stream(stream: &Stream) -> u64 {
     let raw = u64::from(stream.raw_len);
     let decoder = match stream.codec {
-        Codec::Raw => 0,
         // Of a segment its tables are kept all the time; the commands of a lead have slots of their own.
         Codec::Mix if stream.kind == StreamKind::Control => 2 * COMMAND_SLOTS as u64,
-        Codec::Mix => 0,
+        Codec::Raw | Codec::Mix => 0,
         // The window grows by doubling: while it moves, the old half is still held.
         Codec::Lzma => {
             let input = u64::from(stream.coded_len).next_power_of_two().min(LZMA_INPUT);

@@ -29,7 +29,7 @@ pub(super) fn decode<O: Read + Seek, S: Read + Write + Seek, W: Write>(
     index: u32,
     segment: &Segment,
     coded: &[u8],
-    mixer: Mixer<'_>,
+    mixer: &mut Mixer<'_>,
     old: &mut OpenView<'_, O, S>,
     sink: &mut Sink<'_, '_, W>,
 ) -> Result<(), ApplyError> {

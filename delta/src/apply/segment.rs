@@ -25,8 +25,8 @@ pub(super) fn decode<O: Read + Seek, S: Read + Write + Seek, W: Write>(
     sink: &mut Sink<'_, '_, W>,
 ) -> Result<(), ApplyError> {
     if segment.streams.iter().any(|stream| stream.codec == Codec::Mix) {
-        let mixer = lead.ok_or(ApplyError::LeadMissing)?.mixer().ok_or(ApplyError::LeadMissing)?;
-        return mixed::decode(index, segment, coded, mixer, old, sink);
+        let mut mixer = lead.ok_or(ApplyError::LeadMissing)?.mixer().ok_or(ApplyError::LeadMissing)?;
+        return mixed::decode(index, segment, coded, &mut mixer, old, sink);
     }
     let failed =
         |stream: StreamKind| move |reason| ApplyError::Decode { segment: index, stream: stream.name(), reason };

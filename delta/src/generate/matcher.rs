@@ -108,10 +108,7 @@ impl<'a> Matcher<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        ops::ControlFlow,
-        sync::atomic::{AtomicBool, AtomicU8, AtomicU64},
-    };
+    use std::ops::ControlFlow;
 
     use super::*;
 
@@ -125,15 +122,10 @@ mod tests {
     }
 
     fn intervals(old: &[u8], new: &[u8], leave_out: &[Range<usize>], memory: Option<u64>) -> Vec<Interval> {
-        let report = Report {
-            progress: &|_| ControlFlow::Continue(()),
-            phase: AtomicU8::new(0),
-            total: new.len() as u64,
-            done: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
-        };
-        let views = Views { old, new, leave_out, segment_len: new.len(), memory };
-        let matcher = Matcher::new(&views, &report).unwrap();
+        let report = Report::new(&|_| ControlFlow::Continue(()), new);
+        let cuts = [0..new.len() as u64];
+        let input = Input { old, new, leave_out, cuts: &cuts, memory };
+        let matcher = Matcher::new(&input, &report).unwrap();
         matcher.intervals(0, new, 0, &|| Ok(())).unwrap()
     }
 

@@ -27,7 +27,7 @@ impl Described<'_> {
 
 /// Reads the table; the coded bytes of its first segment begin at `patch_offset`.
 pub(super) fn read(rest: &mut &[u8], patch_offset: u64, described: &Described<'_>) -> Result<Vec<Segment>, ApplyError> {
-    let mut table = Table { rest: *rest, patch_offset, described, segments: Vec::new() };
+    let mut table = Table { rest, patch_offset, described, segments: Vec::new() };
     table.read()?;
     *rest = table.rest;
     Ok(table.segments)

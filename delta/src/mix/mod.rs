@@ -50,7 +50,6 @@ use self::model::Model;
 
 /// How much memory a model has. Part of a patch: both sides need the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::struct_field_names, reason = "each is a power of two, and says so")]
 pub struct Params {
     /// Adaptive probabilities, two bytes each, as a power of two.
     pub slot_bits: u8,
