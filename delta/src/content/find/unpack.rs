@@ -19,8 +19,8 @@ const ROOM: usize = 64 << 10;
 /// Coded bytes given to a decoder at a time, so that the expansion is looked at often.
 const STEP: usize = 16 << 10;
 
-/// Memory that liblzma may take: the largest dictionary accepted, and its state.
-const LZMA_MEMORY: u64 = (128 << 20) + (1 << 20);
+/// Memory that liblzma may take: the largest dictionary accepted, filters and state.
+const LZMA_MEMORY: u64 = 144 << 20;
 
 /// Largest window of a Zstandard frame, as a power of two.
 const ZSTD_WINDOW_LOG: u32 = MAX_DICT_CODE as u32 / 2 + 12;
