@@ -123,8 +123,8 @@ mod tests {
 
     fn intervals(old: &[u8], new: &[u8], leave_out: &[Range<usize>], memory: Option<u64>) -> Vec<Interval> {
         let report = Report::new(&|_| ControlFlow::Continue(()), new);
-        let cuts = [0..new.len() as u64];
-        let input = Input { old, new, leave_out, cuts: &cuts, memory };
+        let whole = 0..new.len() as u64;
+        let input = Input { old, new, leave_out, cuts: std::slice::from_ref(&whole), memory };
         let matcher = Matcher::new(&input, &report).unwrap();
         matcher.intervals(0, new, 0, &|| Ok(())).unwrap()
     }

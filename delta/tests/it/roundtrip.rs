@@ -149,7 +149,7 @@ fn profiles_have_names() {
     }
     assert_eq!(
         "huge".parse::<Profile>().unwrap_err().to_string(),
-        r#"unknown profile "huge"; known are fast and default"#
+        r#"unknown profile "huge"; known are fast, default, small and mcu"#
     );
 }
 
