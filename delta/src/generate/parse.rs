@@ -3,7 +3,7 @@
 //!
 //! Costs are integers in 1/32 bit. They stand for what the coders make of a choice later, on average over code and data.
 
-use super::candidates::Interval;
+use super::{candidates::Interval, index::common};
 
 /// One bit.
 const BIT: u32 = 32;
@@ -110,6 +110,9 @@ fn bits(count: u64, total: u64) -> u32 {
 
 /// Most intervals followed at once. Bounds the time on repetitive images, where hundreds overlap; those that end first leave.
 const MAX_FOLLOWED: usize = 32;
+
+/// Bytes that equal those of every source are passed at once from this many on.
+const EQUAL: usize = 16;
 
 /// A piece of the segment: up to `end` it is literal, or comes from the old image at a shift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,20 +236,51 @@ impl Search<'_> {
         let old = self.old;
         let sources: Vec<&[u8]> =
             self.paths.iter().map(|path| source(old, at, until, path.shift.unwrap_or(0))).collect();
-        for (step, &byte) in bytes.iter().enumerate() {
-            self.literal.cost += u64::from(costs.literal[usize::from(byte)]);
-            let (mut best, mut dearest) = (self.literal.cost, 0);
-            for (path, source) in self.paths.iter_mut().zip(&sources) {
-                let diff = usize::from(byte.wrapping_sub(source[step]));
-                path.cost +=
-                    u64::from(if diff == 0 { costs.same[path.after] } else { costs.different[path.after][diff] });
-                path.after = usize::from(diff != 0);
-                best = best.min(path.cost);
-                dearest = dearest.max(path.cost);
+        let mut step = 0;
+        while step < bytes.len() {
+            let equal = sources.iter().try_fold(bytes.len() - step, |len, source| {
+                let equal = common(&source[step..step + len], &bytes[step..]);
+                (equal >= EQUAL).then_some(equal)
+            });
+            if let Some(len) = equal.filter(|len| *len >= EQUAL) {
+                self.pass_equal(&bytes[step..step + len], at + step + len);
+                step += len;
+                continue;
             }
-            if self.literal.cost > best + costs.literals || dearest > best + costs.copy {
-                self.branch(at + step + 1);
+            let end = bytes.len().min(step + EQUAL);
+            for (step, &byte) in bytes.iter().enumerate().take(end).skip(step) {
+                self.literal.cost += u64::from(costs.literal[usize::from(byte)]);
+                let (mut best, mut dearest) = (self.literal.cost, 0);
+                for (path, source) in self.paths.iter_mut().zip(&sources) {
+                    let diff = usize::from(byte.wrapping_sub(source[step]));
+                    path.cost +=
+                        u64::from(if diff == 0 { costs.same[path.after] } else { costs.different[path.after][diff] });
+                    path.after = usize::from(diff != 0);
+                    best = best.min(path.cost);
+                    dearest = dearest.max(path.cost);
+                }
+                if self.literal.cost > best + costs.literals || dearest > best + costs.copy {
+                    self.branch(at + step + 1);
+                }
             }
+            step = end;
+        }
+    }
+
+    /// Takes all paths over bytes that equal those of every source, and that end at `end`. Who falls behind meanwhile starts
+    /// anew at the end: among equal bytes it makes no difference where.
+    fn pass_equal(&mut self, bytes: &[u8], end: usize) {
+        let costs = self.costs;
+        self.literal.cost += bytes.iter().map(|byte| u64::from(costs.literal[usize::from(*byte)])).sum::<u64>();
+        let (mut best, mut dearest) = (self.literal.cost, 0);
+        for path in &mut self.paths {
+            path.cost += u64::from(costs.same[path.after]) + (bytes.len() as u64 - 1) * u64::from(costs.same[0]);
+            path.after = 0;
+            best = best.min(path.cost);
+            dearest = dearest.max(path.cost);
+        }
+        if self.literal.cost > best + costs.literals || dearest > best + costs.copy {
+            self.branch(end);
         }
     }
 
