@@ -67,8 +67,9 @@ impl<'a> Matcher<'a> {
         report.phase(Phase::Index)?;
         let pieces = pieces::to_index(old, leave_out, shared.iter().flatten().map(Interval::source));
         let window = memory::window(memory, new.len(), longest, rayon::current_num_threads());
+        // Chance matches are as long as what is searched makes them.
+        let min = candidates::min_match(pieces.iter().map(ExactSizeIterator::len).sum());
         let windows = pieces::windows(pieces, window);
-        let min = candidates::min_match(old.len());
         if let [window] = &windows[..] {
             let index = Index::new(old, window, min)?;
             return Ok(Self { old, shared, searched: Searched::Later(index) });
