@@ -99,7 +99,7 @@ pub struct Init {
     #[arg(long = "channel", default_value = "stable")]
     channels: Vec<String>,
     /// What the device can decode.
-    #[arg(long, value_enum, default_value_t = ProfileName::Default)]
+    #[arg(long, value_enum, default_value_t = ProfileName::Small)]
     profile: ProfileName,
     /// Memory given to patching, bytes [default: 64 MiB].
     #[arg(long, value_name = "BYTES")]
@@ -128,8 +128,12 @@ enum ProfileName {
     Raw,
     /// Zstandard.
     Fast,
-    /// Zstandard and LZMA.
+    /// Zstandard, LZMA and re-encoders.
     Default,
+    /// The same and the context-mixing coder: the smallest patches.
+    Small,
+    /// Patches for microcontrollers alone.
+    Mcu,
 }
 
 impl Init {
@@ -149,6 +153,8 @@ impl Init {
                 ProfileName::Raw => DecoderProfile::Raw,
                 ProfileName::Fast => DecoderProfile::Fast,
                 ProfileName::Default => DecoderProfile::Default,
+                ProfileName::Small => DecoderProfile::Small,
+                ProfileName::Mcu => DecoderProfile::Mcu,
             },
             ram_budget: self.ram_budget,
             boot_check: self.boot_check.clone(),

@@ -79,7 +79,7 @@ impl Default for PollOptions {
 }
 
 const fn default_profile() -> DecoderProfile {
-    DecoderProfile::Default
+    DecoderProfile::Small
 }
 
 const fn default_ram_budget() -> u32 {

@@ -52,8 +52,12 @@ pub enum DecoderProfile {
     Raw,
     /// Zstandard: full images and `fast` patches.
     Fast,
-    /// Zstandard and LZMA: full images, `fast` and `default` patches.
+    /// Zstandard, LZMA and the re-encoders of compressed streams: full images, `fast` and `default` patches.
     Default,
+    /// The same and the context-mixing coder: full images, `fast`, `default` and `small` patches.
+    Small,
+    /// A microcontroller: raw full images and `mcu` patches.
+    Mcu,
 }
 
 impl DecoderProfile {
@@ -63,6 +67,8 @@ impl DecoderProfile {
             Self::Raw => "raw",
             Self::Fast => "fast",
             Self::Default => "default",
+            Self::Small => "small",
+            Self::Mcu => "mcu",
         }
     }
 }

@@ -134,6 +134,8 @@ pub async fn run(app: &Arc<App>, claim: &Claim) -> Result<Ended> {
     let engine = match profile {
         DecoderProfile::Fast => Profile::Fast,
         DecoderProfile::Default => Profile::Default,
+        DecoderProfile::Small => Profile::Small,
+        DecoderProfile::Mcu => Profile::Mcu,
         DecoderProfile::Raw => return Err(Error::internal(anyhow::anyhow!("profile raw takes no patches"))),
     };
     let started = app.now();

@@ -15,6 +15,9 @@ use super::signed;
 const POLLS_MAX: u32 = 20;
 const POLL_PAUSE: Duration = Duration::from_millis(500);
 
+/// Decoder profiles in the fleet: most devices take the smallest patches, some are older.
+const PROFILES: [&str; 6] = ["small", "small", "small", "default", "fast", "small"];
+
 /// One device.
 #[derive(Clone, Debug)]
 pub struct Device {
@@ -23,6 +26,8 @@ pub struct Device {
     pub covered: bool,
     /// Whether its way to the server is dishonest.
     pub proxied: bool,
+    /// What it can decode.
+    pub profile: &'static str,
     /// Its folder, relative to the demo's.
     pub folder: String,
     /// Its place in the rollout.
@@ -90,7 +95,8 @@ impl Device {
     pub fn new(number: u16, covered: bool, proxied: bool) -> Self {
         let serial = format!("CAM-{number:04}");
         let folder = format!("devices/{serial}");
-        Self { serial, covered, proxied, folder, bucket: 0, update: None, reasons: Vec::new() }
+        let profile = PROFILES[usize::from(number) % PROFILES.len()];
+        Self { serial, covered, proxied, profile, folder, bucket: 0, update: None, reasons: Vec::new() }
     }
 
     /// Provisions and enrols it. The first one shows how.
@@ -113,6 +119,8 @@ impl Device {
             with.image,
             "--version",
             with.version,
+            "--profile",
+            self.profile,
             "--security-counter",
             with.security_counter,
             "--root",

@@ -11,6 +11,8 @@ pub struct Row {
     pub device: String,
     pub from: String,
     pub to: String,
+    /// What the device can decode.
+    pub profile: String,
     /// `patch`, `zstd`, `raw`, or nothing when it was not updated.
     pub encoding: String,
     /// Bytes downloaded.
@@ -29,12 +31,13 @@ impl Row {
         (!self.encoding.is_empty() && self.image_len > 0).then(|| 100.0 * (1.0 - share(self.bytes, self.image_len)))
     }
 
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self) -> [String; 9] {
         let updated = !self.encoding.is_empty();
         [
             self.device.clone(),
             self.from.clone(),
             self.to.clone(),
+            self.profile.clone(),
             if updated { self.encoding.clone() } else { "-".into() },
             if updated { self.bytes.to_string() } else { "-".into() },
             self.saved_percent().map_or_else(|| "-".into(), |percent| format!("{percent:.1} %")),
@@ -122,16 +125,17 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let header = ["DEVICE", "FROM", "TO", "ENCODING", "BYTES", "SAVED", "OUTCOME", "REASON"].map(str::to_owned);
-        let lines: Vec<[String; 8]> = std::iter::once(header).chain(self.rows.iter().map(Row::cells)).collect();
+        let header =
+            ["DEVICE", "FROM", "TO", "PROFILE", "ENCODING", "BYTES", "SAVED", "OUTCOME", "REASON"].map(str::to_owned);
+        let lines: Vec<[String; 9]> = std::iter::once(header).chain(self.rows.iter().map(Row::cells)).collect();
         let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; 8] = std::array::from_fn(width);
-        let padded = |line: &[String; 8]| {
+        let widths: [usize; 9] = std::array::from_fn(width);
+        let padded = |line: &[String; 9]| {
             let cells: Vec<String> = std::iter::zip(line, widths)
                 .enumerate()
                 // Numbers end where they end in every row.
                 .map(|(column, (cell, width))| match column {
-                    4 | 5 => format!("{cell:>width$}"),
+                    5 | 6 => format!("{cell:>width$}"),
                     _ => format!("{cell:width$}"),
                 })
                 .collect();
@@ -146,7 +150,7 @@ impl Report {
             .iter()
             .map(|row| {
                 json!({
-                    "device": row.device, "from": row.from, "to": row.to,
+                    "device": row.device, "from": row.from, "to": row.to, "profile": row.profile,
                     "encoding": (!row.encoding.is_empty()).then_some(&row.encoding),
                     "bytes": row.bytes, "image_bytes": row.image_len, "saved_percent": row.saved_percent(),
                     "outcome": row.outcome, "reason": row.reason,
@@ -177,6 +181,7 @@ mod tests {
             device: "C-1".into(),
             from: "1".into(),
             to: "2".into(),
+            profile: "small".into(),
             encoding: "patch".into(),
             bytes: 250,
             image_len: 1000,
@@ -216,9 +221,9 @@ mod tests {
         let report = Report { rows: vec![row(), idle], ..Report::default() };
         assert_eq!(
             report.table(),
-            "DEVICE  FROM  TO  ENCODING  BYTES   SAVED  OUTCOME  REASON\n\
-             C-1     1     2   patch       250  75.0 %  updated  IN_STAGE\n\
-             C-10    1     2   -             -       -  updated  IN_STAGE"
+            "DEVICE  FROM  TO  PROFILE  ENCODING  BYTES   SAVED  OUTCOME  REASON\n\
+             C-1     1     2   small    patch       250  75.0 %  updated  IN_STAGE\n\
+             C-10    1     2   small    -             -       -  updated  IN_STAGE"
         );
     }
 }

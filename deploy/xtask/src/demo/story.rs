@@ -357,6 +357,7 @@ fn conclude(programs: &Programs<'_>, fleet: &[Device], report: &mut Report) -> R
             device: serial.clone(),
             from: "1.0.0".to_owned(),
             to: runs.to_owned(),
+            profile: device.profile.to_owned(),
             encoding: update.encoding,
             bytes: update.bytes,
             image_len: length,

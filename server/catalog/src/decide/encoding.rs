@@ -16,11 +16,10 @@ pub struct Encodings<'a> {
 
 /// Whether a decoder of profile `have` decodes what needs `need`.
 const fn decodes(have: DecoderProfile, need: DecoderProfile) -> bool {
+    use DecoderProfile::{Default, Fast, Mcu, Raw, Small};
     matches!(
         (have, need),
-        (_, DecoderProfile::Raw)
-            | (DecoderProfile::Fast | DecoderProfile::Default, DecoderProfile::Fast)
-            | (DecoderProfile::Default, DecoderProfile::Default)
+        (_, Raw) | (Fast | Default | Small, Fast) | (Default | Small, Default) | (Small, Small) | (Mcu, Mcu)
     )
 }
 
