@@ -49,6 +49,10 @@ fn memory_is_what_the_head_declares() {
         (6_000_000, None, Profile::Fast),
         (2_000_000, Some(64 << 10), Profile::Default),
         (2_000_000, Some(64 << 10), Profile::Fast),
+        (40_000, None, Profile::Small),
+        (900_000, None, Profile::Small),
+        (6_000_000, None, Profile::Small),
+        (200_000, None, Profile::Mcu),
     ] {
         let (old, new) = (image(len, 0), image(len + 1_000, 1));
         let options = DiffOptions { profile, segment_len, ..DiffOptions::default() };

@@ -200,7 +200,7 @@ impl Agent<'_> {
             .and_then(|()| out.seek(SeekFrom::Start(point.new_offset)))
             .map_err(|error| InstallError::of_slot(path, error, blob.received()))?;
         // `Applier::new` held the lead and every segment against the memory budget.
-        let mut coded = Vec::new();
+        let mut coded = Vec::with_capacity(head.longest_coded());
         if let Some(lead) = &head.lead {
             coded.resize(lead.coded_len as usize, 0);
             if blob.read_exact(&mut coded).is_err() {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use sluice_delta::{Applier, ApplyBudget, ApplyError, Head, Limits, ResumePoint, foreign::Format, read_head};
 
-use crate::{args::ApplyArgs, failure::Failure, foreign, print, progress_bar};
+use crate::{args::ApplyArgs, diff::recoders, failure::Failure, foreign, print, progress_bar};
 
 #[derive(Serialize)]
 struct Made {
@@ -38,8 +38,10 @@ pub fn run(args: &ApplyArgs, json: bool) -> Result<()> {
     if !head.in_order() {
         return Err(Failure::Apply(ApplyError::NeedsSeek).into());
     }
-    let budget = ApplyBudget { ram: u64::from(args.ram), scratch: 0 };
-    let mut applier = Applier::new(&head, budget).map_err(Failure::Apply)?;
+    let budget = ApplyBudget { ram: u64::from(args.ram), scratch: args.scratch };
+    let scratch = tempfile::tempfile_in(folder(&args.new)).context("cannot make a file for scratch storage")?;
+    let applier = Applier::with_scratch(&head, budget, scratch).map_err(Failure::Apply)?;
+    let mut applier = applier.helped_by(recoders(&args.recoder)?);
     applier.check_old(&mut old).map_err(Failure::Apply)?;
 
     let mut out = OpenOptions::new()
@@ -74,15 +76,15 @@ pub fn run(args: &ApplyArgs, json: bool) -> Result<()> {
 /// Applies what is left and checks the whole.
 fn segments(
     head: &Head,
-    mut applier: Applier<'_>,
+    mut applier: Applier<'_, File>,
     from: ResumePoint,
     patch: &mut (impl Read + Seek),
     old: &mut File,
     out: &mut File,
 ) -> Result<(), ApplyError> {
-    let mut coded = Vec::new();
+    // The table was held against the memory budget.
+    let mut coded = Vec::with_capacity(head.longest_coded());
     if let Some(lead) = &head.lead {
-        // The table was held against the memory budget.
         coded.resize(lead.coded_len as usize, 0);
         read(patch, &mut coded, "lead")?;
         applier.lead(&coded)?;
@@ -108,6 +110,11 @@ fn read(patch: &mut impl Read, bytes: &mut [u8], field: &'static str) -> Result<
         std::io::ErrorKind::UnexpectedEof => ApplyError::Truncated { field },
         _ => ApplyError::ReadPatch(error),
     })
+}
+
+/// The folder that a file stands in.
+pub fn folder(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Where the work stands until it is complete.

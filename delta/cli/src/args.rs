@@ -59,6 +59,12 @@ pub struct DiffArgs {
     /// Memory that the device can spare, with an optional KiB or MiB.
     #[arg(long, value_parser = bytes, default_value = "64MiB")]
     pub ram: u32,
+    /// Scratch storage that the device can spare for old contents, with an optional KiB, MiB or GiB.
+    #[arg(long, value_parser = long_bytes, default_value = "0")]
+    pub scratch: u64,
+    /// A helper program that encodes with another version of Zstandard, and that the device has too. May be repeated.
+    #[arg(long, value_name = "PROGRAM")]
+    pub recoder: Vec<PathBuf>,
     /// Do not look inside compressed streams: for devices without this program's re-encoders.
     #[arg(long)]
     pub raw: bool,
@@ -91,6 +97,12 @@ pub struct ApplyArgs {
     /// Most memory to use, with an optional KiB or MiB.
     #[arg(long, value_parser = bytes, default_value = "64MiB")]
     pub ram: u32,
+    /// Most scratch storage to use, with an optional KiB, MiB or GiB. It stands in a temporary file beside NEW.
+    #[arg(long, value_parser = long_bytes, default_value = "0")]
+    pub scratch: u64,
+    /// A helper program that encodes with another version of Zstandard. May be repeated.
+    #[arg(long, value_name = "PROGRAM")]
+    pub recoder: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +133,9 @@ pub struct BenchArgs {
     /// Threads of this engine. The other programs use one.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,
+    /// Helper programs that encode with other versions of Zstandard. May be repeated.
+    #[arg(long, value_name = "PROGRAM")]
+    pub recoder: Vec<PathBuf>,
     /// Python interpreter that has the module hdiffpatch.
     #[arg(long, default_value = "python3")]
     pub python: PathBuf,

@@ -1,15 +1,21 @@
 //! `sluice-delta diff`.
 
-use std::{fs, io::Write, ops::ControlFlow, path::Path};
+use std::{
+    fs,
+    io::Write,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use sluice_delta::{
     ApplyBudget, DiffOptions, Patch, Phase, Progress,
+    content::Helpers,
     foreign::{Format, write_bsdiff40, write_zstd},
 };
 
-use crate::{args::DiffArgs, failure::Failure, foreign, print, progress_bar};
+use crate::{apply::folder, args::DiffArgs, failure::Failure, foreign, print, progress_bar};
 
 #[derive(Serialize)]
 struct Made {
@@ -33,10 +39,10 @@ pub fn run(args: &DiffArgs, json: bool) -> Result<()> {
     let options = DiffOptions {
         profile: args.profile,
         segment_len: args.segment_len,
-        budget: ApplyBudget { ram: u64::from(args.ram), scratch: 0 },
+        budget: ApplyBudget { ram: u64::from(args.ram), scratch: args.scratch },
         inside: !args.raw,
         memory: args.memory,
-        ..DiffOptions::default()
+        helpers: recoders(&args.recoder)?,
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.map_or(0, usize::from)).build()?;
     let bar = progress_bar(new.len() as u64);
@@ -71,10 +77,15 @@ pub fn run(args: &DiffArgs, json: bool) -> Result<()> {
     foreign::report_made(args, &bytes, &old, &new, json)
 }
 
+/// Starts helper programs.
+pub fn recoders(programs: &[PathBuf]) -> Result<Helpers> {
+    let programs: Vec<&Path> = programs.iter().map(PathBuf::as_path).collect();
+    Helpers::start(&programs).context("a re-encoder does not start, or does not answer as one")
+}
+
 /// Writes a file that is either complete or not there.
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().permissions(ordinary_permissions()).tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().permissions(ordinary_permissions()).tempfile_in(folder(path))?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;

@@ -77,16 +77,14 @@ pub fn apply(
     } else {
         applier.check_old_len(&mut old)?;
     }
-    let mut coded = Vec::new();
+    // The table was held against the budget, so this reserves nothing that was not allowed.
+    let mut coded = Vec::with_capacity(head.longest_coded());
     if let Some(lead) = &head.lead {
         coded.resize(lead.coded_len as usize, 0);
         read_exact(&mut patch, &mut coded, "lead")?;
         applier.lead(&coded)?;
     }
     for (index, segment) in (0u32..).zip(&head.segments) {
-        // The table was held against the budget, so this reserves nothing that was not allowed.
-        coded.clear();
-        coded.reserve_exact(segment.coded_len as usize);
         coded.resize(segment.coded_len as usize, 0);
         read_exact(&mut patch, &mut coded, "segment")?;
         applier.segment(index, &coded, &mut old, &mut new)?;

@@ -229,6 +229,13 @@ impl Head {
             .map_or(self.segments_offset(), |segment| segment.patch_offset + u64::from(segment.coded_len))
     }
 
+    /// Coded bytes of the longest segment, or of the lead if that is longer: the buffer that an applier needs. One that
+    /// grows would hold two of them for a moment.
+    pub fn longest_coded(&self) -> usize {
+        let segments = self.segments.iter().map(|segment| segment.coded_len);
+        segments.chain(self.lead.as_ref().map(|lead| lead.coded_len)).max().unwrap_or(0) as usize
+    }
+
     /// Where the first segment's coded bytes begin: behind the head and the lead.
     pub fn segments_offset(&self) -> u64 {
         u64::from(self.head_len) + self.lead.as_ref().map_or(0, |lead| u64::from(lead.coded_len))

@@ -13,5 +13,6 @@ mod refusal;
 mod resume;
 mod roundtrip;
 mod sizes;
+mod unfold;
 #[cfg(feature = "foreign")]
 mod zstd_prefix;

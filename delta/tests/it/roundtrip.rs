@@ -34,10 +34,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn random_edits(seed in any::<u64>(), len in 0usize..40_000, edits in edits(), fast in any::<bool>()) {
+    fn random_edits(seed in any::<u64>(), len in 0usize..40_000, edits in edits(), profile in 0..Profile::ALL.len()) {
         let old = noise(len, seed);
         let new = edited(&old, &edits);
-        let profile = if fast { Profile::Fast } else { Profile::Default };
+        let profile = Profile::ALL[profile];
         let options = DiffOptions { profile, segment_len: Some(8 << 10), ..DiffOptions::default() };
         prop_assert_eq!(applied(&old, &patch_with(&old, &new, &options).bytes).unwrap(), new);
     }

@@ -139,7 +139,13 @@ fn ours(args: &BenchArgs) -> Result<Vec<Program>> {
     }
     Ok(ours
         .into_iter()
-        .map(|(format, profile)| Program::Ours { program: program.clone(), format, profile, threads: args.threads })
+        .map(|(format, profile)| Program::Ours {
+            program: program.clone(),
+            format,
+            profile,
+            threads: args.threads,
+            recoders: args.recoder.clone(),
+        })
         .collect())
 }
 

@@ -10,7 +10,10 @@ use sluice_delta::{Profile, foreign::Format};
 
 use crate::args::PeerName;
 
-/// Most memory that our applier may use: the largest amount that the option takes.
+/// What our patches are made for: a device with an operating system that can spare this much while it updates.
+const DEVICE_RAM: &str = "256MiB";
+
+/// Most memory that our applier may use: the largest amount that the option takes, for formats of other programs.
 const OUR_RAM: &str = "4095MiB";
 
 /// Largest source window that xdelta3 works with: beyond 2 GiB it finds nothing.
@@ -140,7 +143,7 @@ impl Peer {
 /// Something that makes and applies patches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Program {
-    Ours { program: PathBuf, format: Format, profile: Profile, threads: u16 },
+    Ours { program: PathBuf, format: Format, profile: Profile, threads: u16, recoders: Vec<PathBuf> },
     Peer(Peer),
 }
 
@@ -159,10 +162,11 @@ impl Program {
 
     pub fn diff(&self, files: &Files<'_>) -> Command {
         match self {
-            Self::Ours { program, format, profile, threads } => {
+            Self::Ours { program, format, profile, threads, recoders } => {
                 let mut command = command(program, &["diff"], &[files.old, files.new, files.patch]);
-                command.args(["--format", format.name(), "--profile", profile.name(), "--ram", OUR_RAM]);
+                command.args(["--format", format.name(), "--profile", profile.name(), "--ram", DEVICE_RAM]);
                 command.args(["--threads", &threads.to_string()]);
+                command.args(recoders.iter().flat_map(|recoder| [Path::new("--recoder"), recoder]));
                 command
             }
             Self::Peer(peer) => peer.diff(files),
@@ -171,9 +175,10 @@ impl Program {
 
     pub fn apply(&self, files: &Files<'_>) -> Command {
         match self {
-            Self::Ours { program, .. } => {
+            Self::Ours { program, recoders, .. } => {
                 let mut command = command(program, &["apply"], &[files.old, files.patch, files.made]);
                 command.args(["--ram", OUR_RAM]);
+                command.args(recoders.iter().flat_map(|recoder| [Path::new("--recoder"), recoder]));
                 command
             }
             Self::Peer(peer) => peer.apply(files),

@@ -4,7 +4,7 @@ mod encoders;
 mod formats;
 mod hostile;
 mod old;
-mod tools;
+pub mod tools;
 
 use sluice_delta::content::{ContentEncoder, FindLimits, Found, Helpers, Side, find};
 
