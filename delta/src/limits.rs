@@ -113,8 +113,7 @@ impl Limits {
 /// Memory and storage that an applier may use, in bytes.
 ///
 /// `ram` counts everything the applier reserves beyond its own stack: coded segment, decoder dictionaries and tables,
-/// block buffers. `scratch` is storage that decoded nodes of the old image may spool to; patches of this
-/// version need none.
+/// block buffers. `scratch` is storage that contents of the old image may be kept in when memory cannot hold them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApplyBudget {
     /// Bytes of memory.

@@ -47,17 +47,13 @@ pub(crate) fn sum(segments: &[Segment], lead: Option<&Lead>, mix: Option<Params>
         });
         raw + segments.len() as u64 * LEAD_SEGMENT + mixer
     });
-    let unpacking = lead.map_or(0, |lead| {
-        let streams: u64 = lead.streams.iter().map(stream).sum();
-        u64::from(lead.coded_len) + streams
-    });
-    let most = segments.iter().map(segment).max().unwrap_or(0).max(unpacking);
-    (FIXED + kept + most + views.encoders_memory()).next_multiple_of(1 << 10)
-}
-
-fn segment(segment: &Segment) -> u64 {
-    let streams: u64 = segment.streams.iter().map(stream).sum();
-    u64::from(segment.coded_len) + streams
+    // One buffer takes the coded bytes of the lead and of each segment, and is as long as the longest of them.
+    let coded =
+        segments.iter().map(|segment| segment.coded_len).chain(lead.map(|lead| lead.coded_len)).max().unwrap_or(0);
+    let decoders = |streams: &[Stream]| streams.iter().map(stream).sum::<u64>();
+    let unpacking = lead.map_or(0, |lead| decoders(&lead.streams));
+    let most = segments.iter().map(|segment| decoders(&segment.streams)).max().unwrap_or(0).max(unpacking);
+    (FIXED + kept + u64::from(coded) + most + views.encoders_memory()).next_multiple_of(1 << 10)
 }
 
 fn stream(stream: &Stream) -> u64 {

@@ -118,7 +118,8 @@ pub(crate) fn code_mixed(
     if best.bytes.len() < FEW {
         let diff = (StreamKind::Diff, raw.diff.clone());
         let classic = code_streams([diff, (StreamKind::Extra, raw.extra.clone())], Profile::Default)?;
-        if classic.bytes.len() < best.bytes.len() {
+        // Literals that are coded in no bytes at all would look like literals inside a diff stream.
+        if classic.bytes.len() < best.bytes.len() || (raw.diff.is_empty() && best.bytes.is_empty()) {
             return Ok(classic);
         }
     }

@@ -76,7 +76,7 @@ impl Head {
             Views::plain(old_len, new_len)
         };
         let mix = if has(feature::MIX) { Some(mix_params(&mut rest)?) } else { None };
-        let lead = if has(feature::LEAD) { Some(lead(&mut rest, &views, &limits)?) } else { None };
+        let lead = if has(feature::LEAD) { Some(lead(&mut rest, features, &views, &limits)?) } else { None };
 
         let first = u64::from(head_len) + lead.as_ref().map_or(0, |lead| u64::from(lead.coded_len));
         let described = table::Described { features, views: &views, new_sha256: &new_sha256, limits: &limits };
@@ -127,11 +127,12 @@ fn mix_params(rest: &mut &[u8]) -> Result<Params, ApplyError> {
     Params::from_bytes(bytes).ok_or(ApplyError::Malformed { field: "mix tables", reason: "larger than any device has" })
 }
 
-fn lead(rest: &mut &[u8], views: &Views, limits: &Limits) -> Result<Lead, ApplyError> {
+fn lead(rest: &mut &[u8], features: u64, views: &Views, limits: &Limits) -> Result<Lead, ApplyError> {
     let control_limit = views.new_len.saturating_mul(CONTROL_PER_BYTE).saturating_add(CONTROL_SLACK);
     let control_limit = control_limit.min(u64::from(MAX_LEAD_LEN));
     let commands = bounded(varint::read(rest, "command count")?, "command count", MAX_LEAD_LEN)?;
     let mut streams: Vec<Stream> = Vec::new();
+    let mixes = features & feature::MIX != 0;
     let longest = |kind| match kind {
         StreamKind::Control => control_limit,
         StreamKind::References => u64::from(MAX_REFERENCES_LEN),
@@ -139,6 +140,9 @@ fn lead(rest: &mut &[u8], views: &Views, limits: &Limits) -> Result<Lead, ApplyE
     };
     for listed in table::listed(rest, limits.max_coded_len, longest)? {
         let raw_len = listed.raw_len.ok_or(ApplyError::Malformed { field: "lead", reason: "it has a diff stream" })?;
+        if !mixes && (listed.codec == Codec::Mix || listed.kind == StreamKind::References) {
+            return Err(ApplyError::Malformed { field: "lead", reason: "the tables to mix with are not declared" });
+        }
         if listed.codec == Codec::Mix && listed.kind != StreamKind::Control {
             return Err(ApplyError::Malformed { field: "lead", reason: "only commands are mixed there" });
         }

@@ -160,8 +160,12 @@ impl Table<'_, '_> {
             return Err(ApplyError::Malformed { field: "streams", reason: "there is nothing yet to mix control with" });
         }
         let inside = stream(StreamKind::Extra).is_some_and(|extra| mixed(extra) && extra.coded_len == Some(0));
-        if inside && !stream(StreamKind::Diff).is_some_and(mixed) {
+        let diff_mixed = stream(StreamKind::Diff).is_some_and(mixed);
+        if inside && !diff_mixed {
             return Err(ApplyError::Malformed { field: "streams", reason: "literals are mixed into no diff stream" });
+        }
+        if diff_mixed && !inside && stream(StreamKind::Extra).is_some_and(mixed) {
+            return Err(ApplyError::Malformed { field: "streams", reason: "two streams are mixed, each by itself" });
         }
         let extra = stream(StreamKind::Extra).and_then(|stream| stream.raw_len).unwrap_or(0);
         let rest = len.saturating_sub(extra);

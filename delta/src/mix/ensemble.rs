@@ -177,7 +177,7 @@ impl<const N: usize, const SETS: usize> Ensemble<N, SETS> {
         bit
     }
 
-    /// Codes a number of `COUNT` bits, four at most, highest bit first.
+    /// Codes a number of `COUNT` bits, highest bit first.
     #[inline]
     pub(crate) fn bits<const COUNT: u32>(
         &mut self,

@@ -20,6 +20,9 @@ impl<'m> History<'m> {
     /// Starts empty; the largest powers of two of both are used.
     pub(crate) fn new(ring: &'m mut [u8], heads: &'m mut [u32]) -> Self {
         heads.fill(0);
+        // A guess may be held against bytes that are not there yet: they are the same for an encoder with new tables and for
+        // a decoder that uses its own again.
+        ring.fill(0);
         let mask = if ring.is_empty() { 0 } else { (1usize << ring.len().ilog2()) - 1 };
         Self { ring, mask, heads, len: 0, recent: 0 }
     }

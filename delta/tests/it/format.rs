@@ -227,6 +227,25 @@ fn a_lead_has_the_commands_of_the_segments_and_no_more() {
 }
 
 #[test]
+fn what_is_mixed_is_declared_and_said_once() {
+    let mut draft = led();
+    draft.middle.splice(2..4, [0x03, 9, 9]);
+    let undeclared = Head::parse(&draft.head(), &Limits::default()).unwrap_err();
+    assert!(matches!(undeclared, ApplyError::Malformed { field: "lead", .. }), "{undeclared}");
+    // Declared, with both streams of the first segment mixed by themselves.
+    let mut draft = led();
+    draft.features |= feature::MIX;
+    draft.middle.splice(1..1, [10, 4, 10, 4]);
+    draft.table.splice(3..6, [0x93, 5, 0x23, 4, 8]);
+    let twice = Head::parse(&draft.head(), &Limits::default()).unwrap_err();
+    assert!(twice.to_string().contains("each by itself"), "{twice}");
+    // Literals inside a diff stream that is not there.
+    draft.table.splice(3..8, [0x23, 13, 0]);
+    let nowhere = Head::parse(&draft.head(), &Limits::default()).unwrap_err();
+    assert!(nowhere.to_string().contains("no diff stream"), "{nowhere}");
+}
+
+#[test]
 fn scratch_is_read() {
     let mut draft = example();
     draft.features = feature::SCRATCH;

@@ -52,6 +52,34 @@ proptest! {
 }
 
 #[test]
+fn erased_flash_that_the_old_image_lacks() {
+    let old = noise(70_000, 1);
+    for profile in Profile::ALL {
+        for new in [vec![0xff; 400_000], [&old[..], &[0xff; 300_000]].concat(), vec![0; 70_000]] {
+            let options = DiffOptions { profile, segment_len: Some(64 << 10), ..DiffOptions::default() };
+            assert!(applied(&old, &patch_with(&old, &new, &options).bytes).unwrap() == new, "{profile}");
+        }
+    }
+}
+
+#[test]
+fn segments_that_follow_each_other_share_nothing() {
+    // The same words again and again, so that every segment has something to guess from, and different by one in ten.
+    let words = |release: u32| -> Vec<u8> {
+        (0..60_000u32)
+            .flat_map(|n| (n % 97 * 0x0101 + n / 1_000 + if n % 10 == 3 { release } else { 0 }).to_le_bytes())
+            .collect()
+    };
+    let (old, new) = (words(0), words(7));
+    for profile in [Profile::Small, Profile::Mcu] {
+        let options = DiffOptions { profile, segment_len: Some(16 << 10), ..DiffOptions::default() };
+        let patch = patch_with(&old, &new, &options);
+        assert!(patch.head.segments.len() > 10);
+        assert!(applied(&old, &patch.bytes).unwrap() == new, "{profile}");
+    }
+}
+
+#[test]
 fn empty_images() {
     for (old, new) in [(&b""[..], &b""[..]), (b"", b"new"), (b"old", b""), (b"x", b"x"), (b"x", b"y")] {
         let patch = patch(old, new);
