@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, env, error::Error, fs, path::Path, time::Instant};
 
-use sluice_delta::content::{FindLimits, Found, Helpers, Recipe, Side, find};
+use sluice_delta::content::{FindLimits, Found, Helpers, Side, find};
 
 /// Sums over streams of one kind.
 #[derive(Default)]
@@ -14,7 +14,6 @@ struct Sum {
     streams: usize,
     coded: u64,
     content: u64,
-    side: u64,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -43,8 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("  {title}: {covered} bytes ({percent:.1} %) in {seconds:.2} s");
             for ((depth, kind), sum) in sums {
                 println!(
-                    "    depth {depth} {kind}: {} streams, {} bytes, content {}, corrections {}",
-                    sum.streams, sum.coded, sum.content, sum.side
+                    "    depth {depth} {kind}: {} streams, {} bytes, content {}",
+                    sum.streams, sum.coded, sum.content
                 );
             }
         }
@@ -56,15 +55,12 @@ fn add(found: &[Found], depth: u8, sums: &mut BTreeMap<(u8, String), Sum>) {
     for stream in found {
         let recipe = match &stream.recipe {
             None => String::new(),
-            // Bounds differ from stream to stream and say nothing.
-            Some(Recipe::Preflate { .. }) => " preflate".to_owned(),
             Some(recipe) => format!(" {recipe:?}"),
         };
         let sum = sums.entry((depth, format!("{}{recipe}", stream.codec.name()))).or_default();
         sum.streams += 1;
         sum.coded += stream.len;
-        sum.content += stream.content.len() as u64 - stream.side_len;
-        sum.side += stream.side_len;
+        sum.content += stream.content.len() as u64;
         add(&stream.inner, depth + 1, sums);
     }
 }

@@ -12,7 +12,6 @@ use super::{
     error::{ContentError, malformed},
     helper::Helpers,
     limits::{MAX_CONTENT_LEN, MAX_WHOLE_LEN},
-    preflate::Rebuild,
     recipe::{Lzma, Recipe},
     xz, zstd_codec,
 };
@@ -44,7 +43,6 @@ pub struct ContentEncoder {
 enum Kind {
     Zlib(Compress),
     Deflate(Box<deflate::Encoder>),
-    Preflate(Box<Rebuild>),
     Liblzma(Stream),
     Xz(Box<xz::Writer>),
     /// Collects the content, because the encoder takes it whole.
@@ -57,7 +55,7 @@ enum Kind {
 }
 
 impl ContentEncoder {
-    /// Prepares rebuilding a stream whose content has `content_len` bytes, corrections included.
+    /// Prepares rebuilding a stream whose content has `content_len` bytes.
     ///
     /// # Errors
     /// A recipe that does not go with the codec, a content over the limit of its encoder, or an encoder that is not here.
@@ -75,9 +73,6 @@ impl ContentEncoder {
                 Kind::Zlib(Compress::new_with_window_bits(Compression::new(u32::from(level)), header, window_bits))
             }
             (Codec::Deflate, Recipe::Deflate(settings)) => Kind::Deflate(Box::new(deflate::Encoder::new(settings))),
-            (Codec::Deflate, Recipe::Preflate { side_shift, chunk_shift }) => {
-                Kind::Preflate(Box::new(Rebuild::new(content_len, side_shift, chunk_shift)))
-            }
             (Codec::Lzma { .. }, Recipe::Liblzma(lzma)) => {
                 let options = options(lzma)?;
                 Kind::Liblzma(Stream::new_lzma_encoder(&options).map_err(|_| refused())?)
@@ -120,7 +115,6 @@ impl ContentEncoder {
         match recipe {
             Recipe::Zlib { .. } => ZLIB_MEMORY,
             Recipe::Deflate(settings) => deflate::Encoder::memory(settings),
-            Recipe::Preflate { side_shift, chunk_shift } => Rebuild::memory(content_len, side_shift, chunk_shift),
             Recipe::Liblzma(lzma) => liblzma(lzma),
             Recipe::Xz { lzma, sizes, .. } => {
                 // LZMA2 never makes more than its input and three bytes for each 64 KiB.
@@ -137,7 +131,7 @@ impl ContentEncoder {
     /// Takes the next bytes of the content, and appends to `out` what the encoder makes of them.
     ///
     /// # Errors
-    /// More content than was announced, corrections that break their layout, or an encoder that fails.
+    /// More content than was announced, or an encoder that fails.
     pub fn push(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<(), ContentError> {
         let len = content.len() as u64;
         self.left = self.left.checked_sub(len).ok_or(malformed("content", "longer than announced"))?;
@@ -157,7 +151,6 @@ impl ContentEncoder {
                 encoder.push(content, out);
                 Ok(())
             }
-            Kind::Preflate(rebuild) => rebuild.push(content, out),
             Kind::Liblzma(stream) => lzma_push(stream, content, out),
             Kind::Xz(writer) => writer.push(content, out),
             Kind::Sdk { content: whole, .. } => {
@@ -189,7 +182,6 @@ impl ContentEncoder {
                 encoder.finish(out);
                 Ok(())
             }
-            Kind::Preflate(rebuild) => rebuild.finish(),
             Kind::Liblzma(mut stream) => lzma_finish(&mut stream, out),
             Kind::Xz(writer) => writer.finish(out),
             Kind::Sdk { content, props, header } => {
@@ -212,7 +204,7 @@ fn is_whole(recipe: Recipe) -> bool {
         Recipe::LzmaSdk { .. } => true,
         Recipe::Xz { sizes, .. } => sizes,
         Recipe::Zstd(zstd) => zstd_codec::is_whole(zstd),
-        Recipe::Zlib { .. } | Recipe::Deflate(_) | Recipe::Preflate { .. } | Recipe::Liblzma(_) => false,
+        Recipe::Zlib { .. } | Recipe::Deflate(_) | Recipe::Liblzma(_) => false,
     }
 }
 

@@ -18,16 +18,6 @@ pub const MAX_CONTENT_LEN: u64 = 2 << 30;
 /// asking a device for gigabytes.
 pub const MAX_DICT_CODE: u8 = 30;
 
-/// Longest corrections of one deflate stream, as a power of two (4 MiB). They are held in memory while the stream is rebuilt.
-pub const MAX_SIDE_SHIFT: u8 = 22;
-
-/// Longest plain text of one correction chunk, as a power of two (64 MiB). It is held in memory while it is coded.
-pub const MAX_CHUNK_SHIFT: u8 = 26;
-
-/// Most correction chunks of one stream. Stops a table that claims more than its bytes could hold.
-#[cfg(feature = "recode")]
-pub(crate) const MAX_CHUNKS: u64 = 1 << 16;
-
 /// Longest content that an encoder may hold whole, because it codes in one call (128 MiB). Stops a patch from asking a
 /// device to buffer a root file system.
 pub const MAX_WHOLE_LEN: u64 = 128 << 20;

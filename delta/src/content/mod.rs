@@ -20,8 +20,6 @@ mod helper;
 mod inflate;
 mod limits;
 mod old;
-#[cfg(feature = "recode")]
-mod preflate;
 mod recipe;
 #[cfg(feature = "recode")]
 mod xz;
@@ -34,10 +32,7 @@ pub use self::{
     codec::{Branch, Codec, Dict},
     decode::ContentDecoder,
     error::ContentError,
-    limits::{
-        MAX_CHUNK_SHIFT, MAX_CONTENT_LEN, MAX_DEPTH, MAX_DICT_CODE, MAX_SIDE_SHIFT, MAX_STREAMS, MAX_TOTAL_CONTENT,
-        MAX_WHOLE_LEN,
-    },
+    limits::{MAX_CONTENT_LEN, MAX_DEPTH, MAX_DICT_CODE, MAX_STREAMS, MAX_TOTAL_CONTENT, MAX_WHOLE_LEN},
     old::{Access, OldContents, OldStream, Plan, Unfolded},
     recipe::{Deflate, Lzma, Recipe, Recoder, Zstd, ZstdMode, ZstdVersion},
 };

@@ -2,10 +2,7 @@
 //!
 //! A recipe says nothing about one stream, so the thousands of blocks of a file system share one.
 
-use super::{
-    codec::{Branch, Dict, byte},
-    limits::{MAX_CHUNK_SHIFT, MAX_SIDE_SHIFT},
-};
+use super::codec::{Branch, Dict, byte};
 use crate::error::ApplyError;
 
 /// How a stream is rebuilt exactly from its content.
@@ -20,13 +17,6 @@ pub enum Recipe {
     },
     /// An encoder of zlib's family that is not zlib itself: GNU gzip, Info-ZIP, or zlib at another memory level.
     Deflate(Deflate),
-    /// A prediction of what other deflate encoders do, and corrections of it that stand before the content.
-    Preflate {
-        /// Longest corrections, as a power of two.
-        side_shift: u8,
-        /// Longest plain text of one chunk, as a power of two.
-        chunk_shift: u8,
-    },
     /// liblzma with a preset whose dictionary and `lc`, `lp`, `pb` are replaced.
     Liblzma(Lzma),
     /// The same with the container of a whole `.xz` stream around it.
@@ -154,7 +144,6 @@ impl Recipe {
         match self {
             Self::Zlib { .. } => "zlib",
             Self::Deflate(_) => "deflate",
-            Self::Preflate { .. } => "preflate",
             Self::Liblzma(_) | Self::Xz { .. } => "liblzma",
             Self::LzmaSdk { .. } => "lzma-sdk",
             Self::Zstd(_) => "zstd",
@@ -165,7 +154,6 @@ impl Recipe {
     pub fn recoder(&self) -> Recoder {
         let (id, version) = match self {
             Self::Zlib { .. } => (1, "1.3.2".to_owned()),
-            Self::Preflate { .. } => (2, "0.7.6".to_owned()),
             Self::Liblzma(_) | Self::Xz { .. } => (3, "5.8.4".to_owned()),
             Self::LzmaSdk { .. } => (4, "23.01".to_owned()),
             Self::Zstd(zstd) => (5, zstd.version.to_string()),
@@ -178,7 +166,6 @@ impl Recipe {
     pub fn write(&self, out: &mut Vec<u8>) {
         match *self {
             Self::Zlib { level, window_bits } => out.extend([1, level, window_bits]),
-            Self::Preflate { side_shift, chunk_shift } => out.extend([2, side_shift, chunk_shift]),
             Self::Liblzma(lzma) => {
                 out.push(3);
                 lzma.write(out);
@@ -213,10 +200,6 @@ impl Recipe {
             1 => Self::Zlib {
                 level: within(byte(bytes, "zlib level")?, 1, 9, "zlib level")?,
                 window_bits: within(byte(bytes, "zlib window")?, 9, 15, "zlib window")?,
-            },
-            2 => Self::Preflate {
-                side_shift: within(byte(bytes, "corrections")?, 0, MAX_SIDE_SHIFT, "corrections")?,
-                chunk_shift: within(byte(bytes, "correction chunk")?, 0, MAX_CHUNK_SHIFT, "correction chunk")?,
             },
             3 => Self::Liblzma(Lzma::read(bytes)?),
             4 => {

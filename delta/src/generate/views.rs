@@ -96,7 +96,7 @@ fn new_layers(views: &mut Views, image: &[u8], found: &[Found]) -> Option<(Vec<u
             input.extend_from_slice(&found.content);
             done = (start + found.len) as usize;
             if found.content.len() as u64 >= LONG {
-                more_parts.extend([at + found.side_len, input.len() as u64]);
+                more_parts.extend([at, input.len() as u64]);
             }
             layer.nodes.push(NewNode {
                 start: at,

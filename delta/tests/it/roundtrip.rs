@@ -55,7 +55,7 @@ proptest! {
 fn erased_flash_that_the_old_image_lacks() {
     let old = noise(70_000, 1);
     for profile in Profile::ALL {
-        for new in [vec![0xff; 400_000], [&old[..], &[0xff; 300_000]].concat(), vec![0; 70_000]] {
+        for new in [vec![0xff; 400_000], [&old[..], &vec![0xff; 300_000]].concat(), vec![0; 70_000]] {
             let options = DiffOptions { profile, segment_len: Some(64 << 10), ..DiffOptions::default() };
             assert!(applied(&old, &patch_with(&old, &new, &options).bytes).unwrap() == new, "{profile}");
         }

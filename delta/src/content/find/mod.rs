@@ -33,11 +33,9 @@ pub struct Found {
     pub codec: Codec,
     /// How it is rebuilt; always there on the new side.
     pub recipe: Option<Recipe>,
-    /// Corrections, if the recipe has any, and then what the stream decodes into.
+    /// What the stream decodes into.
     pub content: Vec<u8>,
-    /// How many bytes of the content are corrections.
-    pub side_len: u64,
-    /// Streams inside the content, at offsets of the content. Corrections count.
+    /// Streams inside the content, at offsets of the content.
     pub inner: Vec<Found>,
 }
 
@@ -85,12 +83,7 @@ impl Walk<'_> {
         };
         if depth < self.limits.depth {
             for stream in &mut found {
-                let side_len = stream.side_len;
-                let plain = stream.content.get(side_len as usize..).unwrap_or_default();
-                stream.inner = self.level(plain, depth + 1);
-                for inner in &mut stream.inner {
-                    inner.start += side_len;
-                }
+                stream.inner = self.level(&stream.content, depth + 1);
             }
         }
         found
@@ -109,7 +102,7 @@ impl Walk<'_> {
                         let candidate = candidate.unpacked(bytes)?;
                         let coded = candidate.coded(bytes)?;
                         (memory_fits(&candidate, ram) && device_decodes(candidate.codec, coded, &candidate.content))
-                            .then(|| candidate.found(None, 0))
+                            .then(|| candidate.found(None))
                     })
                     .collect()
             },

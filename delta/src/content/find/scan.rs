@@ -42,14 +42,13 @@ impl Candidate {
         worth(self.len, self.content.len()).then_some(self)
     }
 
-    pub(super) fn found(self, recipe: Option<Recipe>, side_len: u64) -> Found {
+    pub(super) fn found(self, recipe: Option<Recipe>) -> Found {
         Found {
             start: self.start as u64,
             len: self.len as u64,
             codec: self.codec,
             recipe,
             content: self.content,
-            side_len,
             inner: Vec::new(),
         }
     }

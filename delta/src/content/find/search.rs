@@ -11,7 +11,6 @@ use super::{
         decode::{LZMA_HEADER, LzmaHeader},
         encode::ContentEncoder,
         helper::Helpers,
-        preflate::predict,
         recipe::{Deflate, Lzma, Recipe, Zstd, ZstdMode, ZstdVersion},
     },
     Found,
@@ -37,9 +36,6 @@ const SAMPLE: usize = 6;
 
 /// Content given to an encoder between two comparisons.
 const STEP: usize = 32 << 10;
-
-/// Longest content for the predictor, whose positions are 31-bit.
-const MAX_PREDICTED: usize = 1 << 30;
 
 /// What the search needs to know besides the stream.
 pub(super) struct Search<'a> {
@@ -99,39 +95,23 @@ impl Search<'_> {
             None => all,
         };
         if let Some((recipe, len)) = self.exact(&candidate, &recipes) {
-            let mut found = candidate.found(Some(recipe), 0);
+            let mut found = candidate.found(Some(recipe));
             found.len = len as u64;
             return Some(found);
         }
-        self.predicted(candidate)
+        self.without_header(candidate)
     }
 
-    /// Deflate of other encoders than zlib. The header and the checksum of a zlib stream stay outside.
-    fn predicted(&self, mut candidate: Candidate) -> Option<Found> {
-        match candidate.codec {
-            Codec::Deflate => {}
-            Codec::Zlib => {
-                candidate.start += 2;
-                candidate.len = candidate.len.checked_sub(6)?;
-                candidate.codec = Codec::Deflate;
-                if let Some((recipe, _)) = self.exact(&candidate, &family(false)) {
-                    return Some(candidate.found(Some(recipe), 0));
-                }
-            }
-            _ => return None,
-        }
-        if candidate.content.len() > MAX_PREDICTED {
+    /// A zlib stream whose deflate data another encoder than zlib made: header and checksum stay outside.
+    fn without_header(&self, mut candidate: Candidate) -> Option<Found> {
+        if candidate.codec != Codec::Zlib {
             return None;
         }
-        let coded = candidate.coded(self.bytes)?;
-        let predicted = predict(coded, candidate.content.len(), self.ram)?;
-        let recipe = Recipe::Preflate { side_shift: predicted.side_shift, chunk_shift: predicted.chunk_shift };
-        if predicted.content.get(predicted.side_len..)? != candidate.content {
-            return None;
-        }
-        candidate.content = predicted.content;
-        (self.rebuilt_len(&candidate, recipe, coded)? == coded.len())
-            .then(|| candidate.found(Some(recipe), predicted.side_len as u64))
+        candidate.start += 2;
+        candidate.len = candidate.len.checked_sub(6)?;
+        candidate.codec = Codec::Deflate;
+        let (recipe, _) = self.exact(&candidate, &family(false))?;
+        Some(candidate.found(Some(recipe)))
     }
 
     /// The first recipe that rebuilds the stream, and how long the stream then is.

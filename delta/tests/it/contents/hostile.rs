@@ -5,7 +5,7 @@ use sluice_delta::content::{Codec, ContentEncoder, Dict, FindLimits, Helpers, Re
 
 use super::{
     assert_rebuilds, new, old,
-    tools::{gzip, miniz, noise, squashfs, text, xz, zip, zstd},
+    tools::{gzip, noise, squashfs, text, xz, zip, zstd},
 };
 use crate::images::Seeded;
 
@@ -100,14 +100,14 @@ fn overlapping_beginnings_cost_a_bounded_amount() {
 
 #[test]
 fn streams_that_need_too_much_memory_stay_raw() {
-    let image = miniz(&text(1, 900_000));
+    let image = xz(&["-6"], &text(1, 900_000));
     let side = Side::New { unchanged: &|_| false, helpers: &Helpers::none() };
     let limits = |stream_ram| FindLimits { stream_ram, ..FindLimits::default() };
     assert!(find(&image, &limits(1 << 20), side).is_empty());
-    let found = find(&image, &limits(16 << 20), side);
+    let found = find(&image, &limits(64 << 20), side);
     assert_eq!(found.len(), 1);
     let recipe = found[0].recipe.expect("it is rebuilt");
-    assert!(ContentEncoder::memory(recipe, found[0].content.len() as u64) <= 16 << 20);
+    assert!(ContentEncoder::memory(recipe, found[0].content.len() as u64) <= 64 << 20);
     assert_rebuilds(&image, &found);
 }
 
@@ -144,24 +144,6 @@ proptest! {
             recipe.write(&mut again);
             prop_assert_eq!(&again, &bytes[..bytes.len() - rest.len()]);
             prop_assert!(ContentEncoder::memory(recipe, 1 << 31) > 0);
-        }
-    }
-
-    /// Corrections come out of a patch: whatever they say, an error at worst.
-    #[test]
-    fn any_corrections_are_taken_or_refused(side in prop::collection::vec(any::<u8>(), 0..80), at in 0usize..200, flip in any::<u8>()) {
-        let image = miniz(&text(1, 6000));
-        let found = &new(&image)[0];
-        let recipe = found.recipe.expect("it is rebuilt");
-        let mut changed = found.content.clone();
-        let at = at % found.side_len as usize;
-        changed[at] ^= flip;
-        for content in [changed, side] {
-            let mut encoder = ContentEncoder::new(Codec::Deflate, recipe, content.len() as u64, &Helpers::none())?;
-            let mut out = Vec::new();
-            if encoder.push(&content, &mut out).is_ok() {
-                let _ = encoder.finish(&mut out);
-            }
         }
     }
 

@@ -46,8 +46,3 @@ fn assert_rebuilds(bytes: &[u8], found: &[Found]) {
 fn codecs(found: &[Found]) -> Vec<&'static str> {
     found.iter().map(|stream| stream.codec.name()).collect()
 }
-
-/// The part of a content that is not corrections.
-fn plain(stream: &Found) -> &[u8] {
-    &stream.content[stream.side_len as usize..]
-}
