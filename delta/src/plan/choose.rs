@@ -187,7 +187,9 @@ impl<'a> Choice<'a> {
             return decide(0, Decision::Target);
         }
         let (ways, _) = self.small_ways(version.id);
-        let ready = ways.iter().filter(|way| way.patches().all(|patch| !self.built.lacks(patch)));
+        // Two applications may weigh more than one full image: that is no way, although it is there.
+        let ready =
+            ways.iter().filter(|way| way.patches().all(|patch| !self.built.lacks(patch)) && self.weight(way) <= full);
         match ready.min_by_key(|way| self.weight(way)) {
             Some(way) => {
                 let new = way.patches().filter(|patch| !patch.built).count() as u8;
@@ -197,7 +199,10 @@ impl<'a> Choice<'a> {
                 };
                 decide(way.len(), decision)
             }
-            None => decide(full, Decision::Full(wanted.err().unwrap_or(WhyFull::NoCandidate))),
+            None => {
+                let nothing_saved = WhyFull::NotWorthIt { saves: 0, costs: 0 };
+                decide(full, Decision::Full(wanted.err().unwrap_or(nothing_saved)))
+            }
         }
     }
 }

@@ -207,6 +207,26 @@ fn weight(plan: &Plan, options: &PlanOptions) -> u128 {
     plan.decisions.iter().map(|it| u128::from(it.devices) * u128::from(it.len + second(it.decision))).sum()
 }
 
+#[test]
+fn a_chain_that_weighs_more_than_the_full_image_is_no_way() {
+    // The patch to 3 is there, that from 3 to the target is built for 3; together they weigh more than the full image.
+    let versions = [(1, 1_000, 1), (3, 453, 2_862), (5, 0, 68_070)].map(|(id, devices, full_len)| Version {
+        id,
+        devices,
+        full_len,
+    });
+    let candidates = [
+        Candidate { from: 1, to: 3, len: 0, cpu_ms: 0, built: true },
+        Candidate { from: 3, to: 5, len: 18_928, cpu_ms: 0, built: false },
+    ];
+    let options = PlanOptions { second_application: 60_000, ..PlanOptions::default() };
+    let plan = plan(&versions, 5, &candidates, &options).unwrap();
+    let of = |id| plan.decisions.iter().find(|it| it.version == id).unwrap();
+    assert_eq!(of(3).decision, Decision::Direct { new: true });
+    assert!(matches!(of(1).decision, Decision::Full(WhyFull::NotWorthIt { saves: 0, .. })), "{:?}", of(1).decision);
+    assert_eq!(of(1).len, 68_070);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
