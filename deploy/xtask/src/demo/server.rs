@@ -163,6 +163,9 @@ mod tests {
     #[test]
     fn a_server_that_ends_by_itself_is_noticed() {
         let mut watch = watched("exit 3").spawn().unwrap();
+        // `wait` closes what it holds of the input, which would be the sign to let go.
+        let input = watch.stdin.take();
         assert_eq!(watch.wait().unwrap().code(), Some(3), "while we still hold the pipe");
+        drop(input);
     }
 }
