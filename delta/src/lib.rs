@@ -10,7 +10,8 @@
 //!
 //! The crate does no network or file IO of its own, reads no clock and uses no randomness. The only programs that it starts
 //! are helpers that its caller names, see [`content::Helpers`]. The format is specified in
-//! `docs/patch-format.md`. Without the feature `generate` only the applying half is built; it has no C code.
+//! `docs/patch-format.md`. Without the feature `generate` only the applying half is built.
+//! Without `recode` as well it has no C code, and refuses patches into compressed streams.
 
 #![deny(clippy::float_arithmetic)]
 #![expect(clippy::cast_possible_truncation, reason = "every narrowing stands behind a limit from `limits`")]

@@ -111,6 +111,7 @@ impl Views {
     }
 
     /// Bytes of the old image, which the old view begins with.
+    #[cfg(feature = "generate")]
     pub(crate) fn old_image_len(&self) -> u64 {
         self.contents.first().map_or(self.old_len, |first| first.start)
     }
@@ -148,6 +149,7 @@ impl Views {
 
     /// Without encoders no patch that needs one is applied.
     #[cfg(not(feature = "recode"))]
+    #[expect(clippy::unused_self, reason = "with encoders it is asked what they take")]
     pub(crate) fn encoders_memory(&self) -> u64 {
         0
     }

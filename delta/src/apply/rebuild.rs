@@ -44,6 +44,7 @@ impl Output {
 pub(super) struct Rebuilder<'h>(std::marker::PhantomData<&'h Views>);
 
 #[cfg(not(feature = "recode"))]
+#[expect(clippy::unused_self, reason = "with encoders there is a state")]
 impl<'h> Rebuilder<'h> {
     pub(super) fn new(views: &'h Views, _at: u64) -> Result<Self, ApplyError> {
         match views.encodings.first().map(|encoding| encoding.recipe) {

@@ -36,12 +36,10 @@ mod units;
 
 #[cfg(feature = "generate")]
 pub(crate) use self::detect::space_of_parts;
-#[cfg(any(feature = "generate", test))]
-pub(crate) use self::model::{BEFORE, BEHIND};
 pub(crate) use self::{
     fixes::Fix,
     map::{MovedMap, Span},
-    model::{Memory, PIECE, Place, Window},
+    model::{BEFORE, BEHIND, Memory, PIECE, Place, Window},
     references::References,
     space::Space,
 };
@@ -78,6 +76,7 @@ impl Params {
     }
 
     /// For microcontrollers.
+    #[cfg(any(feature = "generate", test))]
     pub(crate) const MCU: Self = Self { slot_bits: 12, fix_bits: 8, ring_bits: 11, head_bits: 8 };
 
     /// Four bytes for a patch.

@@ -23,6 +23,7 @@ pub(crate) struct Unit {
     /// What the reference becomes, in canonical form; the old word when there is none.
     pub moved: u32,
     /// The same with the new target itself in its field, wherever the word stands.
+    #[cfg_attr(not(feature = "generate"), expect(dead_code, reason = "for the matcher's normalised views"))]
     pub absolute: u32,
     /// What a remembered difference belongs to: the old target of a reference, or the old word.
     pub subject: u32,
