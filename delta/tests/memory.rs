@@ -4,10 +4,12 @@
 #![cfg(feature = "generate")]
 #![expect(clippy::cast_possible_truncation, reason = "test images are far below every limit")]
 
-use std::{hint::black_box, io::Cursor, ops::ControlFlow};
+use std::{hint::black_box, io::Cursor, num::NonZeroUsize, ops::ControlFlow};
 
 use peak_alloc::PeakAlloc;
-use sluice_delta::{ApplyOptions, DiffOptions, Head, Limits, Profile, apply, diff};
+use sluice_delta::{
+    Applier, ApplyBudget, ApplyError, ApplyOptions, DiffOptions, Head, Limits, Patch, Profile, apply, diff,
+};
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
@@ -38,6 +40,16 @@ fn image(len: usize, release: u64) -> Vec<u8> {
     image
 }
 
+fn apply_with(threads: usize, old: &[u8], patch: &Patch, out: &mut Vec<u8>) -> Result<(), ApplyError> {
+    let head = &patch.head;
+    let mut applier = Applier::new(head, ApplyBudget::default())?;
+    let (from, mut rest) = (head.segments_offset() as usize, &patch.bytes[..]);
+    applier.lead(&rest[head.head_len as usize..from])?;
+    rest = &rest[from..];
+    applier.segments(NonZeroUsize::new(threads).unwrap(), || Ok(Cursor::new(old)), &mut rest, out, |_| ())?;
+    applier.finish()
+}
+
 #[test]
 fn memory_is_what_the_head_declares() {
     for (len, segment_len, profile) in [
@@ -62,6 +74,14 @@ fn memory_is_what_the_head_declares() {
         result.unwrap();
         assert_eq!(out, new);
         let table = u64::from(patch.head_len) * 16;
+        for threads in [2, 4] {
+            let mut out = Vec::with_capacity(new.len());
+            let (result, used) = peak(|| apply_with(threads, &old, &patch, &mut out));
+            result.unwrap();
+            assert_eq!(out, new);
+            let declared = patch.head.ram + (threads as u64 - 1) * patch.head.ram_per_thread + table;
+            assert!(used <= declared, "{len} {profile} {threads} threads: {used} bytes used, {declared} declared");
+        }
         assert!(used <= patch.head.ram + table, "{len} {profile}: {used} bytes used, {} declared", patch.head.ram);
         assert!(patch.head.ram < 4 * used + (2 << 20), "{len} {profile}: {used} used, {} declared", patch.head.ram);
     }

@@ -4,7 +4,9 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{BufReader, Read, Seek, SeekFrom},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
+    thread::available_parallelism,
 };
 
 use anyhow::{Context, Result};
@@ -53,7 +55,7 @@ pub fn run(args: &ApplyArgs, json: bool) -> Result<()> {
         .with_context(|| format!("cannot write {}", partial.display()))?;
     let from = applier.resume_point(&mut out).map_err(Failure::Apply)?;
     out.set_len(from.new_offset).and_then(|()| out.seek(SeekFrom::Start(from.new_offset)))?;
-    let finished = segments(&head, applier, from, &mut patch, &mut old, &mut out);
+    let finished = segments(&head, applier, from, &mut patch, args, &mut out);
     if let Err(error) = finished {
         return Err(anyhow::Error::from(Failure::Apply(error))
             .context(format!("{} is not complete; what is verified of it stays", partial.display())));
@@ -78,26 +80,23 @@ fn segments(
     head: &Head,
     mut applier: Applier<'_, File>,
     from: ResumePoint,
-    patch: &mut (impl Read + Seek),
-    old: &mut File,
+    patch: &mut BufReader<File>,
+    args: &ApplyArgs,
     out: &mut File,
 ) -> Result<(), ApplyError> {
-    // The table was held against the memory budget.
-    let mut coded = Vec::with_capacity(head.longest_coded());
     if let Some(lead) = &head.lead {
-        coded.resize(lead.coded_len as usize, 0);
+        // The table was held against the memory budget.
+        let mut coded = vec![0; lead.coded_len as usize];
         read(patch, &mut coded, "lead")?;
         applier.lead(&coded)?;
     }
     patch.seek(SeekFrom::Start(from.patch_offset)).map_err(ApplyError::ReadPatch)?;
     let bar = progress_bar(head.new_len);
     bar.set_message("applying");
-    for (index, segment) in (0u32..).zip(&head.segments).skip(from.segments_done as usize) {
-        coded.resize(segment.coded_len as usize, 0);
-        read(patch, &mut coded, "segment")?;
-        applier.segment(index, &coded, old, out)?;
-        bar.set_position(segment.new_offset + u64::from(segment.len));
-    }
+    let wanted = args.threads.map_or_else(|| available_parallelism().unwrap_or(NonZeroUsize::MIN), NonZeroUsize::from);
+    let budget = ApplyBudget { ram: u64::from(args.ram), scratch: args.scratch };
+    let threads = applier.threads(wanted, budget);
+    applier.segments(threads, || File::open(&args.old), patch, out, |done| bar.set_position(done))?;
     if patch.read(&mut [0]).map_err(ApplyError::ReadPatch)? != 0 {
         return Err(ApplyError::Malformed { field: "patch", reason: "bytes follow the last segment" });
     }

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU16, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -100,6 +100,9 @@ pub struct ApplyArgs {
     /// Most scratch storage to use, with an optional KiB, MiB or GiB. It stands in a temporary file beside NEW.
     #[arg(long, value_parser = long_bytes, default_value = "0")]
     pub scratch: u64,
+    /// Threads, as far as the memory is enough for them. [default: as many as there are processors]
+    #[arg(long)]
+    pub threads: Option<NonZeroU16>,
     /// A helper program that encodes with another version of Zstandard. May be repeated.
     #[arg(long, value_name = "PROGRAM")]
     pub recoder: Vec<PathBuf>,

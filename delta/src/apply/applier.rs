@@ -18,6 +18,7 @@ use crate::{
     error::ApplyError,
     head::{Head, Segment},
     limits::ApplyBudget,
+    mix::Tables,
 };
 
 /// Where an interrupted application goes on.
@@ -38,14 +39,16 @@ pub struct ResumePoint {
 ///
 /// `S` is scratch storage that old contents may be kept in, beginning at its offset 0; a patch that declares none needs none.
 pub struct Applier<'h, S = Empty> {
-    head: &'h Head,
-    next: u32,
-    lead: Option<Lead>,
-    rebuilder: Rebuilder<'h>,
-    output: Output,
-    in_order: bool,
+    pub(super) head: &'h Head,
+    pub(super) next: u32,
+    pub(super) lead: Option<Lead>,
+    /// Made for the first segment: several threads have tables of their own.
+    pub(super) tables: Option<Tables>,
+    pub(super) rebuilder: Rebuilder<'h>,
+    pub(super) output: Output,
+    pub(super) in_order: bool,
     /// A segment failed after some of it had passed the layers, whose state is lost.
-    interrupted: bool,
+    pub(super) interrupted: bool,
     out_block: Vec<u8>,
     old: OldView<S>,
 }
@@ -90,6 +93,7 @@ impl<'h, S: Read + Write + Seek> Applier<'h, S> {
             head,
             next: 0,
             lead: None,
+            tables: None,
             rebuilder: Rebuilder::new(&head.views, 0)?,
             output: Output::new(in_order),
             in_order,
@@ -189,7 +193,7 @@ impl<'h, S: Read + Write + Seek> Applier<'h, S> {
             };
         }
         self.next = point.segments_done;
-        self.output = Output { check: Sha256::new(), whole: Some(whole) };
+        self.output = Output { check: Some(Sha256::new()), whole: Some(whole) };
         self.rebuilder.go_to(view_offset);
         self.interrupted = false;
         Ok(point)
@@ -218,11 +222,7 @@ impl<'h, S: Read + Write + Seek> Applier<'h, S> {
         if self.interrupted {
             return Err(ApplyError::Interrupted);
         }
-        if coded.len() as u64 != u64::from(segment.coded_len)
-            || !Sha256::digest(coded).starts_with(&segment.coded_sha256)
-        {
-            return Err(ApplyError::SegmentMismatch { segment: index });
-        }
+        segment::authenticate(index, segment, coded)?;
         let before = self.output.clone();
         let done = self.decode(index, segment, coded, old, out);
         if done.is_err() {
@@ -243,14 +243,13 @@ impl<'h, S: Read + Write + Seek> Applier<'h, S> {
         out: &mut impl Write,
     ) -> Result<(), ApplyError> {
         let mut sink = Sink::new(&mut self.out_block, &mut self.rebuilder, &mut self.output, out);
-        segment::decode(index, segment, coded, self.lead.as_mut(), &mut self.old.over(old), &mut sink)?;
-        sink.flush()?;
-        match segment.check {
-            Some(check) if !self.output.take_check().starts_with(&check) => {
-                Err(ApplyError::OutputMismatch { segment: index })
-            }
-            _ => Ok(()),
+        if let Some(params) = self.head.mix.filter(|_| self.tables.is_none()) {
+            self.tables = Some(Tables::new(params));
         }
+        let (lead, tables) = (self.lead.as_ref(), self.tables.as_mut());
+        segment::decode(index, segment, coded, lead, tables, &mut self.old.over(old), &mut sink)?;
+        sink.flush()?;
+        self.output.hold_against(index, segment)
     }
 
     /// Checks that all segments were applied and that the output is the promised image.

@@ -1,17 +1,18 @@
 //! What is known before the first segment: the commands of all of them, and for the context-mixing coder where everything
 //! moved.
 
-use super::{control::AllCommands, decode::StreamDecoder, mixed::Mixer};
+use super::{control::AllCommands, decode::StreamDecoder};
 use crate::{
     error::ApplyError,
     head::{self, Head, StreamKind},
-    mix::{MovedMap, References, Space, Span, Tables},
+    mix::{MovedMap, References, Space, Span},
 };
 
 /// A decoded lead.
 pub(super) struct Lead {
     pub commands: AllCommands,
-    mix: Option<(References, Tables)>,
+    /// What moved where, for the context-mixing coder.
+    pub references: Option<References>,
 }
 
 impl Lead {
@@ -26,20 +27,14 @@ impl Lead {
                 spans.push(Span { old: command.old_offset, len: u64::from(command.copy), new });
             }
         })?;
-        let mix = match head.mix {
+        let references = match head.mix {
             None => None,
-            Some(params) => {
+            Some(_) => {
                 let (old, new) = spaces(head, lead, coded)?;
-                Some((References { old, new, map: MovedMap::new(spans) }, Tables::new(params)))
+                Some(References { old, new, map: MovedMap::new(spans) })
             }
         };
-        Ok(Self { commands, mix })
-    }
-
-    /// What mixed segments are decoded with.
-    pub(super) fn mixer(&mut self) -> Option<Mixer<'_>> {
-        let (references, tables) = self.mix.as_mut()?;
-        Some(Mixer { commands: &self.commands, references, tables })
+        Ok(Self { commands, references })
     }
 }
 

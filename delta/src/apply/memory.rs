@@ -3,6 +3,7 @@
 //! The sums are upper bounds for the decoders of this crate. The generator declares the largest in the head, the reader
 //! holds the table against the declaration, and a test measures that neither lies.
 
+use super::parallel::room;
 use crate::{
     head::{Codec, Head, Lead, Segment, Stream, StreamKind},
     mix::{MovedMap, Params, Space, commands::COMMAND_SLOTS},
@@ -33,6 +34,28 @@ const LEAD_SEGMENT: u64 = 16;
 /// Memory for one thread without that for old contents: what is kept all the time, and the most that any segment takes beside it.
 pub(crate) fn needed(head: &Head) -> u64 {
     sum(&head.segments, head.lead.as_ref(), head.mix, &head.views)
+}
+
+/// Memory of one thread for old contents: what the head declares beyond the rest.
+pub(crate) fn contents(head: &Head) -> u64 {
+    head.ram.saturating_sub(needed(head))
+}
+
+/// Memory of each further thread.
+pub(crate) fn further_thread(head: &Head) -> u64 {
+    further(&head.segments, head.mix, &head.views).saturating_add(contents(head))
+}
+
+/// [`further_thread`] without that for old contents, for a head that is still being written.
+pub(crate) fn further(segments: &[Segment], mix: Option<Params>, views: &Views) -> u64 {
+    let most = |bytes: fn(&Segment) -> u64| segments.iter().map(bytes).max().unwrap_or(0);
+    let coded = most(|segment| u64::from(segment.coded_len));
+    let decoders = most(|segment| segment.streams.iter().map(stream).sum());
+    let made = segments.iter().map(|segment| room(views, segment) as u64).max().unwrap_or(0);
+    let own = FIXED + coded + decoders + mix.map_or(0, Params::memory) + views.encoders_memory();
+    // With several threads the first holds what it made as well, and has blocks besides those of the applier: that much is
+    // not in what one thread declares.
+    (own + FIXED + 2 * made).next_multiple_of(1 << 10)
 }
 
 /// [`needed`] for a head that is still being written.

@@ -10,6 +10,7 @@ mod lead;
 pub(crate) mod memory;
 mod mixed;
 mod old;
+mod parallel;
 mod rebuild;
 mod segment;
 

@@ -9,29 +9,38 @@ use crate::{
     content::{ContentEncoder, ContentError, Helpers},
     views::{Layer, NewNode},
 };
-use crate::{error::ApplyError, views::Views};
+use crate::{error::ApplyError, head::Segment, views::Views};
 
 /// Where the bytes of the new image go: hashed, then written.
 #[derive(Clone)]
 pub(super) struct Output {
-    /// Over the image since the last resume point.
-    pub check: Sha256,
+    /// Over the image since the last resume point, unless that is checked elsewhere.
+    pub check: Option<Sha256>,
     /// Over the whole image, as long as it is made in order.
     pub whole: Option<Sha256>,
 }
 
 impl Output {
     pub(super) fn new(in_order: bool) -> Self {
-        Self { check: Sha256::new(), whole: in_order.then(Sha256::new) }
+        Self { check: Some(Sha256::new()), whole: in_order.then(Sha256::new) }
     }
 
-    /// The digest since the last resume point, which is here now.
-    pub(super) fn take_check(&mut self) -> [u8; 32] {
-        std::mem::take(&mut self.check).finalize().into()
+    /// Hashes nothing: somebody else will.
+    pub(super) fn unchecked() -> Self {
+        Self { check: None, whole: None }
     }
 
-    fn write(&mut self, bytes: &[u8], out: &mut impl Write) -> Result<(), ApplyError> {
-        self.check.update(bytes);
+    /// Checks what a segment made, when there is a resume point behind it.
+    pub(super) fn hold_against(&mut self, index: u32, segment: &Segment) -> Result<(), ApplyError> {
+        let Some((check, made)) = segment.check.zip(self.check.as_mut()) else { return Ok(()) };
+        let made = std::mem::take(made).finalize();
+        if made.starts_with(&check) { Ok(()) } else { Err(ApplyError::OutputMismatch { segment: index }) }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8], out: &mut impl Write) -> Result<(), ApplyError> {
+        if let Some(check) = &mut self.check {
+            check.update(bytes);
+        }
         if let Some(whole) = &mut self.whole {
             whole.update(bytes);
         }
@@ -41,6 +50,7 @@ impl Output {
 
 /// Without encoders there are no layers to pass.
 #[cfg(not(feature = "recode"))]
+#[derive(Default)]
 pub(super) struct Rebuilder<'h>(std::marker::PhantomData<&'h Views>);
 
 #[cfg(not(feature = "recode"))]
@@ -57,15 +67,21 @@ impl<'h> Rebuilder<'h> {
 
     pub(super) fn go_to(&mut self, _at: u64) {}
 
+    /// Another one, at another place.
+    pub(super) fn at(&self, views: &'h Views, at: u64) -> Result<Self, ApplyError> {
+        Self::new(views, at)
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8], output: &mut Output, out: &mut impl Write) -> Result<(), ApplyError> {
         output.write(bytes, out)
     }
 }
 
-/// The layers at work, the innermost first.
+/// The layers at work, the innermost first. By default there are none.
 #[cfg(feature = "recode")]
+#[derive(Default)]
 pub(super) struct Rebuilder<'h> {
-    views: &'h Views,
+    views: Option<&'h Views>,
     helpers: Helpers,
     stages: Vec<Stage<'h>>,
 }
@@ -75,7 +91,7 @@ impl<'h> Rebuilder<'h> {
     /// Begins at a place of the new view that has a place in the image.
     #[expect(clippy::unnecessary_wraps, reason = "without encoders there are patches that cannot be applied")]
     pub(super) fn new(views: &'h Views, at: u64) -> Result<Self, ApplyError> {
-        let mut rebuilder = Self { views, helpers: Helpers::none(), stages: Vec::new() };
+        let mut rebuilder = Self { views: Some(views), helpers: Helpers::none(), stages: Vec::new() };
         rebuilder.go_to(at);
         Ok(rebuilder)
     }
@@ -87,11 +103,19 @@ impl<'h> Rebuilder<'h> {
     /// Goes on at another such place.
     pub(super) fn go_to(&mut self, mut at: u64) {
         self.stages.clear();
-        for layer in self.views.layers.iter().rev() {
+        for layer in self.views.iter().flat_map(|views| views.layers.iter().rev()) {
             let next = layer.nodes.partition_point(|node| node.start < at);
             self.stages.push(Stage { layer, next, at, encoder: None, coded: Vec::new() });
             at = layer.output_offset(at).unwrap_or(layer.output_len);
         }
+    }
+
+    /// Another one with the same helpers, at another place.
+    #[expect(clippy::unnecessary_wraps, reason = "without encoders there are patches that cannot be applied")]
+    pub(super) fn at(&self, views: &'h Views, at: u64) -> Result<Self, ApplyError> {
+        let mut other = Self { views: Some(views), helpers: self.helpers.clone(), stages: Vec::new() };
+        other.go_to(at);
+        Ok(other)
     }
 
     /// Takes the next bytes of the new view.
@@ -104,7 +128,7 @@ impl<'h> Rebuilder<'h> {
 /// What encoders are made from.
 #[cfg(feature = "recode")]
 struct Encoders<'a> {
-    views: &'a Views,
+    views: Option<&'a Views>,
     helpers: &'a Helpers,
 }
 
@@ -112,7 +136,7 @@ struct Encoders<'a> {
 impl Encoders<'_> {
     fn of(&self, node: &NewNode) -> Result<ContentEncoder, ContentError> {
         let unlisted = ContentError::Malformed { field: "encoding", reason: "not listed" };
-        let encoding = self.views.encodings.get(node.encoding).ok_or(unlisted)?;
+        let encoding = self.views.and_then(|views| views.encodings.get(node.encoding)).ok_or(unlisted)?;
         ContentEncoder::new(encoding.codec, encoding.recipe, node.len, self.helpers)
     }
 }

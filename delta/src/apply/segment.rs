@@ -2,31 +2,46 @@
 
 use std::io::{Read, Seek, Write};
 
+use sha2::{Digest, Sha256};
+
 use super::{
     control::{Command, Commands},
     decode::StreamDecoder,
     lead::Lead,
-    mixed,
+    mixed::{self, Mixer},
     old::OpenView,
     rebuild::{Output, Rebuilder},
 };
 use crate::{
     error::ApplyError,
     head::{Codec, Segment, StreamKind},
+    mix::Tables,
 };
 
-/// Decodes a segment; its commands come from its own control stream, or from the lead.
+/// Holds the coded bytes of a segment against the head.
+pub(super) fn authenticate(index: u32, segment: &Segment, coded: &[u8]) -> Result<(), ApplyError> {
+    let as_long = coded.len() as u64 == u64::from(segment.coded_len);
+    if as_long && Sha256::digest(coded).starts_with(&segment.coded_sha256) {
+        Ok(())
+    } else {
+        Err(ApplyError::SegmentMismatch { segment: index })
+    }
+}
+
+/// Decodes a segment; its commands come from its own control stream, or from the lead. `tables` are for mixed streams.
 pub(super) fn decode<O: Read + Seek, S: Read + Write + Seek, W: Write>(
     index: u32,
     segment: &Segment,
     coded: &[u8],
-    lead: Option<&mut Lead>,
+    lead: Option<&Lead>,
+    tables: Option<&mut Tables>,
     old: &mut OpenView<'_, O, S>,
     sink: &mut Sink<'_, '_, W>,
 ) -> Result<(), ApplyError> {
     if segment.streams.iter().any(|stream| stream.codec == Codec::Mix) {
-        let mut mixer = lead.ok_or(ApplyError::LeadMissing)?.mixer().ok_or(ApplyError::LeadMissing)?;
-        return mixed::decode(index, segment, coded, &mut mixer, old, sink);
+        let Lead { commands, references } = lead.ok_or(ApplyError::LeadMissing)?;
+        let (references, tables) = references.as_ref().zip(tables).ok_or(ApplyError::LeadMissing)?;
+        return mixed::decode(index, segment, coded, &mut Mixer { commands, references, tables }, old, sink);
     }
     let failed =
         |stream: StreamKind| move |reason| ApplyError::Decode { segment: index, stream: stream.name(), reason };

@@ -16,6 +16,8 @@ pub(crate) struct Draft<'a> {
     pub new_sha256: [u8; 32],
     /// Bytes of memory and of scratch storage to apply with.
     pub ram: u64,
+    /// Bytes of memory for each further thread.
+    pub ram_per_thread: u64,
     pub scratch: u64,
     /// The serialized and coded views; `None` when they are the images themselves.
     pub coded_views: Option<(Codec, u32, Vec<u8>)>,
@@ -45,10 +47,9 @@ impl Draft<'_> {
         body.extend_from_slice(&self.old_sha256);
         varint::write(&mut body, self.new_len);
         body.extend_from_slice(&self.new_sha256);
-        let ram = self.ram.div_ceil(1 << 10);
-        varint::write(&mut body, ram);
+        varint::write(&mut body, self.ram.div_ceil(1 << 10));
         if segmented {
-            varint::write(&mut body, ram);
+            varint::write(&mut body, self.ram_per_thread.div_ceil(1 << 10));
         }
         if self.scratch > 0 {
             varint::write(&mut body, self.scratch.div_ceil(1 << 10));

@@ -44,7 +44,7 @@ pub use self::{
     options::{DiffOptions, Phase, Profile, Progress, UnknownProfile},
 };
 use crate::{
-    apply::memory::sum as memory_of,
+    apply::memory::{further, sum as memory_of},
     content::{ContentError, Plan},
     error::DiffError,
     head::{Head, Segment},
@@ -193,6 +193,7 @@ fn patch(
         new_sha256: Sha256::digest(images.new).into(),
         coded_views: if views.is_plain() { None } else { Some(segment::code_views(&views)?) },
         ram: needs.ram,
+        ram_per_thread: further(&segments, mix, &views) + needs.ram - own,
         scratch: needs.scratch,
         mix,
         lead,

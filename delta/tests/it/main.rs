@@ -13,6 +13,7 @@ mod refusal;
 mod resume;
 mod roundtrip;
 mod sizes;
+mod threads;
 mod unfold;
 #[cfg(feature = "foreign")]
 mod zstd_prefix;
