@@ -13,7 +13,7 @@ mod old;
 mod rebuild;
 mod segment;
 
-use std::io::{ErrorKind, Read, Seek, Write};
+use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
 
@@ -22,6 +22,7 @@ pub(crate) use self::decode::StreamDecoder;
 use crate::{
     error::ApplyError,
     head::{Head, PREFIX_LEN},
+    io::{ErrorKind, Read, Seek, Write},
     limits::{ApplyBudget, Limits},
 };
 

@@ -1,6 +1,7 @@
 //! From the new view to the new image: what segments make passes through the layers, each of which re-encodes its streams.
 
-use std::io::Write;
+#[cfg(feature = "recode")]
+use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
 
@@ -9,7 +10,7 @@ use crate::{
     content::{ContentEncoder, ContentError, Helpers},
     views::{Layer, NewNode},
 };
-use crate::{error::ApplyError, views::Views};
+use crate::{error::ApplyError, io::Write, views::Views};
 
 /// Where the bytes of the new image go: hashed, then written.
 #[derive(Clone)]
@@ -27,7 +28,7 @@ impl Output {
 
     /// The digest since the last resume point, which is here now.
     pub(super) fn take_check(&mut self) -> [u8; 32] {
-        std::mem::take(&mut self.check).finalize().into()
+        core::mem::take(&mut self.check).finalize().into()
     }
 
     fn write(&mut self, bytes: &[u8], out: &mut impl Write) -> Result<(), ApplyError> {
@@ -41,7 +42,7 @@ impl Output {
 
 /// Without encoders there are no layers to pass.
 #[cfg(not(feature = "recode"))]
-pub(super) struct Rebuilder<'h>(std::marker::PhantomData<&'h Views>);
+pub(super) struct Rebuilder<'h>(core::marker::PhantomData<&'h Views>);
 
 #[cfg(not(feature = "recode"))]
 #[expect(clippy::unused_self, reason = "with encoders there is a state")]
@@ -51,7 +52,7 @@ impl<'h> Rebuilder<'h> {
             Some(recipe) if !views.layers.is_empty() => {
                 Err(ApplyError::UnknownRecoder { name: recipe.name(), version: recipe.recoder().version })
             }
-            _ => Ok(Self(std::marker::PhantomData)),
+            _ => Ok(Self(core::marker::PhantomData)),
         }
     }
 
@@ -133,7 +134,7 @@ fn push(
         rest = after;
         if stage.encode(taken, encoders).map_err(ApplyError::Recode)? {
             // The coded bytes are lent to the stages behind and come back empty: one buffer serves all nodes.
-            let mut coded = std::mem::take(&mut stage.coded);
+            let mut coded = core::mem::take(&mut stage.coded);
             push(behind, encoders, &coded, output, out)?;
             coded.clear();
             stage.coded = coded;

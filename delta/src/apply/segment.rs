@@ -1,7 +1,5 @@
 //! Decodes one authenticated segment.
 
-use std::io::{Read, Seek, Write};
-
 use super::{
     control::{Command, Commands},
     decode::StreamDecoder,
@@ -13,6 +11,7 @@ use super::{
 use crate::{
     error::ApplyError,
     head::{Codec, Segment, StreamKind},
+    io::{Read, Seek, Write},
 };
 
 /// Decodes a segment; its commands come from its own control stream, or from the lead.
