@@ -1,8 +1,8 @@
 //! Why a patch was refused. Closed enums: each variant names the field and, where there is one, the limit.
 
-use std::io;
+use alloc::string::String;
 
-use crate::content::ContentError;
+use crate::{content::ContentError, io};
 
 /// Why a patch, or a part of it, was refused while reading or applying.
 ///

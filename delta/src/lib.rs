@@ -11,10 +11,14 @@
 //! The crate does no network or file IO of its own, reads no clock and uses no randomness. The only programs that it starts
 //! are helpers that its caller names, see [`content::Helpers`]. The format is specified in
 //! `docs/patch-format.md`. Without the feature `generate` only the applying half is built.
-//! Without `recode` as well it has no C code, and refuses patches into compressed streams.
+//! Without `recode` as well it has no C code, and refuses patches into compressed streams. Without `std` as well, which the
+//! others imply, it is `no_std` and needs an allocator; [`io`] then has traits of its own.
 
+#![cfg_attr(not(feature = "std"), no_std)]
 #![deny(clippy::float_arithmetic)]
 #![expect(clippy::cast_possible_truncation, reason = "every narrowing stands behind a limit from `limits`")]
+
+extern crate alloc;
 
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod apply;
@@ -28,6 +32,8 @@ pub mod foreign;
 mod generate;
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod head;
+#[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+pub mod io;
 mod limits;
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod mix;

@@ -2,6 +2,8 @@
 //!
 //! One value has one encoding. A longer form with leading zero groups is refused, so that no two heads mean the same.
 
+use alloc::vec::Vec;
+
 use crate::error::ApplyError;
 
 /// Longest encoding of a `u64`.

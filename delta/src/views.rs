@@ -4,6 +4,8 @@
 //! before it. The *new view* is what segments make. *Layers* lead from it to the new image: each layer replaces some ranges
 //! of its input by what a re-encoder makes of them. `docs/patch-format.md`, section 4.2.
 
+use alloc::vec::Vec;
+
 #[cfg(feature = "recode")]
 use crate::content::ContentEncoder;
 use crate::{
@@ -237,7 +239,7 @@ impl Views {
         for layer in &self.layers {
             varint::write(&mut out, layer.nodes.len() as u64);
             let ends = layer.nodes.iter().map(|node| node.coded_start + node.coded_len);
-            let befores = std::iter::once(0).chain(ends);
+            let befores = core::iter::once(0).chain(ends);
             write_column(&mut out, layer.nodes.iter().map(|node| node.encoding as u64));
             write_column(&mut out, layer.nodes.iter().zip(befores).map(|(node, end)| node.coded_start - end));
             write_column(&mut out, layer.nodes.iter().map(|node| node.coded_len));

@@ -1,6 +1,6 @@
 //! Applies a patch segment by segment: authenticate, decode into bounded memory, rebuild, check the output.
 
-use std::io::{self, Empty, ErrorKind, Read, Seek, SeekFrom, Write};
+use alloc::{vec, vec::Vec};
 
 use sha2::{Digest, Sha256};
 
@@ -17,6 +17,7 @@ use crate::{
     content::ContentError,
     error::ApplyError,
     head::{Head, Segment},
+    io::{self, Empty, ErrorKind, Read, Seek, SeekFrom, Write},
     limits::ApplyBudget,
     mix::Tables,
 };

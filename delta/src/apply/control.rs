@@ -1,5 +1,7 @@
 //! The control stream of a segment: a list of commands, and the checks that keep them inside both views.
 
+use alloc::{vec, vec::Vec};
+
 use crate::{
     error::ApplyError,
     head::{Codec, Head, Lead, StreamKind},

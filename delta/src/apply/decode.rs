@@ -1,9 +1,15 @@
 //! Decoders of single streams: memory-safe, bounded by the raw length that the table states.
 
+use alloc::{boxed::Box, vec, vec::Vec};
+#[cfg(feature = "std")]
 use std::io::Read;
 
 use lzma_rust2::LzmaReader;
+#[cfg(not(feature = "std"))]
+use lzma_rust2::Read as _;
 use ruzstd::decoding::StreamingDecoder;
+#[cfg(not(feature = "std"))]
+use ruzstd::io::Read as _;
 
 use crate::head::Codec;
 
@@ -21,6 +27,22 @@ enum Source<'c> {
     Raw(&'c [u8]),
     Zstd(Box<StreamingDecoder<&'c [u8], ruzstd::decoding::FrameDecoder>>),
     Lzma(Box<LzmaReader<&'c [u8]>>),
+}
+
+impl Source<'_> {
+    /// Up to as many bytes as `out` has room for; `None` when the coded data are broken.
+    fn read(&mut self, out: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::Raw(rest) => {
+                let (now, later) = rest.split_at(rest.len().min(out.len()));
+                out.get_mut(..now.len())?.copy_from_slice(now);
+                *rest = later;
+                Some(now.len())
+            }
+            Self::Zstd(decoder) => decoder.read(out).ok(),
+            Self::Lzma(decoder) => decoder.read(out).ok(),
+        }
+    }
 }
 
 impl<'c> StreamDecoder<'c> {
@@ -59,12 +81,7 @@ impl<'c> StreamDecoder<'c> {
         let wanted = u32::try_from(out.len()).map_err(|_| "more bytes are wanted than the stream has")?;
         self.left = self.left.checked_sub(wanted).ok_or("more bytes are wanted than the stream has")?;
         while !out.is_empty() {
-            let read = match &mut self.source {
-                Source::Raw(rest) => rest.read(out),
-                Source::Zstd(decoder) => decoder.read(out),
-                Source::Lzma(decoder) => decoder.read(out),
-            };
-            let read = read.map_err(|_| "the coded data are broken")?;
+            let read = self.source.read(out).ok_or("the coded data are broken")?;
             if read == 0 {
                 return Err("the coded data end too early");
             }
@@ -87,15 +104,10 @@ impl<'c> StreamDecoder<'c> {
         if self.left != 0 {
             return Err("not all of the stream is used");
         }
-        let more = match &mut self.source {
-            Source::Raw(rest) => rest.read(&mut [0]),
-            Source::Zstd(decoder) => decoder.read(&mut [0]),
-            Source::Lzma(decoder) => decoder.read(&mut [0]),
-        };
-        match more {
-            Ok(0) => Ok(()),
-            Ok(_) => Err("the stream decodes into more bytes than stated"),
-            Err(_) => Err("the coded data are broken at their end"),
+        match self.source.read(&mut [0]) {
+            Some(0) => Ok(()),
+            Some(_) => Err("the stream decodes into more bytes than stated"),
+            None => Err("the coded data are broken at their end"),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What is known before the first segment: the commands of all of them, and for the context-mixing coder where everything
 //! moved.
 
+use alloc::vec::Vec;
+
 use super::{control::AllCommands, decode::StreamDecoder};
 use crate::{
     error::ApplyError,

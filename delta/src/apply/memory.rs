@@ -3,6 +3,7 @@
 //! The sums are upper bounds for the decoders of this crate. The generator declares the largest in the head, the reader
 //! holds the table against the declaration, and a test measures that neither lies.
 
+#[cfg(feature = "std")]
 use super::parallel::room;
 use crate::{
     head::{Codec, Head, Lead, Segment, Stream, StreamKind},
@@ -37,16 +38,19 @@ pub(crate) fn needed(head: &Head) -> u64 {
 }
 
 /// Memory of one thread for old contents: what the head declares beyond the rest.
+#[cfg(feature = "std")]
 pub(crate) fn contents(head: &Head) -> u64 {
     head.ram.saturating_sub(needed(head))
 }
 
 /// Memory of each further thread.
+#[cfg(feature = "std")]
 pub(crate) fn further_thread(head: &Head) -> u64 {
     further(&head.segments, head.mix, &head.views).saturating_add(contents(head))
 }
 
 /// [`further_thread`] without that for old contents, for a head that is still being written.
+#[cfg(feature = "std")]
 pub(crate) fn further(segments: &[Segment], mix: Option<Params>, views: &Views) -> u64 {
     let most = |bytes: fn(&Segment) -> u64| segments.iter().map(bytes).max().unwrap_or(0);
     let coded = most(|segment| u64::from(segment.coded_len));

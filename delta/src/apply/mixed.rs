@@ -1,6 +1,6 @@
 //! Decodes a segment by the context-mixing coder, which sees the old view, where everything moved, and the output so far.
 
-use std::io::{Read, Seek, Write};
+use alloc::vec;
 
 use super::{
     control::{AllCommands, Command},
@@ -11,6 +11,7 @@ use super::{
 use crate::{
     error::ApplyError,
     head::{Codec, Segment, StreamKind},
+    io::{Read, Seek, Write},
     mix::{BEFORE, BEHIND, Decoder, PIECE, Place, References, Tables},
 };
 

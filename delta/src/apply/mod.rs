@@ -10,11 +10,12 @@ mod lead;
 pub(crate) mod memory;
 mod mixed;
 mod old;
+#[cfg(feature = "std")]
 mod parallel;
 mod rebuild;
 mod segment;
 
-use std::io::{ErrorKind, Read, Seek, Write};
+use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
 
@@ -23,6 +24,7 @@ pub(crate) use self::decode::StreamDecoder;
 use crate::{
     error::ApplyError,
     head::{Head, PREFIX_LEN},
+    io::{ErrorKind, Read, Seek, Write},
     limits::{ApplyBudget, Limits},
 };
 

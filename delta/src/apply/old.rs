@@ -1,12 +1,13 @@
 //! The old view, read at random through one block: the old image, and behind it the contents of its streams.
 
-use std::io::{Read, Seek, Write};
+use alloc::{vec, vec::Vec};
 
 use super::memory::BLOCK;
 use crate::{
     content::{ContentError, OldContents, Unfolded},
     error::ApplyError,
     head::Head,
+    io::{Read, Seek, Write},
     limits::ApplyBudget,
     mix::Window,
 };

@@ -1,6 +1,7 @@
 //! From the new view to the new image: what segments make passes through the layers, each of which re-encodes its streams.
 
-use std::io::Write;
+#[cfg(feature = "recode")]
+use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
 
@@ -9,7 +10,7 @@ use crate::{
     content::{ContentEncoder, ContentError, Helpers},
     views::{Layer, NewNode},
 };
-use crate::{error::ApplyError, head::Segment, views::Views};
+use crate::{error::ApplyError, head::Segment, io::Write, views::Views};
 
 /// Where the bytes of the new image go: hashed, then written.
 #[derive(Clone)]
@@ -26,6 +27,7 @@ impl Output {
     }
 
     /// Hashes nothing: somebody else will.
+    #[cfg(feature = "std")]
     pub(super) fn unchecked() -> Self {
         Self { check: None, whole: None }
     }
@@ -33,7 +35,7 @@ impl Output {
     /// Checks what a segment made, when there is a resume point behind it.
     pub(super) fn hold_against(&mut self, index: u32, segment: &Segment) -> Result<(), ApplyError> {
         let Some((check, made)) = segment.check.zip(self.check.as_mut()) else { return Ok(()) };
-        let made = std::mem::take(made).finalize();
+        let made = core::mem::take(made).finalize();
         if made.starts_with(&check) { Ok(()) } else { Err(ApplyError::OutputMismatch { segment: index }) }
     }
 
@@ -51,7 +53,7 @@ impl Output {
 /// Without encoders there are no layers to pass.
 #[cfg(not(feature = "recode"))]
 #[derive(Default)]
-pub(super) struct Rebuilder<'h>(std::marker::PhantomData<&'h Views>);
+pub(super) struct Rebuilder<'h>(core::marker::PhantomData<&'h Views>);
 
 #[cfg(not(feature = "recode"))]
 #[expect(clippy::unused_self, reason = "with encoders there is a state")]
@@ -61,13 +63,14 @@ impl<'h> Rebuilder<'h> {
             Some(recipe) if !views.layers.is_empty() => {
                 Err(ApplyError::UnknownRecoder { name: recipe.name(), version: recipe.recoder().version })
             }
-            _ => Ok(Self(std::marker::PhantomData)),
+            _ => Ok(Self(core::marker::PhantomData)),
         }
     }
 
     pub(super) fn go_to(&mut self, _at: u64) {}
 
     /// Another one, at another place.
+    #[cfg(feature = "std")]
     pub(super) fn at(&self, views: &'h Views, at: u64) -> Result<Self, ApplyError> {
         Self::new(views, at)
     }
@@ -157,7 +160,7 @@ fn push(
         rest = after;
         if stage.encode(taken, encoders).map_err(ApplyError::Recode)? {
             // The coded bytes are lent to the stages behind and come back empty: one buffer serves all nodes.
-            let mut coded = std::mem::take(&mut stage.coded);
+            let mut coded = core::mem::take(&mut stage.coded);
             push(behind, encoders, &coded, output, out)?;
             coded.clear();
             stage.coded = coded;

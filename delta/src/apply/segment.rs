@@ -1,7 +1,5 @@
 //! Decodes one authenticated segment.
 
-use std::io::{Read, Seek, Write};
-
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -15,6 +13,7 @@ use super::{
 use crate::{
     error::ApplyError,
     head::{Codec, Segment, StreamKind},
+    io::{Read, Seek, Write},
     mix::Tables,
 };
 

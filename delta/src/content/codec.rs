@@ -2,6 +2,8 @@
 //!
 //! A codec tells a decoder everything it needs before the first coded byte, above all its memory.
 
+use alloc::vec::Vec;
+
 use super::limits::MAX_DICT_CODE;
 use crate::error::ApplyError;
 

@@ -3,16 +3,19 @@
 //! The coded bytes come from a reader that is given anew with every call, so that whoever owns the image need not lend
 //! it for as long as the decoder lives.
 
-use std::io::{self, ErrorKind, Read};
+use alloc::{boxed::Box, vec, vec::Vec};
 
 use lzma_rust2::{Action, FilterConfig, Lzma2Stream, LzmaStream, Status, StreamResult, XzStream};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+#[cfg(not(feature = "std"))]
+use ruzstd::io::Read as _;
 
 use super::{
     codec::{Branch, Codec, Dict},
     error::{ContentError, malformed},
     inflate::Inflate,
 };
+use crate::io::{self, ErrorKind, Read};
 
 /// Bytes of coded input held at a time.
 const INPUT: usize = 32 << 10;
@@ -157,7 +160,7 @@ impl ContentDecoder {
             Kind::LzmaHeader(dict, content_len) => {
                 let (dict, content_len) = (*dict, *content_len);
                 let mut header = [0; LZMA_HEADER];
-                Feeding { feed: &mut self.feed, coded }.read_exact(&mut header)?;
+                Read::read_exact(&mut Feeding { feed: &mut self.feed, coded }, &mut header)?;
                 let header = LzmaHeader::parse(&header)?;
                 if header.dict_len > dict.bytes() || header.content_len.is_some_and(|len| len != content_len) {
                     return Err(malformed("LZMA header", "disagrees with the patch"));
@@ -168,7 +171,7 @@ impl ContentDecoder {
                 self.kind = Kind::Lzma(Box::new(stream));
             }
             Kind::ZstdHeader(decoder) => {
-                let mut decoder = std::mem::take(decoder);
+                let mut decoder = core::mem::take(decoder);
                 let begun = decoder.init(&mut Feeding { feed: &mut self.feed, coded });
                 self.feed.trouble()?;
                 begun.map_err(|_| malformed("zstd frame header", "broken, or the window is too large"))?;
@@ -350,8 +353,16 @@ impl<R: Read> Read for Feeding<'_, R> {
             return Err(kind.into());
         }
         let (mut ready, _) = self.feed.ready();
-        let read = ready.read(out)?;
+        let read = Read::read(&mut ready, out)?;
         self.feed.consume(read);
         Ok(read)
+    }
+}
+
+/// Without `std` the decoder has a trait of its own. What really went wrong is found in the feed.
+#[cfg(not(feature = "std"))]
+impl<R: Read> ruzstd::io::Read for Feeding<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> Result<usize, ruzstd::io::Error> {
+        Read::read(self, out).map_err(|_| ruzstd::io::ErrorKind::Other.into())
     }
 }

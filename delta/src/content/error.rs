@@ -1,6 +1,8 @@
 //! Why a compressed stream could not be decoded or rebuilt.
 
-use std::io;
+use alloc::string::String;
+
+use crate::io;
 
 /// Why a compressed stream could not be decoded or rebuilt.
 #[derive(Debug, thiserror::Error)]

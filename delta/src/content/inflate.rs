@@ -1,5 +1,7 @@
 //! Deflate decoding in a state that can be copied, so that decoding can begin again in the middle of a stream.
 
+use alloc::{vec, vec::Vec};
+
 use miniz_oxide::inflate::{
     TINFLStatus,
     core::{DecompressorOxide, decompress_with_limit, inflate_flags},

@@ -2,6 +2,12 @@
 //!
 //! A recipe says nothing about one stream, so the thousands of blocks of a file system share one.
 
+use alloc::{
+    borrow::ToOwned,
+    string::{String, ToString},
+    vec::Vec,
+};
+
 use super::codec::{Branch, Dict, byte};
 use crate::error::ApplyError;
 
@@ -110,8 +116,8 @@ impl ZstdVersion {
     pub const LINKED: Self = Self { minor: 5, patch: 7 };
 }
 
-impl std::fmt::Display for ZstdVersion {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for ZstdVersion {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "1.{}.{}", self.minor, self.patch)
     }
 }

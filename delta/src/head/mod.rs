@@ -7,6 +7,8 @@
 mod read;
 mod table;
 
+use alloc::vec::Vec;
+
 use crate::{mix::Params, views::Views};
 
 /// First three bytes of every patch. The first is no valid UTF-8 start, so text tools leave patches alone.

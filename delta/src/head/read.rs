@@ -1,5 +1,7 @@
 //! The strict reader of the header. Every number is held against its limit before it decides anything.
 
+use alloc::vec::Vec;
+
 use super::{Head, Lead, MAGIC, PREFIX_LEN, Stream, StreamKind, VERSION, feature, table};
 use crate::{
     apply::StreamDecoder,

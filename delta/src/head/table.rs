@@ -1,5 +1,7 @@
 //! The strict reader of the segment table.
 
+use alloc::vec::Vec;
+
 use super::{
     Codec, Segment, Stream, StreamKind, feature,
     read::{at_most, bounded, take},

@@ -1,6 +1,6 @@
 //! Where places of the old view went: known from the commands of all segments before the first is decoded.
 
-use std::collections::BinaryHeap;
+use alloc::{collections::BinaryHeap, vec::Vec};
 
 /// Bytes of the old view that moved together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,6 +10,8 @@
     reason = "probabilities and logits have 17 bits, offsets of views 36"
 )]
 
+use alloc::{vec, vec::Vec};
+
 mod candidates;
 mod coder;
 pub(crate) mod commands;

@@ -3,6 +3,8 @@
 //! The list is made by the generator and is part of the patch. Whatever it says only steers predictions: a wrong list
 //! costs bytes, never correctness.
 
+use alloc::vec::Vec;
+
 use crate::{error::ApplyError, varint};
 
 /// Most regions of a view. Stops a list that outgrows its memory: 8,192 regions are 2,000 programs in one image.

@@ -1,6 +1,6 @@
 //! Pieces of content that were read last, within a number of bytes.
 
-use std::collections::BTreeMap;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 /// Which piece: number of the stream, and number of the span.
 pub(super) type Key = (u32, u32);

@@ -6,7 +6,7 @@
 mod cache;
 mod plan;
 
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use alloc::{vec, vec::Vec};
 
 pub use self::plan::{Access, OldStream, Plan};
 use self::{cache::Cache, plan::SPAN};
@@ -16,7 +16,10 @@ use super::{
     error::{ContentError, malformed},
     inflate::Inflate,
 };
-use crate::limits::ApplyBudget;
+use crate::{
+    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
+    limits::ApplyBudget,
+};
 
 /// Bytes moved at a time between an image, decoders and scratch storage.
 const STEP: usize = 32 << 10;
@@ -86,7 +89,7 @@ enum State {
 
 impl<'u, R: Read + Seek, S: Read + Write + Seek> OldContents<'u, R, S> {
     /// The view over an image, which must be the same each time. `scratch` is used from offset 0, and only as far as the
-    /// plan says; [`std::io::empty`] does when the budget has none. It keeps what was written there.
+    /// plan says; [`io::empty`](crate::io::empty) does when the budget has none. It keeps what was written there.
     pub fn new(kept: &'u mut Unfolded, image: R, scratch: S) -> Self {
         Self { image, scratch, kept }
     }
@@ -295,8 +298,8 @@ struct Coded<'a, 'u, R, S> {
 }
 
 impl<R: Read + Seek, S: Read + Write + Seek> Read for Coded<'_, '_, R, S> {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let other = |_| std::io::Error::from(ErrorKind::InvalidData);
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let other = |_| io::Error::from(ErrorKind::InvalidData);
         let (stream, _) = self.contents.stream(self.number).map_err(other)?;
         let left = usize::try_from(stream.len.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let len = left.min(out.len()).min(STEP);
@@ -307,7 +310,7 @@ impl<R: Read + Seek, S: Read + Write + Seek> Read for Coded<'_, '_, R, S> {
                 Ok(len)
             }
             Err(ContentError::Io(error)) => Err(error),
-            Err(error) => Err(std::io::Error::new(ErrorKind::InvalidData, error)),
+            Err(error) => Err(io::Error::new(ErrorKind::InvalidData, error)),
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! The generator leaves out what does not fit, the device refuses it, and both reckon here.
 
+use alloc::vec::Vec;
+
 use super::super::{
     codec::Codec,
     decode::ContentDecoder,
