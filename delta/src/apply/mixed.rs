@@ -68,7 +68,7 @@ pub(super) fn decode<O: Read + Seek, S: Read + Write + Seek, W: Write>(
             decoder.begin_literals();
         }
         while left > 0 {
-            let len = (PIECE - at % PIECE).min(left);
+            let len = mixer.references.new.piece(at).min(left);
             let out = made.get_mut(..len as usize).unwrap_or_default();
             match &mut extra {
                 None => {
@@ -87,7 +87,7 @@ pub(super) fn decode<O: Read + Seek, S: Read + Write + Seek, W: Write>(
         }
         let mut place = Place { old: old_offset, done: 0, left: copy };
         while place.left > 0 {
-            let len = (PIECE - at % PIECE).min(u64::from(place.left));
+            let len = mixer.references.new.piece(at).min(u64::from(place.left));
             let out = made.get_mut(..len as usize).unwrap_or_default();
             let window = old.window(place.old.saturating_sub(BEFORE), place.old + len + BEHIND, &mut seen)?;
             match &mut diff {

@@ -2,7 +2,7 @@
 
 use super::parse::Piece;
 use crate::mix::{
-    BEFORE, BEHIND, Encoder, MovedMap, PIECE, Params, Place, References, Span, Tables, Window, normal, space_of_parts,
+    BEFORE, BEHIND, Encoder, MovedMap, Params, Place, References, Space, Span, Tables, Window, normal, space_of_parts,
 };
 
 /// What is known of both views.
@@ -69,7 +69,7 @@ impl Mixer {
                         encoder.begin_literals();
                     }
                     after_literals = true;
-                    for bytes in (Chunks { at, rest: bytes }) {
+                    for bytes in (Chunks { space: &self.references.new, at, rest: bytes }) {
                         let len = bytes.len() as u64;
                         encoder.literal(&self.references, window(old, cursor, cursor + len), cursor, bytes);
                         cursor += len;
@@ -83,7 +83,7 @@ impl Mixer {
             after_literals = false;
             let from = (piece.start as i64 + shift).cast_unsigned();
             let mut place = Place { old: from, done: 0, left: bytes.len() as u32 };
-            for bytes in (Chunks { at, rest: bytes }) {
+            for bytes in (Chunks { space: &self.references.new, at, rest: bytes }) {
                 let len = bytes.len() as u64;
                 let window = window(old, place.old.saturating_sub(BEFORE), place.old + len + BEHIND);
                 encoder.copy(&self.references, window, place, bytes);
@@ -96,8 +96,9 @@ impl Mixer {
     }
 }
 
-/// Bytes cut where the new offset is a multiple of [`PIECE`].
+/// Bytes cut into pieces.
 struct Chunks<'a> {
+    space: &'a Space,
     at: u64,
     rest: &'a [u8],
 }
@@ -106,7 +107,7 @@ impl<'a> Iterator for Chunks<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let len = (PIECE - self.at % PIECE).min(self.rest.len() as u64);
+        let len = self.space.piece(self.at).min(self.rest.len() as u64);
         let (now, later) = self.rest.split_at(len as usize);
         self.at += len;
         self.rest = later;

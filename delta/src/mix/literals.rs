@@ -84,7 +84,7 @@ impl Literals {
                     done += 4;
                 }
                 [byte, ..] => {
-                    *byte = self.byte(&mut parts, window.byte(old), new, *byte);
+                    *byte = self.byte(&mut parts, window.byte(old), address, *byte);
                     done += 1;
                 }
                 [] => break,
@@ -118,14 +118,14 @@ impl Literals {
         history.remember();
     }
 
-    fn byte<C: Coder>(&mut self, parts: &mut Parts<'_, '_, C>, old: u8, new_offset: u64, actual: u8) -> u8 {
+    fn byte<C: Coder>(&mut self, parts: &mut Parts<'_, '_, C>, old: u8, address: u64, actual: u8) -> u8 {
         self.guess(parts.history);
         let [long, short] = self.guesses.map(|guess| {
             if guess.len == 0 { 0 } else { u32::from(parts.history.byte(guess.place)) | (guess.len.min(15) + 1) << 8 }
         });
         let recent = parts.history.recent;
         let (last, before) = (recent as u32, (recent >> 32) as u32);
-        let at = new_offset as u32 & 3;
+        let at = address as u32 & 3;
         let seed = |number: u32| 0x4000 + number;
         let contexts = [
             hash(seed(0), at),

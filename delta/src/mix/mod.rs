@@ -180,7 +180,7 @@ impl<'m, 'c> Decoder<'m, 'c> {
 
     /// Decodes a piece of a copy into `out`.
     ///
-    /// A copy may be handed over in pieces that end where the new offset is a multiple of [`PIECE`]. `window` must hold what
+    /// A copy may be handed over in pieces, see [`Space::piece`]. `window` must hold what
     /// the old view has from [`BEFORE`] the piece up to [`BEHIND`] it.
     pub(crate) fn copy(&mut self, references: &References, window: Window<'_>, place: Place, out: &mut [u8]) {
         self.model.copy(&mut self.coder, references, window, place, out);

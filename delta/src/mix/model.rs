@@ -37,7 +37,7 @@ pub(crate) const BEFORE: u64 = 8;
 /// Bytes of the old view behind a copied piece that its window must hold, as far as the view has them.
 pub(crate) const BEHIND: u64 = 40;
 
-/// A copy may be handed over in pieces, cut where the new offset is a multiple of this.
+/// A copy may be handed over in pieces, cut where the address of the new offset is a multiple of this.
 pub(crate) const PIECE: u64 = 4096;
 
 impl Window<'_> {
@@ -115,9 +115,11 @@ impl<'m> Model<'m> {
         out: &mut [u8],
     ) {
         self.copies.code(coder, &mut self.slots, &mut self.fixes, references, window, place, self.new_offset, out);
-        for byte in out.iter() {
+        // Strings that begin at a word are remembered, as words stand in the program.
+        let address = references.new.address_of(self.new_offset);
+        for (behind, byte) in (1..).zip(out.iter()) {
             self.history.push(*byte);
-            if self.history.len().is_multiple_of(4) {
+            if address.wrapping_add(behind).is_multiple_of(4) {
                 self.history.remember();
             }
         }

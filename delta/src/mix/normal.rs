@@ -33,32 +33,79 @@ pub(crate) fn new(new: &[u8], space: &Space) -> Vec<u8> {
 
 fn normalise(view: &[u8], references: &References) -> Vec<u8> {
     let mut out = Vec::with_capacity(view.len());
-    let relative = relative_blocks(view);
     let mut walker = Walker::of_all_distances();
     let window = Window { bytes: view, start: 0 };
     while out.len() < view.len() {
         let start = out.len() as u64;
         // Where this piece goes decides in which program its targets are.
         let moved = start.cast_signed() + references.map.shift(start.cast_signed());
-        walker.enter(references, start, u64::try_from(moved).unwrap_or(0));
-        let until = walker.until(references, start, start).min(PIECE).min(view.len() as u64 - start);
+        let moved = u64::try_from(moved).unwrap_or(0);
+        walker.enter(references, start, moved);
+        let piece = references.old.piece(start).min(view.len() as u64 - start);
+        let until = walker.until(references, start, moved).min(piece);
+        let address = references.old.address_of(start);
+        let relative = relative_blocks(&view[start as usize..(start + until) as usize], address, view.len() as u64);
         while out.len() as u64 - start < until {
             let at = out.len() as u64;
             let unit = walker.unit(references, &window, at, at, until - (at - start));
-            let kept = unit.kind == kind::RELATIVE && !relative.get(at as usize / BLOCK).copied().unwrap_or(false);
-            let word = if kept { unit.raw } else { unit.form.word(unit.absolute) };
+            let block = (address.wrapping_add(at - start) % PIECE) as usize / BLOCK;
+            let word =
+                if unit.kind == kind::RELATIVE && !relative[block] { unit.raw } else { unit.form.word(unit.absolute) };
             out.extend_from_slice(&word.to_le_bytes()[..usize::from(unit.len)]);
         }
     }
     out
 }
 
-/// For each block whether it is a table of distances: any small number could be one, but few others point far back.
-fn relative_blocks(view: &[u8]) -> Vec<bool> {
-    let len = view.len() as u64;
-    let far_back = |word: &&[u8]| {
+/// For each block of a piece that begins at `address` whether it is a table of distances: any small number could be one, but
+/// few others point far back in a view of `len` bytes.
+fn relative_blocks(piece: &[u8], address: u64, len: u64) -> [bool; PIECE as usize / BLOCK] {
+    let mut found = [0; PIECE as usize / BLOCK];
+    let aligned = (address.wrapping_neg() % 4) as usize;
+    for (n, word) in piece.get(aligned..).unwrap_or_default().chunks_exact(4).enumerate() {
         let distance = i32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-        distance < 0 && (MIN_BACK..len).contains(&u64::from(distance.unsigned_abs()))
+        if distance < 0 && (MIN_BACK..len).contains(&u64::from(distance.unsigned_abs())) {
+            found[(address as usize % PIECE as usize + aligned + 4 * n) / BLOCK] += 1;
+        }
+    }
+    found.map(|count| count >= MIN_RELATIVE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            map::Span,
+            space::{Isa, Region},
+        },
+        *,
     };
-    view.chunks(BLOCK).map(|block| block.chunks_exact(4).filter(far_back).count() >= MIN_RELATIVE).collect()
+
+    #[test]
+    fn a_program_becomes_the_same_wherever_it_stands_in_its_view() {
+        // Calls, and a table of distances that all lie far back.
+        let call = |n: u32| 0x9400_0000 | n * n * 37 % 3_000;
+        let back = |n: u32| (-8_000 - (n.cast_signed() % 7) * 64).cast_unsigned();
+        let words = (0..3_000).map(call).chain((3_000..4_000).map(back));
+        let program: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+        let len = program.len() as u64;
+        let normalised = |before: u64, new: u64| {
+            let region = |start| Region { start, len, address: 0x40_0000, isa: Isa::A64, wide: true, first: true };
+            let references = References {
+                old: Space::new(vec![region(before)]),
+                new: Space::new(vec![region(new), Region { first: true, ..region(new + len) }]),
+                map: MovedMap::new(vec![Span { old: before, len, new }]),
+            };
+            let view = [&vec![0xff; before as usize], &program[..]].concat();
+            old(&view, &references)[before as usize..].to_vec()
+        };
+        let aligned = normalised(0, 0);
+        let of = |program: &[u8], at: usize| program[4 * at..4 * at + 4].to_vec();
+        assert_ne!(of(&aligned, 10), of(&program, 10), "a call");
+        assert_ne!(of(&aligned, 3_500), of(&program, 3_500), "a distance");
+        // Also where the old program stands behind all of the new view.
+        for (before, new) in [(1, 0), (4_098, 0), (3, 7), (0, 40_001), (100_000, 2)] {
+            assert!(normalised(before, new) == aligned, "{before} bytes before the old one, {new} before the new one");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use super::model::PIECE;
 use crate::{error::ApplyError, varint};
 
 /// Most regions of a view. Stops a list that outgrows its memory: 8,192 regions are 2,000 programs in one image.
@@ -152,6 +153,17 @@ impl Space {
     pub(crate) fn address(&self, number: usize, offset: i64) -> u64 {
         let region = self.region(number);
         region.address.wrapping_add_signed(offset.wrapping_sub(region.start.cast_signed()))
+    }
+
+    /// The address of `offset`, by the last region that begins before it.
+    pub(crate) fn address_of(&self, offset: u64) -> u64 {
+        self.address(self.find(offset), offset.cast_signed())
+    }
+
+    /// Bytes from `offset` to the end of its piece. Addresses decide, not offsets: a program keeps its alignment wherever it
+    /// stands in a view.
+    pub(crate) fn piece(&self, offset: u64) -> u64 {
+        PIECE - self.address_of(offset) % PIECE
     }
 
     /// The regions of the program that region `number` belongs to.

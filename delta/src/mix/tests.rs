@@ -26,8 +26,8 @@ enum Piece {
     Copy { place: Place, len: usize },
 }
 
-fn pieces(commands: &[Command]) -> Vec<Piece> {
-    let (mut pieces, mut at, mut cursor) = (Vec::new(), OFFSET, 0);
+fn pieces(commands: &[Command], space: &Space, offset: u64) -> Vec<Piece> {
+    let (mut pieces, mut at, mut cursor) = (Vec::new(), offset, 0);
     for command in commands {
         if command.literal > 0 {
             pieces.push(Piece::Literal { cursor, len: command.literal as usize });
@@ -35,7 +35,7 @@ fn pieces(commands: &[Command]) -> Vec<Piece> {
         }
         let mut place = Place { old: command.old_offset, done: 0, left: command.copy };
         while place.left > 0 {
-            let len = (PIECE - at % PIECE).min(place.left.into());
+            let len = space.piece(at).min(place.left.into());
             pieces.push(Piece::Copy { place, len: len as usize });
             place = Place { old: place.old + len, done: place.done + len as u32, left: place.left - len as u32 };
             at += len;
@@ -61,10 +61,14 @@ fn references(old: &[u8], new: &[u8], commands: &[Command], isa: Isa) -> Referen
 }
 
 fn encode(old: &[u8], new: &[u8], commands: &[Command], references: &References) -> Vec<u8> {
+    encode_at(OFFSET, old, new, commands, references)
+}
+
+fn encode_at(offset: u64, old: &[u8], new: &[u8], commands: &[Command], references: &References) -> Vec<u8> {
     let mut tables = Tables::new(PARAMS);
-    let mut encoder = Encoder::new(tables.memory(), OFFSET);
+    let mut encoder = Encoder::new(tables.memory(), offset);
     let mut rest = new;
-    for piece in pieces(commands) {
+    for piece in pieces(commands, &references.new, offset) {
         match piece {
             Piece::Literal { cursor, len } => {
                 let (bytes, after) = rest.split_at(len);
@@ -99,7 +103,7 @@ fn decode(old: &[u8], len: usize, commands: &[Command], references: &References,
     let mut out = vec![0; len];
     let mut rest = &mut out[..];
     let shown = |from, to| if whole { window(old, 0, u64::MAX) } else { window(old, from, to) };
-    for piece in pieces(commands) {
+    for piece in pieces(commands, &references.new, OFFSET) {
         match piece {
             Piece::Literal { cursor, len } => {
                 let (bytes, after) = rest.split_at_mut(len);
@@ -197,6 +201,36 @@ proptest! {
     #[test]
     fn any_bytes_decode_into_something(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
         fuzz(&bytes);
+    }
+}
+
+#[test]
+fn a_program_costs_the_same_wherever_it_stands_in_the_view() {
+    let old: Vec<u8> = (0..3_000u32).flat_map(|n| (0x9400_0000 | n * n % 3_000).to_le_bytes()).collect();
+    let new = [&old[..5_000], &old[100..164], &old[4_000..]].concat();
+    let list =
+        [Command { literal: 0, copy: 5_000, old_offset: 0 }, Command { literal: 64, copy: 8_000, old_offset: 4_000 }];
+    let coded = |offset: u64| {
+        let region = |len: usize, start| Region {
+            start,
+            len: len as u64,
+            address: 0x9000,
+            isa: Isa::A64,
+            wide: true,
+            first: true,
+        };
+        let references = References {
+            old: Space::new(vec![region(old.len(), 0)]),
+            new: Space::new(vec![region(new.len(), offset)]),
+            map: MovedMap::new(vec![
+                Span { old: 0, len: 5_000, new: offset },
+                Span { old: 4_000, len: 8_000, new: offset + 5_064 },
+            ]),
+        };
+        encode_at(offset, &old, &new, &list, &references)
+    };
+    for offset in [1, 2, 1_023, PIECE + 18] {
+        assert_eq!(coded(offset), coded(0), "at offset {offset}");
     }
 }
 
