@@ -5,10 +5,7 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use super::{
-    index::{Index, common},
-    memory::CHECK_INTERVAL,
-};
+use super::{index::common, lookup::Lookup, memory::CHECK_INTERVAL};
 use crate::error::DiffError;
 
 /// A stretch that lost more than this since its best point is given up: a match counts one up, a mismatch one down.
@@ -77,14 +74,14 @@ struct Remembered {
 /// All intervals of `new`, sorted by start; those of one shift do not overlap. `here` is the shift that leaves every byte
 /// where it was; `shared` are regions known to be equal, in order.
 pub(crate) fn find(
-    index: &Index<'_>,
+    index: &Lookup<'_>,
     new: &[u8],
     here: i64,
     shared: &[Interval],
     check: &impl Fn() -> Result<(), DiffError>,
 ) -> Result<Vec<Interval>, DiffError> {
-    let old = index.old;
-    let min_match = index.min;
+    let old = index.old();
+    let min_match = index.min();
     let mut found: Vec<Interval> = Vec::new();
     let mut ends: HashMap<i64, usize> = HashMap::new();
     let mut recent = vec![Remembered { shift: here, end: 0, weight: 2 * LOOK_AHEAD }];
@@ -244,7 +241,7 @@ pub(crate) fn merge(mut found: Vec<Interval>) -> Vec<Interval> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::lookup::Kind, *};
 
     /// Bytes without chance matches, from a small multiplicative generator.
     fn noise(len: usize, seed: u64) -> Vec<u8> {
@@ -257,7 +254,8 @@ mod tests {
     }
 
     fn find_all(old: &[u8], new: &[u8]) -> Vec<Interval> {
-        let index = Index::new(old, std::slice::from_ref(&(0..old.len())), min_match(old.len())).unwrap();
+        let whole = 0..old.len();
+        let index = Lookup::new(old, std::slice::from_ref(&whole), Kind::of(old.len())).unwrap();
         find(&index, new, 0, &[], &|| Ok(())).unwrap()
     }
 

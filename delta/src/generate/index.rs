@@ -193,7 +193,7 @@ fn first(bytes: &[u8]) -> u32 {
 }
 
 /// A hash of the first `min` bytes, which are 8 to 24; its upper bits are spread best.
-fn gram(bytes: &[u8], min: usize) -> u64 {
+pub(crate) fn gram(bytes: &[u8], min: usize) -> u64 {
     let (front, middle, back) = (word(bytes), word(&bytes[(min - 8) / 2..]), word(&bytes[min - 8..]));
     let mixed = (front ^ middle.rotate_left(23)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ back;
     (mixed ^ mixed >> 29).wrapping_mul(0xd6e8_feb8_6659_fd93)

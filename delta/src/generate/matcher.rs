@@ -12,7 +12,7 @@ use super::{
     Report,
     blocks::Blocks,
     candidates::{self, Interval},
-    index::Index,
+    lookup::{Kind, Lookup},
     memory,
     options::Phase,
     pieces,
@@ -29,7 +29,7 @@ pub(crate) struct Matcher<'a> {
 
 enum Searched<'a> {
     /// The one index of all that is worth it.
-    Later(Index<'a>),
+    Later(Lookup<'a>),
     /// What each segment found in all windows.
     Before(Vec<Vec<Interval>>),
 }
@@ -66,18 +66,17 @@ impl<'a> Matcher<'a> {
         drop(blocks);
         report.phase(Phase::Index)?;
         let pieces = pieces::to_index(old, leave_out, shared.iter().flatten().map(Interval::source));
-        let window = memory::window(memory, new.len(), longest, rayon::current_num_threads());
-        // Chance matches are as long as what is searched makes them.
-        let min = candidates::min_match(pieces.iter().map(ExactSizeIterator::len).sum());
+        let kind = Kind::of(pieces.iter().map(ExactSizeIterator::len).sum());
+        let window = memory::window(kind, memory, new.len(), longest, rayon::current_num_threads());
         let windows = pieces::windows(pieces, window);
         if let [window] = &windows[..] {
-            let index = Index::new(old, window, min)?;
+            let index = Lookup::new(old, window, kind)?;
             return Ok(Self { old, shared, searched: Searched::Later(index) });
         }
         let mut found: Vec<Vec<Interval>> = vec![Vec::new(); shared.len()];
         for window in &windows {
             report.phase(Phase::Index)?;
-            let index = Index::new(old, window, min)?;
+            let index = Lookup::new(old, window, kind)?;
             let more: Vec<Vec<Interval>> = segments()
                 .map(|(number, offset, bytes)| {
                     let more = candidates::find(&index, bytes, offset, &shared[number], &|| report.beat())?;

@@ -1,14 +1,13 @@
 //! How much memory generation takes beyond both images, and how the bound is kept: planned before the work begins.
 //!
-//! A byte of old that is indexed takes [`PER_INDEXED`] bytes. When all of it does not fit in what the bound leaves, old is
+//! A byte of old that is indexed takes some bytes itself. When all of it does not fit in what the bound leaves, old is
 //! indexed in windows, one after the other. The table of blocks is gone before the first window is indexed, and never takes
 //! more than an eighth of old.
 
+use super::lookup::Kind;
+
 /// Bytes between two looks at whether the work was cancelled.
 pub(crate) const CHECK_INTERVAL: usize = 1 << 16;
-
-/// Bytes of index for each byte of old in it: its copy 1, its suffix 4, starts 1, bits seen 1.
-const PER_INDEXED: u64 = 7;
 
 /// Bytes of work on a segment for each of its bytes: streams 2, coded 2, intervals and paths 4, and what an encoder needs 16.
 const PER_SEGMENT_BYTE: u64 = 24;
@@ -27,12 +26,17 @@ pub(crate) const MIN_WINDOW: usize = 1 << 20;
 const MAX_WINDOW: usize = i32::MAX as usize;
 
 /// Bytes of old in one window, by a bound on memory.
-pub(crate) fn window(bound: Option<u64>, new_len: usize, segment_len: usize, threads: usize) -> usize {
-    let Some(bound) = bound else { return MAX_WINDOW };
+pub(crate) fn window(kind: Kind, bound: Option<u64>, new_len: usize, segment_len: usize, threads: usize) -> usize {
+    let most = match kind {
+        Kind::Suffixes { .. } => MAX_WINDOW,
+        Kind::Samples { .. } => usize::MAX,
+    };
+    let Some(bound) = bound else { return most };
     let segment = (segment_len.min(new_len) as u64 * PER_SEGMENT_BYTE).max(MIN_PER_SEGMENT);
     let other = segment * threads as u64 + new_len as u64 / NEW_SHARE;
     let left = bound.saturating_sub(other);
-    usize::try_from(left / PER_INDEXED).unwrap_or(MAX_WINDOW).clamp(MIN_WINDOW, MAX_WINDOW)
+    let window = left / kind.memory_per_16() as u64 * 16;
+    usize::try_from(window).unwrap_or(most).clamp(MIN_WINDOW, most)
 }
 
 #[cfg(test)]
@@ -41,9 +45,12 @@ mod tests {
 
     #[test]
     fn the_bound_is_shared_out() {
-        assert_eq!(window(None, 1 << 30, 4 << 20, 2), MAX_WINDOW);
-        assert_eq!(window(Some(0), 1 << 30, 4 << 20, 2), MIN_WINDOW);
-        // 1 GiB less 2 segments of 96 MiB and an eighth of new, of which each byte of old takes 7.
-        assert_eq!(window(Some(1 << 30), 1 << 30, 4 << 20, 2), (1024 - 192 - 128) * (1 << 20) / 7);
+        let suffixes = Kind::Suffixes { min: 8 };
+        assert_eq!(window(suffixes, None, 1 << 30, 4 << 20, 2), MAX_WINDOW);
+        assert_eq!(window(suffixes, Some(0), 1 << 30, 4 << 20, 2), MIN_WINDOW);
+        // 1 GiB less 2 segments of 96 MiB and an eighth of new, of which each byte of old takes 7, or 16 bytes one sample.
+        let left = (1024 - 192 - 128) << 20;
+        assert_eq!(window(suffixes, Some(1 << 30), 1 << 30, 4 << 20, 2), left / (7 * 16) * 16);
+        assert_eq!(window(Kind::Samples { step: 16 }, Some(1 << 30), 1 << 30, 4 << 20, 2), left);
     }
 }

@@ -17,6 +17,7 @@ mod encode;
 mod full;
 mod head;
 mod index;
+mod lookup;
 mod lzma;
 mod matcher;
 mod memory;
@@ -24,6 +25,7 @@ mod mixer;
 mod options;
 mod parse;
 mod pieces;
+mod samples;
 mod segment;
 mod views;
 #[cfg(feature = "foreign")]

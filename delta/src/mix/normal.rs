@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_program_becomes_the_same_wherever_it_stands_in_its_view() {
         // Calls, and a table of distances that all lie far back.
-        let call = |n: u32| 0x9400_0000 | n * n * 37 % 3_000;
+        let call = |n: u32| 0x9400_0000 | (n * n * 37 % 3_000);
         let back = |n: u32| (-8_000 - (n.cast_signed() % 7) * 64).cast_unsigned();
         let words = (0..3_000).map(call).chain((3_000..4_000).map(back));
         let program: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();

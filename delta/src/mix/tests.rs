@@ -206,7 +206,7 @@ proptest! {
 
 #[test]
 fn a_program_costs_the_same_wherever_it_stands_in_the_view() {
-    let old: Vec<u8> = (0..3_000u32).flat_map(|n| (0x9400_0000 | n * n % 3_000).to_le_bytes()).collect();
+    let old: Vec<u8> = (0..3_000u32).flat_map(|n| (0x9400_0000 | (n * n % 3_000)).to_le_bytes()).collect();
     let new = [&old[..5_000], &old[100..164], &old[4_000..]].concat();
     let list =
         [Command { literal: 0, copy: 5_000, old_offset: 0 }, Command { literal: 64, copy: 8_000, old_offset: 4_000 }];
