@@ -1,12 +1,12 @@
 //! Encoders of single streams, and the choice among them.
 
-use std::{borrow::Cow, io::Read};
+use std::{borrow::Cow, io::Read, ops::RangeInclusive};
 
 use liblzma::stream::{Action, Filters, LzmaOptions, MatchFinder, Mode, Status, Stream};
 use lzma_rust2::LzmaReader;
 
 use super::{
-    lzma::{self, Setting},
+    lzma::{self, Effort, Setting},
     options::Profile,
 };
 use crate::{
@@ -17,20 +17,25 @@ use crate::{
 /// Zstandard level: the highest that needs no more memory to decode than the stream is long.
 pub(crate) const ZSTD_LEVEL: i32 = 19;
 
-/// Longer streams are coded once, with the setting that won on [`SAMPLES`].
-const TRIAL_LEN: usize = 128 << 10;
+/// The share of a stream that stands for all of it when settings are tried, and the bounds of that.
+const SAMPLED_SHARE: usize = 32;
+const SAMPLED_LEN: RangeInclusive<usize> = 32 << 10..=128 << 10;
 
-/// Pieces of a long stream, spread over it, that stand for all of it in a trial.
+/// Pieces of a long stream, spread over it, that make a sample.
 const SAMPLES: usize = 4;
 
 /// On longer streams Zstandard never wins, and its attempt is not free.
 const ZSTD_TRIAL_LEN: usize = 16 << 10;
 
-/// Up to this length a stream is worth the general encoder's full search.
+/// Up to this length a stream is worth a full search.
 const SHORT_LEN: usize = 1 << 20;
 
-/// Longer streams, of which all but this share are zeros, are the sparse encoder's.
+/// Streams of which all but this share are zeros are the sparse encoder's.
 const SPARSE_SHARE: usize = 4;
+
+/// Matches that the general encoder takes without looking further, and how far it looks. More of either gains nothing on code.
+const NICE_LEN: u32 = 128;
+const SEARCH_DEPTH: u32 = 48;
 
 /// Settings worth trying. Differences and literals of code repeat every two or four bytes, control and text do not.
 fn settings(kind: StreamKind) -> &'static [Setting] {
@@ -63,30 +68,39 @@ fn zstd(raw: &[u8]) -> Result<Vec<u8>, DiffError> {
 
 fn best_lzma(settings: &[Setting], raw: &[u8]) -> Result<Vec<u8>, DiffError> {
     let others: usize = raw.iter().map(|&byte| usize::from(byte != 0)).sum();
-    let sparse = raw.len() > SHORT_LEN && others * SPARSE_SHARE < raw.len();
-    let lzma = |raw: &[u8], setting| {
-        if sparse { Ok(lzma::encode(raw, setting)) } else { general_lzma(raw, setting) }
-    };
-    let sampled = raw.len() > TRIAL_LEN;
-    let trial = if sampled { samples(raw) } else { Cow::Borrowed(raw) };
-    let mut best: Option<(Setting, Vec<u8>)> = None;
-    for &setting in settings {
-        let coded = lzma(&trial, setting)?;
-        if best.as_ref().is_none_or(|(_, best)| coded.len() < best.len()) {
-            best = Some((setting, coded));
-        }
-    }
-    let (setting, mut coded) = best.unwrap_or_default();
-    if sampled {
-        coded = lzma(raw, setting)?;
-    }
+    let mut coded =
+        if others * SPARSE_SHARE < raw.len() { sparse_lzma(settings, raw) } else { best_general_lzma(settings, raw)? };
     coded.truncate(read_len(&coded, raw)?);
     Ok(coded)
 }
 
+fn sparse_lzma(settings: &[Setting], raw: &[u8]) -> Vec<u8> {
+    let sample = sample(raw);
+    let best = settings.iter().min_by_key(|&&setting| lzma::encode(&sample, setting, Effort::TRIAL).len());
+    let effort = if raw.len() <= SHORT_LEN { Effort::SHORT } else { Effort::LONG };
+    lzma::encode(raw, best.copied().unwrap_or_default(), effort)
+}
+
+fn best_general_lzma(settings: &[Setting], raw: &[u8]) -> Result<Vec<u8>, DiffError> {
+    let sample = sample(raw);
+    let mut best: Option<(Setting, Vec<u8>)> = None;
+    for &setting in settings {
+        let coded = general_lzma(&sample, setting)?;
+        if best.as_ref().is_none_or(|(_, best)| coded.len() < best.len()) {
+            best = Some((setting, coded));
+        }
+    }
+    let (setting, coded) = best.unwrap_or_default();
+    if sample.len() < raw.len() { general_lzma(raw, setting) } else { Ok(coded) }
+}
+
 /// Pieces from all over a long stream. They begin at multiples of 16, so that position bits mean the same.
-fn samples(raw: &[u8]) -> Cow<'_, [u8]> {
-    let len = TRIAL_LEN / SAMPLES;
+fn sample(raw: &[u8]) -> Cow<'_, [u8]> {
+    let len = (raw.len() / SAMPLED_SHARE).clamp(*SAMPLED_LEN.start(), *SAMPLED_LEN.end());
+    if raw.len() <= len {
+        return Cow::Borrowed(raw);
+    }
+    let len = len / SAMPLES;
     let piece = |number: usize| {
         let from = (raw.len() - len) / (SAMPLES - 1) * number / 16 * 16;
         &raw[from..from + len]
@@ -104,8 +118,8 @@ fn general_lzma(raw: &[u8], (lc, lp, pb): Setting) -> Result<Vec<u8>, DiffError>
         .position_bits(pb)
         .mode(Mode::Normal)
         .match_finder(MatchFinder::BinaryTree4)
-        .nice_len(273)
-        .depth(if raw.len() <= SHORT_LEN { 512 } else { 64 });
+        .nice_len(NICE_LEN)
+        .depth(SEARCH_DEPTH);
     let mut filters = Filters::new();
     filters.lzma1(&options);
     let mut encoder = Stream::new_raw_encoder(&filters).map_err(|error| failed("LZMA", error.to_string()))?;

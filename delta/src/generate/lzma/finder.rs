@@ -6,14 +6,11 @@
 
 use std::collections::VecDeque;
 
-use super::model::{MAX_LEN, MIN_LEN};
+use super::{
+    Effort,
+    model::{MAX_LEN, MIN_LEN},
+};
 use crate::generate::index::common;
-
-/// Most nodes of a tree looked at in one search. Bounds the time on repetitive streams.
-const DEPTH: usize = 96;
-
-/// Most candidates kept for one place.
-const KEPT: usize = 24;
 
 /// Last runs of zeros that are looked at for one that is as long.
 const RUNS: usize = 8;
@@ -43,6 +40,7 @@ struct Candidate {
 
 pub(super) struct Finder<'a> {
     raw: &'a [u8],
+    effort: Effort,
     /// Last place of each pair of bytes, and of each triple by hash; one more than the place.
     pairs: Vec<u32>,
     triples: Vec<u32>,
@@ -76,10 +74,11 @@ struct Entry {
 }
 
 impl<'a> Finder<'a> {
-    pub(super) fn new(raw: &'a [u8]) -> Self {
+    pub(super) fn new(raw: &'a [u8], effort: Effort) -> Self {
         let bits = raw.len().max(1).ilog2().clamp(*TREE_BITS.start(), *TREE_BITS.end());
         Self {
             raw,
+            effort,
             pairs: vec![0; 1 << 16],
             triples: vec![0; 1 << TRIPLE_BITS],
             roots: vec![0; 1 << bits],
@@ -105,43 +104,38 @@ impl<'a> Finder<'a> {
         }
     }
 
+    /// The first byte that is not zero from where everything was advanced to.
+    #[inline]
+    pub(super) fn next_anchor(&self) -> usize {
+        self.ahead.front().map_or(self.raw.len(), |entry| entry.anchor)
+    }
+
     /// Matches for `at`, to which everything was advanced, into `found`: each longer and farther than the one before.
     pub(super) fn matches(&self, at: usize, found: &mut Vec<Found>) {
         found.clear();
         let Some(entry) = self.ahead.front() else { return };
         let zeros = entry.anchor - at;
         let limit = MAX_LEN.min(self.raw.len() - at);
-        let mut all = [Found { len: 0, distance: 0 }; 2 * KEPT + 1];
-        let mut count = 0;
+        let mut longest = MIN_LEN - 1;
         let mut add = |len: usize, distance: u32| {
-            if let Some(place) = all.get_mut(count) {
-                *place = Found { len: len.min(limit), distance };
-                count += 1;
+            let len = len.min(limit);
+            if len > longest {
+                longest = len;
+                found.push(Found { len, distance });
             }
         };
-        if zeros > 0 {
-            if at > 0 && self.raw[at - 1] == 0 {
-                add(zeros, 0);
-            }
-            if at == entry.run_start {
-                for candidate in &entry.at_run {
-                    add(usize::from(candidate.len), candidate.distance);
-                }
-            }
+        if zeros > 0 && at > 0 && self.raw[at - 1] == 0 {
+            add(zeros, 0);
         }
-        if zeros < limit {
-            for candidate in entry.at_anchor.iter().filter(|candidate| usize::from(candidate.run) >= zeros) {
-                add(zeros + usize::from(candidate.len), candidate.distance);
+        let mut runs = entry.at_run.iter().filter(|_| at == entry.run_start && zeros > 0).peekable();
+        for candidate in entry.at_anchor.iter().filter(|candidate| usize::from(candidate.run) >= zeros) {
+            while let Some(run) = runs.next_if(|run| run.distance <= candidate.distance) {
+                add(usize::from(run.len), run.distance);
             }
+            add(zeros + usize::from(candidate.len), candidate.distance);
         }
-        let all = &mut all[..count];
-        all.sort_unstable_by_key(|found| (found.distance, found.len));
-        let mut longest = MIN_LEN - 1;
-        for &one in &*all {
-            if one.len > longest {
-                longest = one.len;
-                found.push(one);
-            }
+        for run in runs {
+            add(usize::from(run.len), run.distance);
         }
     }
 
@@ -167,6 +161,8 @@ impl<'a> Finder<'a> {
                 self.stop(entry.anchor - usize::from(candidate.run).min(zeros));
             }
         }
+        entry.at_anchor.sort_unstable_by_key(|candidate| candidate.distance);
+        entry.at_run.sort_unstable_by_key(|candidate| candidate.distance);
         self.ahead.push_back(entry);
     }
 
@@ -181,7 +177,7 @@ impl<'a> Finder<'a> {
             if len > longest {
                 longest = len;
                 let distance = (start - earlier - 1) as u32;
-                keep(found, Candidate { distance, len: len.min(MAX_LEN) as u16, run: 0 });
+                keep(found, self.effort.kept, Candidate { distance, len: len.min(MAX_LEN) as u16, run: 0 });
             }
         }
         self.last_runs.rotate_right(1);
@@ -208,7 +204,7 @@ impl<'a> Finder<'a> {
                 let before = self.raw[..place].iter().rev().take(usize::from(run));
                 let back = before.take_while(|&&byte| byte == 0).count();
                 let distance = (anchor - place - 1) as u32;
-                keep(found, Candidate { distance, len: len as u16, run: back as u16 });
+                keep(found, self.effort.kept, Candidate { distance, len: len as u16, run: back as u16 });
             }
         }
         self.insert(anchor, run, u64::from(four), found);
@@ -226,14 +222,14 @@ impl<'a> Finder<'a> {
         // Where the next smaller and the next greater place are to be hung, and how far they agree at least.
         let (mut smaller, mut greater) = ((entry, 0), (entry, 1));
         let (mut smaller_len, mut greater_len) = (0, 0);
-        for _ in 0..DEPTH {
+        for _ in 0..self.effort.depth {
             let Some(node) = (next as usize).checked_sub(1) else { break };
             let place = self.places[node] as usize;
             let known = usize::min(smaller_len, greater_len);
             let len = known + common(&self.raw[place + known..], &target[known..]);
             if len >= MIN_LEN {
                 let run = run.min(self.runs[node]);
-                keep(found, Candidate { distance: (at - place - 1) as u32, len: len as u16, run });
+                keep(found, self.effort.kept, Candidate { distance: (at - place - 1) as u32, len: len as u16, run });
             }
             if len == target.len() {
                 let [low, high] = self.branches[node];
@@ -259,11 +255,11 @@ impl<'a> Finder<'a> {
 }
 
 /// Adds a candidate unless a closer one has as much, and takes away those that it beats.
-fn keep(found: &mut Vec<Candidate>, new: Candidate) {
+fn keep(found: &mut Vec<Candidate>, most: usize, new: Candidate) {
     if found.iter().any(|old| old.distance <= new.distance && old.len >= new.len && old.run >= new.run) {
         return;
     }
-    if found.len() >= KEPT {
+    if found.len() >= most {
         // The shortest goes: it is the cheapest to do without.
         let shortest = (0..found.len()).min_by_key(|&n| found[n].len).unwrap_or(0);
         if found[shortest].len >= new.len {

@@ -10,20 +10,44 @@ mod parser;
 mod range;
 
 pub(crate) use self::model::Setting;
-use self::{model::Model, parser::Parser, range::Encoder};
+use self::{
+    model::{Model, State},
+    parser::Parser,
+    range::Encoder,
+};
 
-/// Symbols after which prices are drawn anew.
-const PRICED: usize = 256;
+/// How hard to look for the cheapest symbols.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// Most nodes of a tree looked at in one search. Bounds the time on repetitive streams.
+    depth: usize,
+    /// Most candidates kept for one place.
+    kept: usize,
+    /// Symbols after which prices are drawn anew.
+    priced: usize,
+    /// Lengths that cost at most so many bits are tried in any case.
+    popular: u32,
+    /// Whether places are passed over that cost no less than the end of the run of zeros around them.
+    prune: bool,
+}
+
+impl Effort {
+    /// Enough to tell which setting is better.
+    pub(crate) const TRIAL: Self = Self { depth: 8, kept: 8, priced: 64, popular: 6, prune: true };
+    pub(crate) const LONG: Self = Self { depth: 32, kept: 12, priced: 32, popular: 7, prune: true };
+    /// For short streams, where nothing takes long.
+    pub(crate) const SHORT: Self = Self { depth: 96, kept: 24, priced: 8, popular: 9, prune: false };
+}
 
 /// Properties byte, then LZMA data without an end marker.
-pub(crate) fn encode(raw: &[u8], setting: Setting) -> Vec<u8> {
+pub(crate) fn encode(raw: &[u8], setting: Setting, effort: Effort) -> Vec<u8> {
     let (lc, lp, pb) = setting;
     let mut out = Vec::with_capacity(raw.len() / 8 + 64);
     out.push(((pb * 5 + lp) * 9 + lc) as u8);
     let mut encoder = Encoder::new(out);
-    let mut model = Model::new(setting);
-    let mut parser = Parser::new(raw);
-    let (mut state, mut distances) = (model::State::START, [0; 4]);
+    let mut model = Model::new(setting, effort.popular);
+    let mut parser = Parser::new(raw, effort);
+    let (mut state, mut distances) = (State::START, [0; 4]);
     let mut symbols = Vec::new();
     let (mut at, mut since) = (0, 0);
     while at < raw.len() {
@@ -34,7 +58,7 @@ pub(crate) fn encode(raw: &[u8], setting: Setting) -> Vec<u8> {
         }
         debug_assert_eq!(at, end);
         since += symbols.len();
-        if since >= PRICED {
+        if since >= effort.priced {
             since = 0;
             model.update_prices();
         }
@@ -59,7 +83,9 @@ mod tests {
     }
 
     fn comes_back(raw: &[u8], setting: Setting) {
-        assert!(decoded(&encode(raw, setting), raw.len()) == raw, "{} bytes", raw.len());
+        for effort in [Effort::TRIAL, Effort::SHORT, Effort::LONG] {
+            assert!(decoded(&encode(raw, setting, effort), raw.len()) == raw, "{} bytes", raw.len());
+        }
     }
 
     #[test]

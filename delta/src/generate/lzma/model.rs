@@ -69,13 +69,37 @@ pub(super) enum Symbol {
     Short,
     /// At one of the last four distances.
     Repeat {
-        which: usize,
-        len: usize,
+        which: u8,
+        len: u16,
     },
     Match {
         distance: u32,
-        len: usize,
+        len: u16,
     },
+}
+
+/// What lengths cost in one position state, and one bit for each length that is popular.
+pub(super) struct LenPrices {
+    prices: [u32; LEN_SYMBOLS],
+    pub popular: [u64; MAX_LEN / 64 + 2],
+    /// The price of the cheapest.
+    pub least: u32,
+}
+
+impl LenPrices {
+    #[inline]
+    pub(super) fn of(&self, len: usize) -> u32 {
+        self.prices[len - MIN_LEN]
+    }
+
+    fn look(&mut self, popular: u32) {
+        self.popular.fill(0);
+        self.least = u32::MAX;
+        for (len, &cost) in (MIN_LEN..).zip(&self.prices) {
+            self.popular[len / 64] |= u64::from(cost <= popular) << (len % 64);
+            self.least = self.least.min(cost);
+        }
+    }
 }
 
 struct Lengths {
@@ -83,7 +107,7 @@ struct Lengths {
     low: [[u16; 8]; POS_STATES],
     middle: [[u16; 8]; POS_STATES],
     high: [u16; 256],
-    prices: Vec<[u32; LEN_SYMBOLS]>,
+    prices: Vec<LenPrices>,
 }
 
 impl Lengths {
@@ -93,7 +117,9 @@ impl Lengths {
             low: [[HALF; 8]; POS_STATES],
             middle: [[HALF; 8]; POS_STATES],
             high: [HALF; 256],
-            prices: vec![[0; LEN_SYMBOLS]; pos_states],
+            prices: (0..pos_states)
+                .map(|_| LenPrices { prices: [0; LEN_SYMBOLS], popular: [0; _], least: 0 })
+                .collect(),
         }
     }
 
@@ -111,19 +137,21 @@ impl Lengths {
         }
     }
 
-    fn update_prices(&mut self) {
+    fn update_prices(&mut self, popular: u32) {
         let long = price(self.choice[0], 1);
         let mut high = [0; LEN_SYMBOLS];
         for (symbol, cost) in high.iter_mut().enumerate().skip(16) {
             *cost = long + price(self.choice[1], 1) + tree_price(&self.high, 8, symbol as u32 - 16);
         }
-        for (pos_state, prices) in self.prices.iter_mut().enumerate() {
+        for (pos_state, all) in self.prices.iter_mut().enumerate() {
+            let prices = &mut all.prices;
             *prices = high;
             for symbol in 0..8 {
                 prices[symbol as usize] = price(self.choice[0], 0) + tree_price(&self.low[pos_state], 3, symbol);
                 prices[symbol as usize + 8] =
                     long + price(self.choice[1], 0) + tree_price(&self.middle[pos_state], 3, symbol);
             }
+            all.look(popular);
         }
     }
 }
@@ -131,6 +159,8 @@ impl Lengths {
 /// Probabilities, and prices drawn from them.
 pub(super) struct Model {
     setting: Setting,
+    /// Lengths that cost no more than this are popular.
+    popular: u32,
     is_match: [[u16; POS_STATES]; STATES],
     is_repeat: [u16; STATES],
     is_repeat0: [u16; STATES],
@@ -149,10 +179,12 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(setting: Setting) -> Self {
+    /// Lengths that cost at most `popular` bits are popular.
+    pub(super) fn new(setting: Setting, popular: u32) -> Self {
         let (lc, lp, pb) = setting;
         let mut model = Self {
             setting,
+            popular: popular * BIT,
             is_match: [[HALF; POS_STATES]; STATES],
             is_repeat: [HALF; STATES],
             is_repeat0: [HALF; STATES],
@@ -185,8 +217,8 @@ impl Model {
 
     /// Draws the prices of lengths and distances anew.
     pub(super) fn update_prices(&mut self) {
-        self.lengths.update_prices();
-        self.repeat_lengths.update_prices();
+        self.lengths.update_prices(self.popular);
+        self.repeat_lengths.update_prices(self.popular);
         for (low, cost) in self.align_prices.iter_mut().enumerate() {
             *cost = reverse_price(&self.align, ALIGN_BITS, low as u32);
         }
@@ -245,7 +277,7 @@ impl Model {
     }
 
     /// Which of the last distances, for a repeat longer than one byte.
-    pub(super) fn which_price(&self, state: State, pos_state: usize, which: usize) -> u32 {
+    pub(super) fn which_price(&self, state: State, pos_state: usize, which: u8) -> u32 {
         let state = state.index();
         match which {
             0 => price(self.is_repeat0[state], 0) + price(self.is_long[state][pos_state], 1),
@@ -258,11 +290,11 @@ impl Model {
         }
     }
 
-    pub(super) fn repeat_len_prices(&self, pos_state: usize) -> &[u32] {
+    pub(super) fn repeat_len_prices(&self, pos_state: usize) -> &LenPrices {
         &self.repeat_lengths.prices[pos_state]
     }
 
-    pub(super) fn len_prices(&self, pos_state: usize) -> &[u32] {
+    pub(super) fn len_prices(&self, pos_state: usize) -> &LenPrices {
         &self.lengths.prices[pos_state]
     }
 
@@ -306,8 +338,8 @@ impl Model {
         encoder.bit(is_match, 1);
         if let Symbol::Match { distance, len } = symbol {
             encoder.bit(&mut self.is_repeat[now], 0);
-            self.lengths.encode(encoder, pos_state, len);
-            self.encode_distance(encoder, distance, len);
+            self.lengths.encode(encoder, pos_state, usize::from(len));
+            self.encode_distance(encoder, distance, usize::from(len));
             *state = state.matched();
         } else {
             encoder.bit(&mut self.is_repeat[now], 1);
@@ -325,7 +357,7 @@ impl Model {
                 }
             }
             if len > 1 {
-                self.repeat_lengths.encode(encoder, pos_state, len);
+                self.repeat_lengths.encode(encoder, pos_state, usize::from(len));
                 *state = state.repeated();
             } else {
                 *state = state.short();
@@ -358,11 +390,16 @@ impl Symbol {
     pub(super) fn turn(self, distances: &mut [u32; 4]) {
         match self {
             Self::Literal | Self::Short => {}
-            Self::Repeat { which, .. } => distances[..=which].rotate_right(1),
-            Self::Match { distance, .. } => {
-                distances.rotate_right(1);
-                distances[0] = distance;
+            Self::Repeat { which, .. } => {
+                let [a, b, c, d] = *distances;
+                *distances = match which {
+                    0 => [a, b, c, d],
+                    1 => [b, a, c, d],
+                    2 => [c, a, b, d],
+                    _ => [d, a, b, c],
+                };
             }
+            Self::Match { distance, .. } => *distances = [distance, distances[0], distances[1], distances[2]],
         }
     }
 }

@@ -1,44 +1,43 @@
 //! Chooses symbols: the cheapest path through a window of the stream, by the prices of the model as it stands.
 //!
-//! From inside runs of zeros not every end of a match is tried: that is where most of the time would go.
+//! From inside runs of zeros not every symbol is tried, nor every end of a match: that is where most of the time would go.
 
 use super::{
+    Effort,
     finder::{Finder, Found},
-    model::{MAX_LEN, MIN_LEN, Model, State, Symbol},
+    model::{LenPrices, MAX_LEN, MIN_LEN, Model, State, Symbol},
 };
 use crate::generate::index::common;
 
 /// Longest window.
 const WINDOW: usize = 4096;
 
-/// Ends that are tried from inside a run of zeros, besides those worth it in any case: every fourth. Fewer ends leave fewer
-/// ways with other distances in reach, all cost twice the time.
-const SPARSE: u64 = 0x1111_1111_1111_1111;
-
 /// No way leads here yet.
 const UNREACHED: u32 = u32::MAX;
 
 /// How a place of the window is reached: a symbol, and perhaps a literal and a repeat of the last distance behind it.
 #[derive(Clone, Copy)]
-struct Node {
-    from: u32,
+struct Way {
     symbol: Symbol,
+    from: u16,
     /// Length of the repeat behind it; 0 for none.
     then: u16,
     /// Whether a literal stands between the two.
     literal: bool,
+}
+
+/// What a way leads to.
+#[derive(Clone, Copy)]
+struct Node {
     state: State,
     distances: [u32; 4],
 }
-
-const NOWHERE: Node =
-    Node { from: 0, symbol: Symbol::Literal, then: 0, literal: false, state: State::START, distances: [0; 4] };
 
 impl Symbol {
     pub(super) fn len(self) -> usize {
         match self {
             Self::Literal | Self::Short => 1,
-            Self::Repeat { len, .. } | Self::Match { len, .. } => len,
+            Self::Repeat { len, .. } | Self::Match { len, .. } => usize::from(len),
         }
     }
 
@@ -55,11 +54,13 @@ impl Symbol {
 pub(super) struct Parser<'a> {
     raw: &'a [u8],
     finder: Finder<'a>,
+    effort: Effort,
     /// Where the window begins in the stream, and how long it is.
     start: usize,
     limit: usize,
-    /// What each place of the window costs, and how it is reached.
+    /// What each place of the window costs, how it is reached, and the state then. None is reached beyond `furthest`.
     prices: Vec<u32>,
+    ways: Vec<Way>,
     nodes: Vec<Node>,
     /// Last node that is reached.
     furthest: usize,
@@ -81,14 +82,17 @@ struct Repeat {
 }
 
 impl<'a> Parser<'a> {
-    pub(super) fn new(raw: &'a [u8]) -> Self {
+    pub(super) fn new(raw: &'a [u8], effort: Effort) -> Self {
+        let way = Way { symbol: Symbol::Literal, from: 0, then: 0, literal: false };
         Self {
             raw,
-            finder: Finder::new(raw),
+            finder: Finder::new(raw, effort),
+            effort,
             start: 0,
             limit: 0,
             prices: vec![UNREACHED; WINDOW + 1],
-            nodes: vec![NOWHERE; WINDOW + 1],
+            ways: vec![way; WINDOW + 1],
+            nodes: vec![Node { state: State::START, distances: [0; 4] }; WINDOW + 1],
             furthest: 0,
             found: Vec::new(),
             repeats: [Repeat::default(); REPEATS],
@@ -124,14 +128,14 @@ impl<'a> Parser<'a> {
     ) -> usize {
         (self.start, self.limit) = (start, WINDOW.min(self.raw.len() - start));
         self.prices[0] = 0;
-        self.nodes[0] = Node { state, distances, ..NOWHERE };
+        self.nodes[0] = Node { state, distances };
         self.furthest = 0;
         let (mut at, mut skip) = (0, 0);
         loop {
             if at > 0 {
                 self.arrive(at);
             }
-            if at >= skip && self.prices[at] != UNREACHED {
+            if at >= skip && !self.is_dominated(at) {
                 skip = self.expand(model, at);
             }
             at += 1;
@@ -141,41 +145,49 @@ impl<'a> Parser<'a> {
                 }
                 at += 1;
             }
-            if at == self.furthest {
+            if at >= self.furthest {
                 break;
             }
         }
         self.arrive(at);
         self.read_back(at, symbols);
+        self.prices[..=at].fill(UNREACHED);
         start + at
+    }
+
+    /// Whether the end of the run of zeros in which a node lies costs no more than the node.
+    #[inline]
+    fn is_dominated(&mut self, node: usize) -> bool {
+        let at = self.start + node;
+        self.finder.advance(at);
+        if !self.effort.prune || node == 0 || self.raw[at - 1] != 0 {
+            return false;
+        }
+        let end = self.finder.next_anchor() - self.start;
+        end > node && end <= self.furthest && self.prices[end] <= self.prices[node]
     }
 
     /// Works out state and distances of a node that no other way will reach any more.
     fn arrive(&mut self, at: usize) {
-        let node = self.nodes[at];
-        let from = &self.nodes[node.from as usize];
-        let mut distances = from.distances;
-        let mut state = node.symbol.state(from.state);
-        node.symbol.turn(&mut distances);
-        if node.literal {
+        let way = self.ways[at];
+        let Node { state, mut distances } = self.nodes[usize::from(way.from)];
+        let mut state = way.symbol.state(state);
+        way.symbol.turn(&mut distances);
+        if way.literal {
             state = state.literal();
         }
-        if node.then > 0 {
+        if way.then > 0 {
             state = state.repeated();
         }
-        let node = &mut self.nodes[at];
-        (node.state, node.distances) = (state, distances);
+        self.nodes[at] = Node { state, distances };
     }
 
     #[inline]
-    fn reach(&mut self, at: usize, price: u32, node: Node) {
-        while self.furthest < at {
-            self.furthest += 1;
-            self.prices[self.furthest] = UNREACHED;
-        }
+    fn reach(&mut self, at: usize, price: u32, way: Way) {
         if price < self.prices[at] {
             self.prices[at] = price;
-            self.nodes[at] = node;
+            self.ways[at] = way;
+            self.furthest = self.furthest.max(at);
         }
     }
 
@@ -183,30 +195,32 @@ impl<'a> Parser<'a> {
     fn expand(&mut self, model: &Model, from: usize) -> usize {
         let raw = self.raw;
         let price = self.prices[from];
-        let Node { state, distances, .. } = self.nodes[from];
+        let Node { state, distances } = self.nodes[from];
         let at = self.start + from;
-        self.finder.advance(at);
         let left = self.limit - from;
         let rest = &raw[at..at + left.min(MAX_LEN)];
         let pos_state = model.pos_state(at);
-        let base = Node { from: from as u32, ..NOWHERE };
+        let way = |symbol| Way { symbol, from: from as u16, then: 0, literal: false };
         let valid = |distance: u32| (distance as usize) < at;
         let matched = if valid(distances[0]) { Some(raw[at - distances[0] as usize - 1]) } else { None };
         let before = if at > 0 { raw[at - 1] } else { 0 };
 
-        let literal = price
-            + model.match_price(state, pos_state, false)
-            + model.literal_price(at, before, state, rest[0], matched.unwrap_or(0));
-        self.reach(from + 1, literal, Node { symbol: Symbol::Literal, ..base });
         let match_price = price + model.match_price(state, pos_state, true);
         let repeat_price = match_price + model.repeat_price(state, true);
         if matched == Some(rest[0]) {
             let price = repeat_price + model.short_price(state, pos_state);
-            self.reach(from + 1, price, Node { symbol: Symbol::Short, ..base });
-        } else if matched.is_some() {
-            // A literal, then on at the last distance.
-            let node = Node { symbol: Symbol::Literal, ..base };
-            self.repeat_behind(model, from + 1, distances[0], state.literal(), literal, node);
+            self.reach(from + 1, price, way(Symbol::Short));
+        }
+        // One more zero is never worth a literal.
+        if matched != Some(0) || rest[0] != 0 {
+            let price = price
+                + model.match_price(state, pos_state, false)
+                + model.literal_price(at, before, state, rest[0], matched.unwrap_or(0));
+            self.reach(from + 1, price, way(Symbol::Literal));
+            if matched.is_some_and(|byte| byte != rest[0]) {
+                // A literal, then on at the last distance.
+                self.repeat_behind(model, from + 1, distances[0], state.literal(), price, way(Symbol::Literal));
+            }
         }
         if left < MIN_LEN {
             return 0;
@@ -214,26 +228,25 @@ impl<'a> Parser<'a> {
 
         // A repeat that costs less leaves nothing to a dearer one of the same length, nor to a match.
         let (mut covered, mut cheapest) = (MIN_LEN - 1, u32::MAX);
-        for (which, &distance) in distances.iter().enumerate().filter(|(_, distance)| valid(**distance)) {
+        let prices = model.repeat_len_prices(pos_state);
+        for (which, &distance) in (0..).zip(&distances).filter(|(_, distance)| valid(**distance)) {
             let len = self.repeat_len(at, distance, rest.len());
             if len < MIN_LEN {
                 continue;
             }
             let price = repeat_price + model.which_price(state, pos_state, which);
-            let prices = model.repeat_len_prices(pos_state);
             let full = len == MAX_LEN;
             let from_len = if price < cheapest { MIN_LEN } else { covered + 1 };
             (covered, cheapest) = (covered.max(len), cheapest.min(price));
-            self.each_end(at, if full { len } else { from_len }, len, |this, len| {
-                let price = price + prices[len - MIN_LEN];
-                this.reach(from + len, price, Node { symbol: Symbol::Repeat { which, len }, ..base });
+            let symbol = |len: usize| Symbol::Repeat { which, len: len as u16 };
+            self.each_end(from, prices, if full { len } else { from_len }, len, |this, len| {
+                this.reach(from + len, price + prices.of(len), way(symbol(len)));
             });
             if full {
                 return from + len;
             }
-            let price = price + prices[len - MIN_LEN];
-            let node = Node { symbol: Symbol::Repeat { which, len }, ..base };
-            self.literal_behind(model, from + len, distance, state.repeated(), price, node);
+            let price = price + prices.of(len);
+            self.literal_behind(model, from + len, distance, state.repeated(), price, way(symbol(len)));
         }
 
         let mut found = std::mem::take(&mut self.found);
@@ -247,44 +260,52 @@ impl<'a> Parser<'a> {
             if len < shortest {
                 continue;
             }
+            // The end costs less already, and so does all that would be reached on the way there.
+            if self.prices[from + len] <= price + prices.least + model.distance_price(distance, len) {
+                shortest = len + 1;
+                continue;
+            }
             let full = len == MAX_LEN;
-            self.each_end(at, if full { len } else { shortest }, len, |this, len| {
-                let price = price + prices[len - MIN_LEN] + model.distance_price(distance, len);
-                this.reach(from + len, price, Node { symbol: Symbol::Match { distance, len }, ..base });
+            let symbol = |len: usize| Symbol::Match { distance, len: len as u16 };
+            self.each_end(from, prices, if full { len } else { shortest }, len, |this, len| {
+                let price = price + prices.of(len) + model.distance_price(distance, len);
+                this.reach(from + len, price, way(symbol(len)));
             });
             shortest = len + 1;
             if full {
                 skip = from + len;
                 break;
             }
-            let price = price + prices[len - MIN_LEN] + model.distance_price(distance, len);
-            let node = Node { symbol: Symbol::Match { distance, len }, ..base };
-            self.literal_behind(model, from + len, distance, state.matched(), price, node);
+            let price = price + prices.of(len) + model.distance_price(distance, len);
+            self.literal_behind(model, from + len, distance, state.matched(), price, way(symbol(len)));
         }
         self.found = found;
         skip
     }
 
-    /// Calls `then` for each length from `min` to `max` at which a match from `at` is worth ending, and for `max`. From places
-    /// around bytes that are not zero all ends are.
+    /// Calls `then` for each length from `min` to `max` at which a match from node `from` is worth ending: around bytes that are
+    /// not zero, with a length that is popular, and as late as can be.
     #[inline]
-    fn each_end(&mut self, at: usize, min: usize, max: usize, mut then: impl FnMut(&mut Self, usize)) {
-        let mut stop = at + min;
-        let end = at + max;
-        let is_stop = self.finder.stops[at / 64] >> (at % 64) & 1 != 0;
-        let also = if is_stop { u64::MAX } else { SPARSE };
-        while stop < end {
-            let bits = (self.finder.stops[stop / 64] | also) >> (stop % 64);
-            if bits == 0 {
-                stop = (stop / 64 + 1) * 64;
-                continue;
+    fn each_end(
+        &mut self,
+        from: usize,
+        prices: &LenPrices,
+        min: usize,
+        max: usize,
+        mut then: impl FnMut(&mut Self, usize),
+    ) {
+        let at = self.start + from;
+        let mut len = min;
+        while len < max {
+            let mut ends = bits(&self.finder.stops, at + len) | bits(&prices.popular, len);
+            if max - len < 64 {
+                ends &= (1 << (max - len)) - 1;
             }
-            stop += bits.trailing_zeros() as usize;
-            if stop >= end {
-                break;
+            while ends != 0 {
+                then(self, len + ends.trailing_zeros() as usize);
+                ends &= ends - 1;
             }
-            then(self, stop - at);
-            stop += 1;
+            len += 64;
         }
         if min <= max {
             then(self, max);
@@ -293,7 +314,7 @@ impl<'a> Parser<'a> {
 
     /// After a copy that ends at `end`: a literal, then on at the same distance.
     #[inline]
-    fn literal_behind(&mut self, model: &Model, end: usize, distance: u32, state: State, price: u32, node: Node) {
+    fn literal_behind(&mut self, model: &Model, end: usize, distance: u32, state: State, price: u32, way: Way) {
         if end + 1 + MIN_LEN > self.limit {
             return;
         }
@@ -303,15 +324,19 @@ impl<'a> Parser<'a> {
         if raw[at + 1] != raw[source + 1] || raw[at + 2] != raw[source + 2] {
             return;
         }
+        let len = self.repeat_len(at + 1, distance, (self.limit - end - 1).min(MAX_LEN));
+        if self.prices[end + 1 + len] <= price {
+            return;
+        }
         let price = price
             + model.match_price(state, model.pos_state(at), false)
             + model.literal_price(at, raw[at - 1], state, raw[at], raw[source]);
-        self.repeat_behind(model, end + 1, distance, state.literal(), price, Node { literal: true, ..node });
+        self.repeat_behind(model, end + 1, distance, state.literal(), price, Way { literal: true, ..way });
     }
 
     /// After a literal that ends at `end`: a repeat of `distance`, as long as it goes.
     #[inline]
-    fn repeat_behind(&mut self, model: &Model, end: usize, distance: u32, state: State, price: u32, node: Node) {
+    fn repeat_behind(&mut self, model: &Model, end: usize, distance: u32, state: State, price: u32, way: Way) {
         let at = self.start + end;
         let left = (self.limit - end).min(MAX_LEN);
         let len = self.repeat_len(at, distance, left);
@@ -323,28 +348,31 @@ impl<'a> Parser<'a> {
             + model.match_price(state, pos_state, true)
             + model.repeat_price(state, true)
             + model.which_price(state, pos_state, 0)
-            + model.repeat_len_prices(pos_state)[len - MIN_LEN];
-        self.reach(end + len, price, Node { then: len as u16, ..node });
+            + model.repeat_len_prices(pos_state).of(len);
+        self.reach(end + len, price, Way { then: len as u16, ..way });
     }
 
     /// The symbols of the way to node `at`.
     fn read_back(&self, mut at: usize, symbols: &mut Vec<Symbol>) {
         symbols.clear();
         while at > 0 {
-            let node = &self.nodes[at];
-            if node.then > 0 {
-                symbols.push(Symbol::Repeat { which: 0, len: usize::from(node.then) });
+            let way = &self.ways[at];
+            if way.then > 0 {
+                symbols.push(Symbol::Repeat { which: 0, len: way.then });
             }
-            if node.literal {
+            if way.literal {
                 symbols.push(Symbol::Literal);
             }
-            symbols.push(node.symbol);
-            debug_assert_eq!(
-                node.symbol.len() + usize::from(node.literal) + usize::from(node.then),
-                at - node.from as usize
-            );
-            at = node.from as usize;
+            symbols.push(way.symbol);
+            at = usize::from(way.from);
         }
         symbols.reverse();
     }
+}
+
+/// 64 bits of `set` from bit `at` on.
+#[inline]
+fn bits(set: &[u64], at: usize) -> u64 {
+    let pair = u128::from(set[at / 64]) | u128::from(set.get(at / 64 + 1).copied().unwrap_or(0)) << 64;
+    (pair >> (at % 64)) as u64
 }
