@@ -1,8 +1,11 @@
 //! Why a patch was refused. Closed enums: each variant names the field and, where there is one, the limit.
 
+#[cfg(feature = "alloc")]
 use alloc::string::String;
 
-use crate::{content::ContentError, io};
+#[cfg(feature = "alloc")]
+use crate::content::ContentError;
+use crate::io;
 
 /// Why a patch, or a part of it, was refused while reading or applying.
 ///
@@ -42,6 +45,7 @@ pub enum ApplyError {
         /// The unknown codec.
         codec: u8,
     },
+    #[cfg(feature = "alloc")]
     /// The patch wants a stream re-encoded, and this reader has no encoders.
     #[error("the patch needs re-encoder {name}, version {version}, which this reader does not have")]
     UnknownRecoder {
@@ -118,9 +122,11 @@ pub enum ApplyError {
         /// What is wrong.
         reason: &'static str,
     },
+    #[cfg(feature = "alloc")]
     /// A compressed stream of the old image does not decode as it did when the patch was made.
     #[error("a compressed stream of the old image does not decode")]
     OldContent(#[source] ContentError),
+    #[cfg(feature = "alloc")]
     /// A stream of the new image does not re-encode as it did when the patch was made.
     #[error("a stream of the new image does not re-encode")]
     Recode(#[source] ContentError),

@@ -174,6 +174,7 @@ mod bare {
         }
     }
 
+    #[cfg(feature = "alloc")]
     impl Write for alloc::vec::Vec<u8> {
         fn write(&mut self, bytes: &[u8]) -> Result<usize> {
             self.extend_from_slice(bytes);

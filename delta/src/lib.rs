@@ -12,16 +12,20 @@
 //! are helpers that its caller names, see [`content::Helpers`]. The format is specified in
 //! `docs/patch-format.md`. Without the feature `generate` only the applying half is built.
 //! Without `recode` as well it has no C code, and refuses patches into compressed streams. Without `std` as well, which the
-//! others imply, it is `no_std` and needs an allocator; [`io`] then has traits of its own.
+//! others imply, it is `no_std` and needs an allocator; [`io`] then has traits of its own. Without `alloc` as well, which `std`
+//! implies, it has no allocator either, and [`mcu`] alone is left.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(clippy::float_arithmetic)]
 #![expect(clippy::cast_possible_truncation, reason = "every narrowing stands behind a limit from `limits`")]
 
+#[cfg(feature = "alloc")]
 extern crate alloc;
 
+#[cfg(feature = "alloc")]
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod apply;
+#[cfg(feature = "alloc")]
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 pub mod content;
 mod error;
@@ -36,26 +40,34 @@ mod head;
 pub mod io;
 mod limits;
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+pub mod mcu;
+#[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod mix;
 #[cfg(feature = "generate")]
 pub mod plan;
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod varint;
+#[cfg(feature = "alloc")]
 #[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 mod views;
 
+#[cfg(feature = "alloc")]
 #[doc(hidden)]
 pub use self::mix::fuzz as fuzz_mix;
+#[cfg(feature = "alloc")]
 pub use self::{
     apply::{Applied, Applier, ApplyOptions, ResumePoint, apply, read_head},
+    head::{Head, Lead, Segment},
+    views::{Layer, NewNode, OldContent, Views},
+};
+pub use self::{
     error::ApplyError,
-    head::{Codec, Head, Lead, MAGIC, PREFIX_LEN, Segment, Stream, StreamKind, VERSION, feature},
+    head::{Codec, MAGIC, MapBound, PREFIX_LEN, Stream, StreamKind, VERSION, feature},
     limits::{
         ApplyBudget, Limits, MAX_CODED_LEN, MAX_HEAD_LEN, MAX_IMAGE_LEN, MAX_SEGMENT_LEN, MAX_SEGMENTS,
         MIN_SEGMENT_SHIFT,
     },
     mix::Params as MixParams,
-    views::{Layer, NewNode, OldContent, Views},
 };
 #[cfg(feature = "generate")]
 pub use self::{

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use sluice_delta::{
     Applier, ApplyBudget, ApplyError, ApplyOptions, Codec, Head, Limits, Segment, Stream, StreamKind, Views, apply,
     foreign::{ForeignError, ForeignOptions, apply_bsdiff40, apply_zstd},
+    mcu,
 };
 
 /// Something that reads bytes from outside.
@@ -28,6 +29,7 @@ pub const CONSUMERS: &[Consumer] = &[
     Consumer { name: "apply", memory: RAM + OVERHEAD, consume: segment },
     Consumer { name: "patch", memory: RAM + OVERHEAD, consume: patch },
     Consumer { name: "patch_vouched", memory: RAM + OVERHEAD, consume: patch_vouched },
+    Consumer { name: "mcu", memory: size_of::<mcu::Memory>() as u64 + OVERHEAD, consume: microcontroller },
     Consumer { name: "bsdiff40", memory: FOREIGN_RAM + OVERHEAD, consume: bsdiff40 },
     Consumer { name: "zstd_prefix", memory: FOREIGN_RAM + OVERHEAD, consume: zstd_prefix },
 ];
@@ -198,24 +200,89 @@ fn patch(bytes: &[u8]) -> String {
     }
 }
 
-/// The same after the table was made to vouch for whatever its segments now are: damage reaches the decoders.
+/// The same after the head was made to vouch for whatever lead and segments now are: damage reaches the decoders.
 fn patch_vouched(bytes: &[u8]) -> String {
+    patch(&vouched(bytes))
+}
+
+/// The same on a microcontroller. What it makes, the other applier would make as well.
+fn microcontroller(bytes: &[u8]) -> String {
+    let bytes = vouched(bytes);
+    let head_len = bytes.get(..8).and_then(|prefix| Head::prefix_len(prefix, &limits()).ok()).unwrap_or(0);
+    let head = bytes.get(..head_len as usize).unwrap_or_default();
+    let vouched_for = (head_len, Sha256::digest(head).into());
+    let mut memory = Box::new(mcu::Memory::new());
+    let mut new = Vec::new();
+    let mut run = || {
+        let mut applier = mcu::Applier::new(&mut memory, mcu::mapped(&bytes), vouched_for, &limits())?;
+        // Another image of the same length may be meant: what it makes is then refused at the end.
+        if let Err(refusal @ ApplyError::OldLength { .. }) = applier.check_old(OLD.len() as u32, mcu::mapped(&OLD)) {
+            return Err(refusal);
+        }
+        while applier.segment(mcu::mapped(&OLD), |bytes| {
+            new.extend_from_slice(bytes);
+            Ok(())
+        })? {
+            assert_eq!(applier.progress().new_offset as usize, new.len());
+        }
+        assert_eq!(applier.header().new_len as usize, new.len());
+        applier.finish()
+    };
+    let result = run();
+    assert!(new.len() as u64 <= MAX_NEW);
+    match result {
+        Ok(()) => {
+            drop(memory);
+            // A patch that is not meant for a microcontroller may declare anything.
+            let budget = ApplyBudget { ram: u64::MAX, scratch: u64::MAX };
+            let options = ApplyOptions { limits: limits(), budget, expected_head: None, check_old: false };
+            let mut same = Same { rest: &new };
+            let patch_len = Head::parse(head, &limits()).expect("the head was read").patch_len();
+            let patch = bytes.get(..patch_len as usize).expect("all of the patch was read");
+            apply(Cursor::new(&OLD[..]), patch, &mut same, &options).expect("the other applier agrees");
+            assert!(same.rest.is_empty());
+            "applied".to_owned()
+        }
+        Err(refusal) => words(&refusal),
+    }
+}
+
+/// What is written is held against bytes that are known.
+struct Same<'a> {
+    rest: &'a [u8],
+}
+
+impl std::io::Write for Same<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.rest = self.rest.strip_prefix(bytes).expect("the other applier makes the same");
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The patch with a head that vouches for what follows it.
+fn vouched(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     if let Ok(len) = Head::prefix_len(&bytes, &limits())
         && let Some(Ok(head)) = bytes.get(..len as usize).map(|head| Head::parse(head, &limits()))
     {
         let mut from = 0;
-        for segment in &head.segments {
-            let start = segment.patch_offset as usize;
-            let Some(coded) = bytes.get(start..start + segment.coded_len as usize) else { break };
+        let lead = head.lead.iter().map(|lead| (u64::from(len), lead.coded_len, lead.coded_sha256));
+        let segments = head.segments.iter().map(|it| (it.patch_offset, it.coded_len, it.coded_sha256));
+        for (start, coded_len, known) in lead.chain(segments) {
+            let start = start as usize;
+            let Some(coded) = bytes.get(start..start + coded_len as usize) else { break };
             let digest = Sha256::digest(coded);
-            let place = bytes[from..len as usize].windows(16).position(|place| place == segment.coded_sha256);
+            let place = bytes[from..len as usize].windows(16).position(|place| place == known);
             let Some(place) = place else { break };
             bytes[from + place..from + place + 16].copy_from_slice(&digest[..16]);
             from += place + 16;
         }
     }
-    patch(&bytes)
+    bytes
 }
 
 fn foreign_options() -> ForeignOptions {

@@ -7,7 +7,7 @@
 use super::parallel::room;
 use crate::{
     head::{Codec, Head, Lead, Segment, Stream, StreamKind},
-    mix::{MovedMap, Params, Space, commands::COMMAND_SLOTS},
+    mix::{Moved, Params, Regions, commands::COMMAND_SLOTS},
     views::Views,
 };
 
@@ -67,10 +67,10 @@ pub(crate) fn sum(segments: &[Segment], lead: Option<&Lead>, mix: Option<Params>
     let kept = lead.map_or(0, |lead| {
         let raw: u64 = lead.streams.iter().map(|stream| u64::from(stream.raw_len)).sum();
         let mixer = mix.map_or(0, |params| {
-            let map = MovedMap::memory(u64::from(lead.commands), views.old_len);
+            let map = Moved::memory(u64::from(lead.commands), views.old_len);
             params.memory()
                 + map
-                + lead.stream(StreamKind::References).map_or(0, |stream| Space::memory(stream.raw_len))
+                + lead.stream(StreamKind::References).map_or(0, |stream| Regions::memory(stream.raw_len))
         });
         raw + segments.len() as u64 * LEAD_SEGMENT + mixer
     });

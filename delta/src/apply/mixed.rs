@@ -21,7 +21,7 @@ const WINDOW: usize = (PIECE + BEFORE + BEHIND) as usize;
 /// What the coder needs besides the segment.
 pub(super) struct Mixer<'a> {
     pub commands: &'a AllCommands,
-    pub references: &'a References,
+    pub references: References<'a>,
     pub tables: &'a mut Tables,
 }
 
@@ -55,7 +55,7 @@ pub(super) fn decode<O: Read + Seek, S: Read + Write + Seek, W: Write>(
             _ => extra = Some(decoder),
         }
     }
-    let mut decoder = Decoder::new(mixer.tables.memory(), mixed, segment.new_offset);
+    let mut decoder = Decoder::new(mixer.tables.memory(), mixed.iter().copied(), segment.new_offset);
     let mut seen = vec![0; WINDOW];
     let mut made = vec![0; PIECE as usize];
     let mut at = segment.new_offset;
@@ -73,7 +73,7 @@ pub(super) fn decode<O: Read + Seek, S: Read + Write + Seek, W: Write>(
             match &mut extra {
                 None => {
                     let window = old.window(cursor, cursor.saturating_add(len), &mut seen)?;
-                    decoder.literal(mixer.references, window, cursor, out);
+                    decoder.literal(&mixer.references, window, cursor, out.len(), out);
                 }
                 Some(extra) => {
                     extra.fill(out).map_err(failed(StreamKind::Extra))?;
@@ -91,7 +91,9 @@ pub(super) fn decode<O: Read + Seek, S: Read + Write + Seek, W: Write>(
             let out = made.get_mut(..len as usize).unwrap_or_default();
             let window = old.window(place.old.saturating_sub(BEFORE), place.old + len + BEHIND, &mut seen)?;
             match &mut diff {
-                None => decoder.copy(mixer.references, window, place, out),
+                None => {
+                    decoder.copy(&mixer.references, window, place, out.len(), out);
+                }
                 Some(diff) => {
                     diff.fill(out).map_err(failed(StreamKind::Diff))?;
                     for (n, byte) in (0..).zip(out.iter_mut()) {

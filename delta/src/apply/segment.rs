@@ -38,9 +38,10 @@ pub(super) fn decode<O: Read + Seek, S: Read + Write + Seek, W: Write>(
     sink: &mut Sink<'_, '_, W>,
 ) -> Result<(), ApplyError> {
     if segment.streams.iter().any(|stream| stream.codec == Codec::Mix) {
-        let Lead { commands, references } = lead.ok_or(ApplyError::LeadMissing)?;
-        let (references, tables) = references.as_ref().zip(tables).ok_or(ApplyError::LeadMissing)?;
-        return mixed::decode(index, segment, coded, &mut Mixer { commands, references, tables }, old, sink);
+        let lead = lead.ok_or(ApplyError::LeadMissing)?;
+        let (references, tables) = lead.references().zip(tables).ok_or(ApplyError::LeadMissing)?;
+        let mut mixer = Mixer { commands: &lead.commands, references, tables };
+        return mixed::decode(index, segment, coded, &mut mixer, old, sink);
     }
     let failed =
         |stream: StreamKind| move |reason| ApplyError::Decode { segment: index, stream: stream.name(), reason };

@@ -50,7 +50,9 @@ fn settings(kind: StreamKind) -> &'static [Setting] {
 pub(crate) fn smallest(kind: StreamKind, raw: &[u8], profile: Profile) -> Result<(Codec, Vec<u8>), DiffError> {
     let coded = match profile {
         Profile::Fast => (Codec::Zstd, zstd(raw)?),
-        Profile::Default | Profile::Small | Profile::Mcu => {
+        // A microcontroller has no memory for a dictionary.
+        Profile::Mcu => return Ok((Codec::Raw, raw.to_vec())),
+        Profile::Default | Profile::Small => {
             let lzma = best_lzma(settings(kind), raw)?;
             let zstd = if raw.len() <= ZSTD_TRIAL_LEN { Some(zstd(raw)?) } else { None };
             match zstd {

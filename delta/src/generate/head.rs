@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::{
-    head::{Codec, Lead, MAGIC, Segment, Stream, StreamKind, VERSION, feature},
+    head::{Codec, Lead, MAGIC, MapBound, Segment, Stream, StreamKind, VERSION, feature},
     mix::Params,
     varint,
 };
@@ -22,6 +22,7 @@ pub(crate) struct Draft<'a> {
     /// The serialized and coded views; `None` when they are the images themselves.
     pub coded_views: Option<(Codec, u32, Vec<u8>)>,
     pub mix: Option<Params>,
+    pub map: Option<MapBound>,
     pub lead: Option<Lead>,
     pub segments: &'a [Segment],
     /// Length of all segments but the last, as a power of two; `None` when they differ.
@@ -39,6 +40,7 @@ impl Draft<'_> {
             (self.lead.is_some(), feature::LEAD),
             (self.scratch > 0, feature::SCRATCH),
             (self.mix.is_some(), feature::MIX),
+            (self.map.is_some(), feature::SPANS),
         ];
         let features = features.into_iter().filter(|(has, _)| *has).fold(0, |bits, (_, bit)| bits | bit);
         let mut body = Vec::new();
@@ -64,6 +66,10 @@ impl Draft<'_> {
         }
         if let Some(mix) = self.mix {
             body.extend(mix.to_bytes());
+        }
+        if let Some(map) = self.map {
+            varint::write(&mut body, u64::from(map.spans));
+            varint::write(&mut body, u64::from(map.shortest));
         }
         if let Some(lead) = &self.lead {
             varint::write(&mut body, u64::from(lead.commands));

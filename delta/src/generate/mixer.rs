@@ -1,27 +1,35 @@
 //! The encoding side of the context-mixing coder: what it knows of both views, and one segment at a time.
 
-use super::parse::Piece;
+use super::{options::Profile, parse::Piece};
+use crate::head::MapBound;
+use crate::mcu;
 use crate::mix::{
-    BEFORE, BEHIND, Encoder, MovedMap, Params, Place, References, Space, Span, Tables, Window, normal, space_of_parts,
+    BEFORE, BEHIND, Encoder, Moved, NarrowSpan, Params, Place, References, Regions, Space, Span, Tables, Window,
+    disjoint, normal, space_of_parts,
 };
 
 /// What is known of both views.
 pub(crate) struct Mixer {
-    references: References,
+    old: Regions,
+    new: Regions,
+    moved: Moved,
     pub params: Params,
+    /// Bound of what is known of moves, for devices whose memory is small.
+    pub bound: Option<MapBound>,
+    small: bool,
 }
 
 impl Mixer {
     /// Looks at what both views are made of, and their parts. Nothing is known yet of what moved where.
-    pub(crate) fn new(old: (&[u8], &[u64]), new: (&[u8], &[u64]), params: Params) -> Self {
-        let (old, new) = (space_of_parts(old.0, old.1), space_of_parts(new.0, new.1));
-        Self { references: References { old, new, map: MovedMap::default() }, params }
+    pub(crate) fn new(old: (&[u8], &[u64]), new: (&[u8], &[u64]), params: Params, profile: Profile) -> Self {
+        let small = profile == Profile::Mcu;
+        let (old, new) = (regions(old, small), regions(new, small));
+        Self { old, new, moved: Moved::default(), params, bound: None, small }
     }
 
     /// The same with another old view, whose parts are others.
     pub(crate) fn with_old(self, old: (&[u8], &[u64])) -> Self {
-        let references = References { old: space_of_parts(old.0, old.1), ..self.references };
-        Self { references, ..self }
+        Self { old: regions(old, self.small), ..self }
     }
 
     /// Learns what moved where.
@@ -37,24 +45,34 @@ impl Mixer {
                 });
             }
         }
-        self.references.map = MovedMap::new(spans);
+        if self.small {
+            let bound = bound(&spans);
+            spans.retain(|span| span.len >= u64::from(bound.shortest));
+            self.bound = Some(bound);
+        }
+        self.moved = Moved::new(spans);
+    }
+
+    fn references(&self) -> References<'_> {
+        References { old: self.old.space(), new: self.new.space(), map: self.moved.map() }
     }
 
     /// The views with every reference replaced by where it points to after the update.
     pub(crate) fn normalised(&self, old: &[u8], new: &[u8]) -> (Vec<u8>, Vec<u8>) {
-        (normal::old(old, &self.references), normal::new(new, &self.references.new))
+        (normal::old(old, &self.references()), normal::new(new, self.new.space()))
     }
 
     /// The regions of both views for the lead; nothing when neither has any.
     pub(crate) fn regions(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.references.old.write(&mut out);
-        self.references.new.write(&mut out);
+        self.old.write(&mut out);
+        self.new.write(&mut out);
         out
     }
 
     /// Codes a segment that stands at `offset` of the new view.
     pub(crate) fn encode(&self, old: &[u8], new: &[u8], offset: u64, pieces: &[Piece], literals: bool) -> Vec<u8> {
+        let references = self.references();
         let mut tables = Tables::new(self.params);
         let mut encoder = Encoder::new(tables.memory(), offset);
         let mut at = offset;
@@ -69,9 +87,9 @@ impl Mixer {
                         encoder.begin_literals();
                     }
                     after_literals = true;
-                    for bytes in (Chunks { space: &self.references.new, at, rest: bytes }) {
+                    for bytes in (Chunks { space: references.new, at, rest: bytes }) {
                         let len = bytes.len() as u64;
-                        encoder.literal(&self.references, window(old, cursor, cursor + len), cursor, bytes);
+                        encoder.literal(&references, window(old, cursor, cursor + len), cursor, bytes);
                         cursor += len;
                     }
                 } else {
@@ -83,10 +101,10 @@ impl Mixer {
             after_literals = false;
             let from = (piece.start as i64 + shift).cast_unsigned();
             let mut place = Place { old: from, done: 0, left: bytes.len() as u32 };
-            for bytes in (Chunks { space: &self.references.new, at, rest: bytes }) {
+            for bytes in (Chunks { space: references.new, at, rest: bytes }) {
                 let len = bytes.len() as u64;
                 let window = window(old, place.old.saturating_sub(BEFORE), place.old + len + BEHIND);
-                encoder.copy(&self.references, window, place, bytes);
+                encoder.copy(&references, window, place, bytes);
                 place = Place { old: place.old + len, done: place.done + len as u32, left: place.left - len as u32 };
             }
             at += bytes.len() as u64;
@@ -96,9 +114,38 @@ impl Mixer {
     }
 }
 
+/// What a view is made of, as far as the device has memory for it.
+fn regions(view: (&[u8], &[u64]), small: bool) -> Regions {
+    let regions = space_of_parts(view.0, view.1);
+    if small { regions.longest(mcu::REGIONS) } else { regions }
+}
+
+/// The bound by which a microcontroller's memory holds the map: of the longest copies as many as fit.
+fn bound(copies: &[Span]) -> MapBound {
+    let narrow = |span: &Span| NarrowSpan { old: span.old as u32, len: span.len as u32, new: span.new as u32 };
+    let mut lens: Vec<u32> = copies.iter().map(|span| span.len as u32).collect();
+    lens.sort_unstable();
+    let least = lens.len().checked_sub(mcu::SPANS).and_then(|n| lens.get(n)).map_or(0, |&len| len);
+    lens.dedup();
+    let shorter = lens.partition_point(|&len| len < least);
+    for shortest in [0].into_iter().filter(|_| least == 0).chain(lens.split_off(shorter)).chain([u32::MAX]) {
+        let known: Vec<NarrowSpan> = copies.iter().map(narrow).filter(|span| span.len >= shortest).collect();
+        // Copies that overlap may take more entries than they are.
+        let fits = (known.len()..=mcu::SPANS).find(|&entries| {
+            let mut spans = vec![NarrowSpan::default(); entries - known.len()];
+            spans.extend(&known);
+            disjoint(&mut spans, known.len()).is_some()
+        });
+        if let Some(spans) = fits {
+            return MapBound { spans: spans as u32, shortest };
+        }
+    }
+    MapBound { spans: 0, shortest: u32::MAX }
+}
+
 /// Bytes cut into pieces.
 struct Chunks<'a> {
-    space: &'a Space,
+    space: Space<'a>,
     at: u64,
     rest: &'a [u8],
 }

@@ -51,6 +51,7 @@ use crate::{
     error::DiffError,
     head::{Head, Segment},
     limits::{ApplyBudget, Limits, MAX_SEGMENT_LEN, MAX_SEGMENTS, MIN_SEGMENT_SHIFT},
+    mcu,
     views::Views,
 };
 
@@ -147,7 +148,7 @@ fn patch(
     let mut pieces = work.pieces(images.old_view, images.new_view)?;
     let mut mixer = profile.mix(images.new_view.len()).filter(|_| !cuts.is_empty()).map(|params| {
         let old = (images.old_view, &views::old_parts(&views)[..]);
-        mixer::Mixer::new(old, (images.new_view, images.new_parts), params)
+        mixer::Mixer::new(old, (images.new_view, images.new_parts), params, profile)
     });
     if let Some(mixer) = &mut mixer {
         // What is known of moves after the first look makes moved code the same bytes for the second.
@@ -175,17 +176,19 @@ fn patch(
             report.beat()?;
             let coded = match &mixer {
                 None => segment::code(&old_view, images.part(cut), cut.start, pieces, profile)?,
-                Some(mixer) => segment::code_mixed(&old_view, images.part(cut), cut.start, pieces, mixer)?,
+                Some(mixer) => segment::code_mixed(&old_view, images.part(cut), cut.start, pieces, mixer, profile)?,
             };
             report.add(cut.end - cut.start)?;
             Ok(coded)
         })
         .collect::<Result<_, DiffError>>()?;
-    let mix = mixer.map(|mixer| mixer.params);
+    let (mix, map) = mixer.map(|mixer| (mixer.params, mixer.bound)).unzip();
+    let map = map.flatten();
 
     let (lead, lead_bytes) = lead.unzip();
     let segments = table(&cuts, &coded, &views, images.new);
     let own = memory_of(&segments, lead.as_ref(), mix, &views);
+    let own = if profile == Profile::Mcu { size_of::<mcu::Memory>() as u64 } else { own };
     let needs = needs(&views, own, options.budget)?;
     let uniform = cuts.iter().rev().skip(1).all(|cut| cut.end - cut.start == u64::from(segment_len));
     let draft = head::Draft {
@@ -198,6 +201,7 @@ fn patch(
         ram_per_thread: further(&segments, mix, &views) + needs.ram - own,
         scratch: needs.scratch,
         mix,
+        map,
         lead,
         segments: &segments,
         segment_shift: uniform.then_some(segment_len.trailing_zeros() as u8),

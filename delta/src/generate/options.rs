@@ -10,7 +10,7 @@ pub(crate) const SMALL_IMAGE: u64 = 1 << 20;
 /// Segment length for small images: 256 KiB costs 0.15 % against one piece.
 pub(crate) const SMALL_SEGMENT: u32 = 256 << 10;
 
-/// Segment length of [`Profile::Mcu`]: what a microcontroller can hold beside its tables.
+/// Segment length of [`Profile::Mcu`]: what is made anew at most after a power cut.
 pub(crate) const MCU_SEGMENT: u32 = 64 << 10;
 
 /// Segment length for all others: 4 MiB costs 0.01 % of matches and 1.4 % of coding.
@@ -27,7 +27,8 @@ pub enum Profile {
     /// The context-mixing coder, which sees the old image and where everything moved: the smallest patches, which take
     /// longer to make and to apply, and 20 MiB of memory.
     Small,
-    /// The same coder with tables for microcontrollers, in segments of 64 KiB, and nothing unfolded.
+    /// The same coder for the applier [`mcu`](crate::mcu), which has 64 KiB of memory in all: small tables, segments of
+    /// 64 KiB, streams raw or mixed, a map of what moved that is bounded, nothing unfolded.
     Mcu,
 }
 

@@ -95,7 +95,10 @@ pub(crate) fn code_mixed(
     offset: u64,
     pieces: &[parse::Piece],
     mixer: &Mixer,
+    profile: Profile,
 ) -> Result<Coded, DiffError> {
+    // Dictionary coders find other things than mixing does. What the device does not have is left out.
+    let others = if profile == Profile::Mcu { Profile::Mcu } else { Profile::Default };
     let mut raw = RawStreams::default();
     split(&mut raw, old, new, pieces);
     let mix = |kind, raw_len: usize, coded_len: usize| Stream {
@@ -117,14 +120,14 @@ pub(crate) fn code_mixed(
     best.bytes = together;
     if best.bytes.len() < FEW {
         let diff = (StreamKind::Diff, raw.diff.clone());
-        let classic = code_streams([diff, (StreamKind::Extra, raw.extra.clone())], Profile::Default)?;
+        let classic = code_streams([diff, (StreamKind::Extra, raw.extra.clone())], others)?;
         // Literals that are coded in no bytes at all would look like literals inside a diff stream.
         if classic.bytes.len() < best.bytes.len() || (raw.diff.is_empty() && best.bytes.is_empty()) {
             return Ok(classic);
         }
     }
     if raw.extra.len() >= MIN_APART {
-        let mut apart = code_streams([(StreamKind::Extra, raw.extra)], Profile::Default)?;
+        let mut apart = code_streams([(StreamKind::Extra, raw.extra)], others)?;
         if !raw.diff.is_empty() {
             let copies = mixer.encode(old, new, offset, pieces, false);
             apart.streams.insert(0, mix(StreamKind::Diff, raw.diff.len(), copies.len()));
@@ -152,8 +155,12 @@ pub(crate) fn lead(
     let mut coded = code_streams([(StreamKind::Control, control)], profile)?;
     let lens = cuts.iter().map(|cut| (cut.end - cut.start) as u32);
     let lists: Vec<_> = lens.zip(segments.iter().map(|pieces| command_list(pieces))).collect();
-    let mixed = mix::commands::encode(&mut vec![0; COMMAND_SLOTS], old_len, &lists);
-    if mixed.len() < coded.bytes.len() {
+    // A microcontroller reads commands where they stand in the patch.
+    let mixed = match profile {
+        Profile::Mcu => None,
+        _ => Some(mix::commands::encode(&mut vec![0; COMMAND_SLOTS], old_len, &lists)),
+    };
+    if let Some(mixed) = mixed.filter(|mixed| mixed.len() < coded.bytes.len()) {
         let coded_len = mixed.len() as u32;
         let stream = Stream { kind: StreamKind::Control, codec: Codec::Mix, raw_len, coded_len };
         coded = Coded { streams: vec![stream], bytes: mixed };

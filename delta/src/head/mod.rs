@@ -7,8 +7,14 @@
 mod read;
 mod table;
 
+#[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
+pub(crate) use self::{
+    read::{LeadEntry, Opening, bounded, lead_entry, prefix_len, take},
+    table::{Streams, segment_streams},
+};
+#[cfg(feature = "alloc")]
 use crate::{mix::Params, views::Views};
 
 /// First three bytes of every patch. The first is no valid UTF-8 start, so text tools leave patches alone.
@@ -35,8 +41,10 @@ pub mod feature {
     pub const SCRATCH: u64 = 1 << 4;
     /// The header declares the tables of the context-mixing coder. Without it no stream uses that coder.
     pub const MIX: u64 = 1 << 5;
+    /// The header bounds the map of what moved, for devices that have little memory for it. Only with [`MIX`].
+    pub const SPANS: u64 = 1 << 6;
     /// All bits that this reader knows.
-    pub const KNOWN: u64 = SEGMENTED | EXPLICIT | VIEWS | LEAD | SCRATCH | MIX;
+    pub const KNOWN: u64 = SEGMENTED | EXPLICIT | VIEWS | LEAD | SCRATCH | MIX | SPANS;
 }
 
 /// What a stream carries.
@@ -53,14 +61,11 @@ pub enum StreamKind {
 }
 
 impl StreamKind {
+    /// All kinds, by their number.
+    pub(crate) const ALL: [Self; 4] = [Self::Control, Self::Diff, Self::Extra, Self::References];
+
     pub(crate) fn from_id(id: u8) -> Option<Self> {
-        match id {
-            0 => Some(Self::Control),
-            1 => Some(Self::Diff),
-            2 => Some(Self::Extra),
-            3 => Some(Self::References),
-            _ => None,
-        }
+        Self::ALL.get(usize::from(id)).copied()
     }
 
     /// The number in the table.
@@ -142,6 +147,16 @@ pub struct Stream {
     pub coded_len: u32,
 }
 
+/// How large the map of what moved is. It steers predictions, so both sides need the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapBound {
+    /// Entries that building it takes where there is no other memory.
+    pub spans: u32,
+    /// Bytes of the shortest copy that it knows.
+    pub shortest: u32,
+}
+
+#[cfg(feature = "alloc")]
 /// One entry of the segment table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
@@ -165,6 +180,7 @@ pub struct Segment {
     pub check: Option<[u8; 8]>,
 }
 
+#[cfg(feature = "alloc")]
 impl Segment {
     /// The stream of one kind, if the segment has it.
     pub fn stream(&self, kind: StreamKind) -> Option<&Stream> {
@@ -172,6 +188,7 @@ impl Segment {
     }
 }
 
+#[cfg(feature = "alloc")]
 /// What stands before the first segment: the commands of all segments, so that the decoder knows where everything moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lead {
@@ -185,6 +202,7 @@ pub struct Lead {
     pub coded_sha256: [u8; 16],
 }
 
+#[cfg(feature = "alloc")]
 impl Lead {
     /// The stream of one kind, if the lead has it.
     pub fn stream(&self, kind: StreamKind) -> Option<&Stream> {
@@ -192,6 +210,7 @@ impl Lead {
     }
 }
 
+#[cfg(feature = "alloc")]
 /// Header and segment table of a patch, read and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
@@ -217,12 +236,15 @@ pub struct Head {
     pub views: Views,
     /// Tables of the context-mixing coder.
     pub mix: Option<Params>,
+    /// Bound of the map of what moved; without one it knows all copies.
+    pub map: Option<MapBound>,
     /// What stands before the first segment.
     pub lead: Option<Lead>,
     /// The segment table, in the order of the patch's bytes.
     pub segments: Vec<Segment>,
 }
 
+#[cfg(feature = "alloc")]
 impl Head {
     /// Bytes of the whole patch.
     pub fn patch_len(&self) -> u64 {

@@ -1,18 +1,25 @@
 //! The strict reader of the segment table.
 
+#[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
 use super::{
-    Codec, Segment, Stream, StreamKind, feature,
+    Codec, Stream, StreamKind, feature,
     read::{at_most, bounded, take},
 };
 use crate::{
     error::ApplyError,
-    limits::{CONTROL_PER_BYTE, CONTROL_SLACK, Limits, MAX_STREAMS, MIN_SEGMENT_SHIFT},
+    limits::{CONTROL_PER_BYTE, CONTROL_SLACK},
     varint,
+};
+#[cfg(feature = "alloc")]
+use crate::{
+    head::Segment,
+    limits::{Limits, MIN_SEGMENT_SHIFT},
     views::Views,
 };
 
+#[cfg(feature = "alloc")]
 /// What the header said that decides how the table is read.
 pub(super) struct Described<'a> {
     pub features: u64,
@@ -21,12 +28,14 @@ pub(super) struct Described<'a> {
     pub limits: &'a Limits,
 }
 
+#[cfg(feature = "alloc")]
 impl Described<'_> {
     fn has(&self, bit: u64) -> bool {
         self.features & bit != 0
     }
 }
 
+#[cfg(feature = "alloc")]
 /// Reads the table; the coded bytes of its first segment begin at `patch_offset`.
 pub(super) fn read(rest: &mut &[u8], patch_offset: u64, described: &Described<'_>) -> Result<Vec<Segment>, ApplyError> {
     let mut table = Table { rest, patch_offset, described, segments: Vec::new() };
@@ -35,6 +44,7 @@ pub(super) fn read(rest: &mut &[u8], patch_offset: u64, described: &Described<'_
     Ok(table.segments)
 }
 
+#[cfg(feature = "alloc")]
 struct Table<'a, 'd> {
     rest: &'a [u8],
     patch_offset: u64,
@@ -42,6 +52,7 @@ struct Table<'a, 'd> {
     segments: Vec<Segment>,
 }
 
+#[cfg(feature = "alloc")]
 impl Table<'_, '_> {
     fn read(&mut self) -> Result<(), ApplyError> {
         let (view_len, limits) = (self.described.views.new_len, self.described.limits);
@@ -102,9 +113,9 @@ impl Table<'_, '_> {
     fn entry(&mut self, new_offset: u64, len: u64) -> Result<(), ApplyError> {
         let number = self.segments.len() as u32;
         let len = bounded(len, "segment length", self.described.limits.max_segment_len)?;
-        let streams = self.streams(number, len)?;
-        let coded_len = streams.iter().map(|stream| u64::from(stream.coded_len)).sum();
-        let coded_len = bounded(coded_len, "coded segment length", self.described.limits.max_coded_len)?;
+        let (features, max_coded_len) = (self.described.features, self.described.limits.max_coded_len);
+        let streams = segment_streams(&mut self.rest, number, len, features, max_coded_len)?;
+        let coded_len = bounded(streams.coded_len(), "coded segment length", max_coded_len)?;
         let coded_sha256 = take::<16>(&mut self.rest, "segment SHA-256")?;
         let image_end = self.described.views.image_offset(new_offset.saturating_add(u64::from(len)));
         let check = if !self.described.has(feature::SEGMENTED) {
@@ -121,7 +132,7 @@ impl Table<'_, '_> {
             len,
             patch_offset,
             coded_len,
-            streams,
+            streams: streams.iter().collect(),
             coded_sha256,
             image_end,
             check,
@@ -129,109 +140,121 @@ impl Table<'_, '_> {
         self.patch_offset += u64::from(coded_len);
         Ok(())
     }
+}
 
-    fn streams(&mut self, segment: u32, len: u32) -> Result<Vec<Stream>, ApplyError> {
-        let longest = |kind| match kind {
-            StreamKind::Control => u64::from(len) * CONTROL_PER_BYTE + CONTROL_SLACK,
-            StreamKind::Diff | StreamKind::Extra => u64::from(len),
-            StreamKind::References => 0,
-        };
-        let listed = listed(&mut self.rest, self.described.limits.max_coded_len, longest)
-            .map_err(|error| in_segment(error, segment))?;
-        let stream = |kind| listed.iter().find(|stream| stream.kind == kind);
-        if stream(StreamKind::References).is_some() {
-            return Err(ApplyError::Malformed { field: "streams", reason: "references belong into a lead" });
+/// Reads the streams of a segment of `len` bytes.
+pub(crate) fn segment_streams(
+    rest: &mut &[u8],
+    segment: u32,
+    len: u32,
+    features: u64,
+    max_coded_len: u32,
+) -> Result<Streams, ApplyError> {
+    let has = |bit: u64| features & bit != 0;
+    let longest = |kind| match kind {
+        StreamKind::Control => u64::from(len) * CONTROL_PER_BYTE + CONTROL_SLACK,
+        StreamKind::Diff | StreamKind::Extra => u64::from(len),
+        StreamKind::References => 0,
+    };
+    let mut listed = listed(rest, max_coded_len, longest).map_err(|error| in_segment(error, segment))?;
+    let stream = |kind| listed.get(kind);
+    let malformed = |reason| Err(ApplyError::Malformed { field: "streams", reason });
+    if stream(StreamKind::References).is_some() {
+        return malformed("references belong into a lead");
+    }
+    match (stream(StreamKind::Control), has(feature::LEAD)) {
+        (None, false) => return malformed("there is no control stream"),
+        (Some(_), true) => return malformed("the control stream stands in the lead"),
+        (Some(_), false) | (None, true) => {}
+    }
+    let mixed = |stream: Stream| stream.codec == Codec::Mix;
+    if listed.iter().any(mixed) && !has(feature::MIX) {
+        return malformed("the tables to mix with are not declared");
+    }
+    if stream(StreamKind::Control).is_some_and(mixed) {
+        return malformed("there is nothing yet to mix control with");
+    }
+    let inside = stream(StreamKind::Extra).is_some_and(|extra| mixed(extra) && extra.coded_len == 0);
+    let diff_mixed = stream(StreamKind::Diff).is_some_and(mixed);
+    if inside && !diff_mixed {
+        return malformed("literals are mixed into no diff stream");
+    }
+    if diff_mixed && !inside && stream(StreamKind::Extra).is_some_and(mixed) {
+        return malformed("two streams are mixed, each by itself");
+    }
+    let left = len.saturating_sub(stream(StreamKind::Extra).map_or(0, |extra| extra.raw_len));
+    if stream(StreamKind::Diff).is_some() != (left > 0) {
+        return malformed("diff and extra do not make up the segment");
+    }
+    listed.set_diff_len(left);
+    Ok(listed)
+}
+
+/// Streams in the order of their coded bytes, at most one of each kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Streams([Option<Stream>; StreamKind::ALL.len()]);
+
+impl Streams {
+    /// The stream of one kind.
+    pub(crate) fn get(&self, kind: StreamKind) -> Option<Stream> {
+        self.0.get(usize::from(kind.id())).copied().flatten()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Stream> {
+        self.0.into_iter().flatten()
+    }
+
+    pub(crate) fn coded_len(&self) -> u64 {
+        self.iter().map(|stream| u64::from(stream.coded_len)).sum()
+    }
+
+    fn set(&mut self, stream: Stream) {
+        if let Some(place) = self.0.get_mut(usize::from(stream.kind.id())) {
+            *place = Some(stream);
         }
-        match (stream(StreamKind::Control), self.described.has(feature::LEAD)) {
-            (None, false) => {
-                return Err(ApplyError::Malformed { field: "streams", reason: "there is no control stream" });
-            }
-            (Some(_), true) => {
-                return Err(ApplyError::Malformed {
-                    field: "streams",
-                    reason: "the control stream stands in the lead",
-                });
-            }
-            (Some(_), false) | (None, true) => {}
+    }
+
+    /// The length of the diff stream is not stored, but what the others leave.
+    fn set_diff_len(&mut self, raw_len: u32) {
+        if let Some(diff) = self.get(StreamKind::Diff) {
+            let coded_len = if diff.codec == Codec::Raw { raw_len } else { diff.coded_len };
+            self.set(Stream { raw_len, coded_len, ..diff });
         }
-        let mixed = |stream: &Listed| stream.codec == Codec::Mix;
-        if listed.iter().any(mixed) && !self.described.has(feature::MIX) {
-            return Err(ApplyError::Malformed { field: "streams", reason: "the tables to mix with are not declared" });
-        }
-        if stream(StreamKind::Control).is_some_and(mixed) {
-            return Err(ApplyError::Malformed { field: "streams", reason: "there is nothing yet to mix control with" });
-        }
-        let inside = stream(StreamKind::Extra).is_some_and(|extra| mixed(extra) && extra.coded_len == Some(0));
-        let diff_mixed = stream(StreamKind::Diff).is_some_and(mixed);
-        if inside && !diff_mixed {
-            return Err(ApplyError::Malformed { field: "streams", reason: "literals are mixed into no diff stream" });
-        }
-        if diff_mixed && !inside && stream(StreamKind::Extra).is_some_and(mixed) {
-            return Err(ApplyError::Malformed { field: "streams", reason: "two streams are mixed, each by itself" });
-        }
-        let extra = stream(StreamKind::Extra).and_then(|stream| stream.raw_len).unwrap_or(0);
-        let rest = len.saturating_sub(extra);
-        if stream(StreamKind::Diff).is_some() != (rest > 0) {
-            return Err(ApplyError::Malformed {
-                field: "streams",
-                reason: "diff and extra do not make up the segment",
-            });
-        }
-        Ok(listed.into_iter().map(|stream| stream.with_raw_len(stream.raw_len.unwrap_or(rest))).collect())
     }
 }
 
-/// A stream as it stands in the table, before the implied length of the diff stream is known.
-pub(super) struct Listed {
-    pub kind: StreamKind,
-    pub codec: Codec,
-    pub raw_len: Option<u32>,
-    pub coded_len: Option<u32>,
-}
-
-impl Listed {
-    pub(super) fn with_raw_len(&self, raw_len: u32) -> Stream {
-        Stream { kind: self.kind, codec: self.codec, raw_len, coded_len: self.coded_len.unwrap_or(raw_len) }
-    }
-}
-
-/// Reads a list of streams, none longer than `longest` says for its kind. The number of a segment in an error is not known here.
+/// Reads a list of streams, none longer than `longest` says for its kind. The length of a diff stream, and the number of a
+/// segment in an error, are not known here.
 pub(super) fn listed(
     rest: &mut &[u8],
     max_coded_len: u32,
     longest: impl Fn(StreamKind) -> u64,
-) -> Result<Vec<Listed>, ApplyError> {
-    let mut listed: Vec<Listed> = Vec::new();
+) -> Result<Streams, ApplyError> {
+    let mut listed = Streams::default();
+    let mut last = None;
     loop {
         let [tag] = take::<1>(rest, "stream tag")?;
         let id = tag >> 4 & 7;
         let kind = StreamKind::from_id(id).ok_or(ApplyError::UnknownStreamKind { segment: 0, kind: id })?;
         let codec = Codec::from_id(tag & 15).ok_or(ApplyError::UnknownCodec { segment: 0, codec: tag & 15 })?;
-        if listed.last().is_some_and(|last| last.kind >= kind) {
+        if last.is_some_and(|last| last >= kind) {
             return Err(ApplyError::Malformed { field: "streams", reason: "kinds are not in ascending order" });
         }
         let raw_len = match kind {
-            StreamKind::Diff => None,
-            StreamKind::Control => Some(raw_len(rest, "raw control length", longest(kind))?),
-            StreamKind::Extra => Some(raw_len(rest, "raw extra length", longest(kind))?),
-            StreamKind::References => Some(raw_len(rest, "raw references length", longest(kind))?),
+            StreamKind::Diff => 0,
+            StreamKind::Control => raw_len(rest, "raw control length", longest(kind))?,
+            StreamKind::Extra => raw_len(rest, "raw extra length", longest(kind))?,
+            StreamKind::References => raw_len(rest, "raw references length", longest(kind))?,
         };
         let coded_len = if codec == Codec::Raw {
-            None
+            raw_len
         } else {
-            let coded = varint::read(rest, "coded stream length")?;
-            Some(bounded(coded, "coded stream length", max_coded_len)?)
+            bounded(varint::read(rest, "coded stream length")?, "coded stream length", max_coded_len)?
         };
-        listed.push(Listed { kind, codec, raw_len, coded_len });
+        listed.set(Stream { kind, codec, raw_len, coded_len });
+        last = Some(kind);
         if tag & 0x80 == 0 {
             return Ok(listed);
-        }
-        if listed.len() >= MAX_STREAMS {
-            return Err(ApplyError::OverLimit {
-                field: "streams of a segment",
-                value: MAX_STREAMS as u64 + 1,
-                limit: MAX_STREAMS as u64,
-            });
         }
     }
 }

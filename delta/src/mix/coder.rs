@@ -83,14 +83,14 @@ impl Coder for Encoder {
 }
 
 /// Reads bits. Behind the end of its bytes it reads zeros.
-pub(crate) struct Decoder<'c> {
+pub(crate) struct Decoder<B> {
     interval: Interval,
     value: u32,
-    rest: &'c [u8],
+    rest: B,
 }
 
-impl<'c> Decoder<'c> {
-    pub(crate) fn new(coded: &'c [u8]) -> Self {
+impl<B: Iterator<Item = u8>> Decoder<B> {
+    pub(crate) fn new(coded: B) -> Self {
         let mut decoder = Self { interval: Interval::WHOLE, value: 0, rest: coded };
         for _ in 0..4 {
             decoder.shift();
@@ -98,25 +98,23 @@ impl<'c> Decoder<'c> {
         decoder
     }
 
+    /// Where the bytes come from.
+    pub(crate) fn source(&mut self) -> &mut B {
+        &mut self.rest
+    }
+
     /// Whether every coded byte was looked at: more are never written.
-    pub(crate) fn is_used_up(&self) -> bool {
-        self.rest.is_empty()
+    pub(crate) fn is_used_up(&mut self) -> bool {
+        self.rest.next().is_none()
     }
 
     #[inline]
     fn shift(&mut self) {
-        let byte = match self.rest.split_first() {
-            Some((&byte, rest)) => {
-                self.rest = rest;
-                byte
-            }
-            None => 0,
-        };
-        self.value = self.value << 8 | u32::from(byte);
+        self.value = self.value << 8 | u32::from(self.rest.next().unwrap_or(0));
     }
 }
 
-impl Coder for Decoder<'_> {
+impl<B: Iterator<Item = u8>> Coder for Decoder<B> {
     #[inline]
     fn bit(&mut self, p: u32, _: u32) -> u32 {
         let middle = self.interval.split(p);
@@ -153,7 +151,7 @@ mod tests {
                 encoder.bit(p, bit);
             }
             let coded = encoder.finish();
-            let mut decoder = Decoder::new(&coded);
+            let mut decoder = Decoder::new(coded.iter().copied());
             for &(p, bit) in &bits {
                 prop_assert_eq!(decoder.bit(p, 0), bit);
             }

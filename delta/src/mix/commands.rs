@@ -1,8 +1,10 @@
 //! Codes the commands of a segment: lengths as numbers, places of copies by the shifts that were used before.
 
+use core::{iter::Copied, slice::Iter};
+
 use super::{
     coder::{self, Coder},
-    ensemble::{Ensemble, Select, Slots, hash},
+    ensemble::{Ensemble, Select, Slots, hash, lanes},
     model::log,
 };
 use crate::apply::control::Command;
@@ -33,7 +35,7 @@ enum Number {
 /// Model of the commands of a segment.
 struct Model<'m> {
     slots: Slots<'m>,
-    bits: Ensemble<CONTEXTS, 64>,
+    bits: Ensemble<CONTEXTS, 64, { lanes(CONTEXTS) }>,
     /// Shifts (old less new offset) of the last copies, the very last first.
     shifts: [i64; SHIFTS],
     /// Which of them the last copies used.
@@ -64,13 +66,13 @@ pub(crate) fn encode(slots: &mut [u16], old_len: u64, segments: &[(u32, Vec<Comm
 /// Reads the commands of segments.
 pub(crate) struct CommandDecoder<'m, 'c> {
     model: Model<'m>,
-    coder: coder::Decoder<'c>,
+    coder: coder::Decoder<Copied<Iter<'c, u8>>>,
 }
 
 impl<'m, 'c> CommandDecoder<'m, 'c> {
     /// Commands of all segments, from all of their `coded` bytes.
     pub(crate) fn new(slots: &'m mut [u16], coded: &'c [u8], old_len: u64) -> Self {
-        Self { model: Model::new(slots, old_len), coder: coder::Decoder::new(coded) }
+        Self { model: Model::new(slots, old_len), coder: coder::Decoder::new(coded.iter().copied()) }
     }
 
     /// Begins with the next segment, of `len` bytes.
@@ -79,7 +81,7 @@ impl<'m, 'c> CommandDecoder<'m, 'c> {
     }
 
     /// Whether all coded bytes were used, as they are after the last segment.
-    pub(crate) fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&mut self) -> bool {
         self.coder.is_used_up()
     }
 
@@ -94,9 +96,11 @@ impl<'m, 'c> CommandDecoder<'m, 'c> {
 
 impl<'m> Model<'m> {
     fn new(slots: &'m mut [u16], old_len: u64) -> Self {
+        let mut bits = Ensemble::unset();
+        bits.reset();
         Self {
             slots: Slots::new(slots),
-            bits: Ensemble::new(),
+            bits,
             shifts: [0; SHIFTS],
             used: 0,
             last: [[0; 2]; 3],

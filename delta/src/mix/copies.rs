@@ -3,7 +3,7 @@
 use super::{
     candidates::{Candidates, candidates, keys, mask, opcode},
     coder::Coder,
-    ensemble::{Ensemble, Select, Slots, hash},
+    ensemble::{Ensemble, Select, Slots, hash, lanes},
     fixes::Fixes,
     model::{Place, Window, log},
     references::References,
@@ -20,7 +20,7 @@ const BYTE_CONTEXTS: usize = 14;
 const RUN_CONTEXTS: usize = 7;
 
 /// Bytes of a run: so many are coded with one flag.
-const RUN_BYTES: usize = 64;
+pub(crate) const RUN_BYTES: usize = 64;
 
 /// A run is tried after so many predictions held, one bit each.
 const RUN_AFTER: u32 = 0xff;
@@ -28,9 +28,9 @@ const RUN_AFTER: u32 = 0xff;
 /// Model of all copies of a segment.
 pub(crate) struct Copies {
     walker: Walker,
-    flags: Ensemble<FLAG_CONTEXTS, 32>,
-    bytes: Ensemble<BYTE_CONTEXTS, 32>,
-    runs: Ensemble<RUN_CONTEXTS, 32>,
+    flags: Ensemble<FLAG_CONTEXTS, 32, { lanes(FLAG_CONTEXTS) }>,
+    bytes: Ensemble<BYTE_CONTEXTS, 32, { lanes(BYTE_CONTEXTS) }>,
+    runs: Ensemble<RUN_CONTEXTS, 32, { lanes(RUN_CONTEXTS) }>,
     /// Whether runs held, the last in bit 0.
     run_history: u32,
     /// Bytes of a run that did not hold and in which no prediction failed yet. Is 0 after the failure.
@@ -51,17 +51,18 @@ pub(crate) struct Copies {
 }
 
 impl Copies {
-    pub(crate) fn new() -> Self {
+    /// All zeros, to be [`reset`](Self::reset) before use.
+    pub(crate) const fn unset() -> Self {
         Self {
             walker: Walker::new(),
-            flags: Ensemble::new(),
-            bytes: Ensemble::new(),
-            runs: Ensemble::new(),
+            flags: Ensemble::unset(),
+            bytes: Ensemble::unset(),
+            runs: Ensemble::unset(),
             run_history: 0,
             run_rest: 0,
             failed_run: 0,
-            held: [0xff; 16],
-            all_held: u32::MAX,
+            held: [0; 16],
+            all_held: 0,
             old: [0; 4],
             new: [0; 2],
             differences: [0; 16],
@@ -70,7 +71,21 @@ impl Copies {
         }
     }
 
-    /// Codes the bytes `out` of a copy.
+    /// Forgets everything. Ensembles do so in place: a small stack has no room for another.
+    pub(crate) fn reset(&mut self) {
+        let Self { walker, flags, bytes, runs, run_history, run_rest, failed_run, .. } = self;
+        *walker = Walker::new();
+        flags.reset();
+        bytes.reset();
+        runs.reset();
+        (*run_history, *run_rest, *failed_run) = (0, 0, 0);
+        let Self { held, all_held, old, new, differences, difference, quiet, .. } = self;
+        (*held, *all_held, *old, *new) = ([0xff; 16], u32::MAX, [0; 4], [0; 2]);
+        (*differences, *difference, *quiet) = ([0; 16], [0; 2], 0);
+    }
+
+    /// Codes bytes of a copy, of which `ahead` come before the next cut, and returns how many: all, or as many as `out` has
+    /// room for when the next might need more.
     #[expect(clippy::too_many_arguments, reason = "one call site; they are the parts of the model, borrowed apart")]
     pub(crate) fn code(
         &mut self,
@@ -81,11 +96,12 @@ impl Copies {
         window: Window<'_>,
         place: Place,
         new_offset: u64,
+        ahead: usize,
         out: &mut [u8],
-    ) {
+    ) -> usize {
         let mut done = 0usize;
         let mut in_region = 0u64;
-        while done < out.len() {
+        while done < out.len() && (out.len() - done >= RUN_BYTES || out.len() >= ahead) {
             let (old, new) = (place.old + done as u64, new_offset + done as u64);
             if in_region == 0 {
                 self.walker.enter(references, old, new);
@@ -109,9 +125,11 @@ impl Copies {
             done += len;
             in_region = in_region.saturating_sub(len as u64);
         }
+        done
     }
 
     /// Tries the next units as a run in which every first prediction holds. Returns the bytes that made, or 0.
+    #[inline(never)]
     fn run(
         &mut self,
         coder: &mut impl Coder,
@@ -202,6 +220,7 @@ impl Copies {
         len
     }
 
+    #[inline(never)]
     fn unit(
         &mut self,
         coder: &mut impl Coder,
@@ -285,6 +304,7 @@ impl Copies {
     }
 
     /// Codes the difference from the first candidate, lowest byte first.
+    #[inline(never)]
     fn difference(
         &mut self,
         coder: &mut impl Coder,
@@ -381,7 +401,7 @@ fn last_words(run: &[u8; RUN_BYTES]) -> [u32; 2] {
 
 /// Where a unit or a run begins.
 struct Around<'a, 'o> {
-    references: &'a References,
+    references: &'a References<'a>,
     window: &'a Window<'o>,
     old: u64,
     new: u64,

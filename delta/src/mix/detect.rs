@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     isa::{self, kind},
-    space::{Isa, Region, Space},
+    space::{Isa, Region, Regions},
 };
 
 /// Shortest stretch between programs that is looked at for code.
@@ -26,21 +26,21 @@ const MAX_VOTERS: usize = 1 << 16;
 const PLACEMENT: u64 = 1 << 12;
 
 /// What a view is made of, of which each part stands for itself: parts begin at `starts`, which ascend, and at 0.
-pub(crate) fn space_of_parts(view: &[u8], starts: &[u64]) -> Space {
+pub(crate) fn space_of_parts(view: &[u8], starts: &[u64]) -> Regions {
     let mut regions = Vec::new();
     let ends = starts.iter().copied().chain([view.len() as u64]);
     let mut start = 0;
     for end in ends {
         let part = &view[start as usize..end.max(start) as usize];
         let moved = |region: &Region| Region { start: region.start + start, ..*region };
-        regions.extend(space(part).regions().iter().map(moved));
+        regions.extend(space(part).list().iter().map(moved));
         start = end.max(start);
     }
-    Space::new(regions)
+    Regions::new(regions)
 }
 
 /// What `image` is made of.
-pub(crate) fn space(image: &[u8]) -> Space {
+pub(crate) fn space(image: &[u8]) -> Regions {
     let mut programs = Vec::new();
     let (mut at, mut covered) = (0, 0);
     while let Some(found) = next_elf(image, at) {
@@ -57,7 +57,7 @@ pub(crate) fn space(image: &[u8]) -> Space {
     if sole {
         let region = stretch(image, 0, image.len());
         if region.isa != Isa::Data {
-            return Space::new(vec![region]);
+            return Regions::new(vec![region]);
         }
     }
     let mut regions = Vec::new();
@@ -72,7 +72,7 @@ pub(crate) fn space(image: &[u8]) -> Space {
     if image.len() > end && (image.len() >= end + MIN_STRETCH || regions.is_empty()) {
         regions.push(stretch(image, end, image.len()));
     }
-    Space::new(regions)
+    Regions::new(regions)
 }
 
 fn next_elf(image: &[u8], from: usize) -> Option<usize> {

@@ -64,27 +64,27 @@ const STEP: i32 = 256;
 /// Contexts of the last correction.
 pub(crate) const CORRECTIONS: usize = 32;
 
-/// Inputs of one sort, of which contexts use all but the last: vectors of full length.
-const LANES: usize = 16;
+/// Inputs of `contexts` contexts: theirs, and last one that is always the same. An even number.
+pub(crate) const fn lanes(contexts: usize) -> usize {
+    (contexts + 1).next_multiple_of(2)
+}
 
 /// Fractional bits of a weight that stay when inputs are weighed.
 const WEIGHT_BITS: u32 = 12;
 
-/// `N` contexts, at most 15, and two mixers, each with `SETS` sets of weights to select from.
-pub(crate) struct Ensemble<const N: usize, const SETS: usize> {
+/// `N` contexts, at most 15, and two mixers, each with `SETS` sets of weights to select from. `LANES` is [`lanes`] of `N`.
+pub(crate) struct Ensemble<const N: usize, const SETS: usize, const LANES: usize> {
     /// What a slot of context `n` in a state really means.
     calibrations: [[u16; CALIBRATIONS]; N],
-    weights: [[Weights; SETS]; 2],
+    weights: [[Weights<LANES>; SETS]; 2],
     corrections: [[u16; STEPS]; CORRECTIONS],
     /// Bits coded, up to a limit: weights learn faster at first.
     age: u32,
 }
 
-/// What contexts say, as logits. The last lane is always the same.
-type Inputs = [i16; LANES];
-
+/// How much each input counts. Inputs are what contexts say, as logits.
 #[derive(Clone, Copy)]
-struct Weights([i32; LANES]);
+struct Weights<const LANES: usize>([i32; LANES]);
 
 /// Which sets of weights to use for a bit, and which last correction.
 #[derive(Clone, Copy)]
@@ -94,24 +94,38 @@ pub(crate) struct Select {
     pub correction: usize,
 }
 
-impl<const N: usize, const SETS: usize> Ensemble<N, SETS> {
-    pub(crate) fn new() -> Self {
-        const { assert!(N < LANES, "one lane is left for the constant input") };
-        let mut row = [0; CALIBRATIONS];
-        for (at, entry) in row.iter_mut().enumerate() {
-            let (seen, p) = (at as i32 / 16, (at as i32 % 16) * 4096 + 2048);
-            // Unseen contexts know nothing.
-            *entry = if seen == 0 { 0x8000 } else { p as u16 };
+impl<const N: usize, const SETS: usize, const LANES: usize> Ensemble<N, SETS, LANES> {
+    /// All zeros, to be [`reset`](Self::reset) before use: an ensemble is too large to be built on a small stack.
+    pub(crate) const fn unset() -> Self {
+        const { assert!(N < LANES && LANES <= 16, "one lane is left for the constant input, and sums stay below 2^31") };
+        Self {
+            calibrations: [[0; CALIBRATIONS]; N],
+            weights: [[Weights([0; LANES]); SETS]; 2],
+            corrections: [[0; STEPS]; CORRECTIONS],
+            age: 0,
         }
-        let mut weights = Weights([0; LANES]);
-        for weight in weights.0.iter_mut().take(N) {
-            *weight = ONE / N as i32;
+    }
+
+    /// Forgets everything.
+    pub(crate) fn reset(&mut self) {
+        for row in &mut self.calibrations {
+            for (at, entry) in row.iter_mut().enumerate() {
+                let (seen, p) = (at as i32 / 16, (at as i32 % 16) * 4096 + 2048);
+                // Unseen contexts know nothing.
+                *entry = if seen == 0 { 0x8000 } else { p as u16 };
+            }
         }
-        let mut curve = [0; STEPS];
-        for (step, entry) in curve.iter_mut().enumerate() {
-            *entry = squash((step as i32 - 12) * STEP) as u16;
+        for weights in self.weights.as_flattened_mut() {
+            for (n, weight) in weights.0.iter_mut().enumerate() {
+                *weight = if n < N { ONE / N as i32 } else { 0 };
+            }
         }
-        Self { calibrations: [row; N], weights: [[weights; SETS]; 2], corrections: [curve; CORRECTIONS], age: 0 }
+        for curve in &mut self.corrections {
+            for (step, entry) in curve.iter_mut().enumerate() {
+                *entry = squash((step as i32 - 12) * STEP) as u16;
+            }
+        }
+        self.age = 0;
     }
 
     /// Codes `bit`, for which context `n` has the slot `at[n]`.
@@ -125,7 +139,7 @@ impl<const N: usize, const SETS: usize> Ensemble<N, SETS> {
         bit: u32,
     ) -> u32 {
         let mut states = [0u16; N];
-        let mut inputs: Inputs = [0; LANES];
+        let mut inputs = [0i16; LANES];
         for (((state, at), calibrations), input) in states.iter_mut().zip(at).zip(&self.calibrations).zip(&mut inputs) {
             *state = slots.get(*at);
             *input = stretch(calibrations.get(calibration(*state)).copied().unwrap_or(0x8000)) as i16;
@@ -231,9 +245,9 @@ impl<const N: usize, const SETS: usize> Ensemble<N, SETS> {
     }
 }
 
-impl Weights {
+impl<const LANES: usize> Weights<LANES> {
     #[inline]
-    fn dot(&self, inputs: &Inputs) -> i32 {
+    fn dot(&self, inputs: &[i16; LANES]) -> i32 {
         // Weights below 2^15 and inputs below 2^11 leave room for sixteen products.
         let products = self.0.iter().zip(inputs).map(|(weight, input)| {
             let weight = (weight >> (16 - WEIGHT_BITS)).clamp(i32::from(i16::MIN), i32::from(i16::MAX));
@@ -243,7 +257,7 @@ impl Weights {
     }
 
     #[inline]
-    fn learn(&mut self, inputs: &Inputs, error: i16) {
+    fn learn(&mut self, inputs: &[i16; LANES], error: i16) {
         for (weight, input) in self.0.iter_mut().zip(inputs) {
             *weight = weight.wrapping_add((i32::from(*input) * i32::from(error) + 0x800) >> 12);
         }

@@ -9,6 +9,11 @@ pub(crate) struct Fix {
     difference: u32,
 }
 
+impl Fix {
+    /// Nothing remembered.
+    pub(crate) const UNSET: Self = Self { key: 0, trust: 0, difference: 0 };
+}
+
 /// Most trust that a difference gains: so many other outcomes replace it.
 const MAX_TRUST: u16 = 4;
 

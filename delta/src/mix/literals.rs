@@ -3,7 +3,7 @@
 
 use super::{
     coder::Coder,
-    ensemble::{Ensemble, Select, Slots, hash},
+    ensemble::{Ensemble, Select, Slots, hash, lanes},
     history::History,
     isa,
     model::Window,
@@ -24,7 +24,7 @@ struct Guess {
 
 /// Model of all literals of a segment.
 pub(crate) struct Literals {
-    bytes: Ensemble<CONTEXTS, 32>,
+    bytes: Ensemble<CONTEXTS, 32, { lanes(CONTEXTS) }>,
     guesses: [Guess; 2],
     /// Letters since the last other byte.
     word: u32,
@@ -40,8 +40,16 @@ struct Parts<'a, 'm, C> {
 }
 
 impl Literals {
-    pub(crate) fn new() -> Self {
-        Self { bytes: Ensemble::new(), guesses: [Guess::default(); 2], word: 0, agreed: 0 }
+    /// All zeros, to be [`reset`](Self::reset) before use.
+    pub(crate) const fn unset() -> Self {
+        Self { bytes: Ensemble::unset(), guesses: [Guess { place: 0, len: 0 }; 2], word: 0, agreed: 0 }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn reset(&mut self) {
+        let Self { bytes, guesses, word, agreed } = self;
+        bytes.reset();
+        (*guesses, *word, *agreed) = ([Guess::default(); 2], 0, 0);
     }
 
     /// Begins with the literals of a command.
@@ -50,7 +58,8 @@ impl Literals {
         self.agreed = 0;
     }
 
-    /// Codes the literals `out`; each is put into the history.
+    /// Codes literals, of which `ahead` come before the next cut; each is put into the history. Returns how many: all, or as
+    /// many as `out` has room for when the next might need more.
     #[expect(clippy::too_many_arguments, reason = "one call site; they are the parts of the model, borrowed apart")]
     pub(crate) fn code<'m>(
         &mut self,
@@ -61,11 +70,12 @@ impl Literals {
         window: Window<'_>,
         cursor: u64,
         new_offset: u64,
+        ahead: usize,
         out: &mut [u8],
-    ) {
+    ) -> usize {
         let mut parts = Parts { coder, slots, history };
         let mut done = 0usize;
-        while done < out.len() {
+        while done < out.len() && (out.len() - done >= 4 || out.len() >= ahead) {
             let new = new_offset + done as u64;
             let old = cursor + done as u64;
             let number = references.new.find(new);
@@ -90,6 +100,7 @@ impl Literals {
                 [] => break,
             }
         }
+        done
     }
 
     /// Looks for earlier occurrences of what was last, where there is no guess.
@@ -118,6 +129,7 @@ impl Literals {
         history.remember();
     }
 
+    #[inline(never)]
     fn byte<C: Coder>(&mut self, parts: &mut Parts<'_, '_, C>, old: u8, address: u64, actual: u8) -> u8 {
         self.guess(parts.history);
         let [long, short] = self.guesses.map(|guess| {
@@ -150,6 +162,7 @@ impl Literals {
         byte
     }
 
+    #[inline(never)]
     /// An instruction at `address`, where the old view has `old`.
     fn instruction<C: Coder>(&mut self, parts: &mut Parts<'_, '_, C>, old: u32, address: u64, actual: u32) -> u32 {
         self.guess(parts.history);

@@ -10,10 +10,12 @@
     reason = "probabilities and logits have 17 bits, offsets of views 36"
 )]
 
-use alloc::{vec, vec::Vec};
+#[cfg(feature = "alloc")]
+use alloc::{boxed::Box, vec, vec::Vec};
 
 mod candidates;
 mod coder;
+#[cfg(feature = "alloc")]
 pub(crate) mod commands;
 mod copies;
 #[cfg(feature = "generate")]
@@ -40,10 +42,15 @@ mod units;
 pub(crate) use self::detect::space_of_parts;
 pub(crate) use self::{
     fixes::Fix,
-    map::{MovedMap, Span},
-    model::{BEFORE, BEHIND, Memory, PIECE, Place, Window},
+    map::{MovedMap, NarrowSpan, disjoint},
+    model::{BEFORE, BEHIND, LEAST_ROOM, Learnt, Memory, PIECE, Place, Window},
     references::References,
-    space::Space,
+    space::{Region, Space, read as read_regions},
+};
+#[cfg(feature = "alloc")]
+pub(crate) use self::{
+    map::{Moved, Span},
+    space::Regions,
 };
 
 use self::model::Model;
@@ -78,7 +85,6 @@ impl Params {
     }
 
     /// For microcontrollers.
-    #[cfg(any(feature = "generate", test))]
     pub(crate) const MCU: Self = Self { slot_bits: 12, fix_bits: 8, ring_bits: 11, head_bits: 8 };
 
     /// Four bytes for a patch.
@@ -93,22 +99,34 @@ impl Params {
         bytes.iter().all(|&bits| bits <= MAX_TABLE_BITS).then_some(Self { slot_bits, fix_bits, ring_bits, head_bits })
     }
 
+    /// Bytes by which tables exceed those of `other`, table by table.
+    pub(crate) fn tables_beyond(self, other: Self) -> u64 {
+        let beyond = |own: u8, other: u8, bytes: u64| (bytes << own).saturating_sub(bytes << other);
+        beyond(self.slot_bits, other.slot_bits, 2)
+            + beyond(self.fix_bits, other.fix_bits, 8)
+            + beyond(self.ring_bits, other.ring_bits, 1)
+            + beyond(self.head_bits, other.head_bits, 4)
+    }
+
     /// Bytes that a model takes: its tables and itself.
+    #[cfg(feature = "alloc")]
     pub(crate) fn memory(self) -> u64 {
         let tables = (2u64 << self.slot_bits) + (8 << self.fix_bits) + (1 << self.ring_bits) + (4 << self.head_bits);
-        tables + core::mem::size_of::<Model<'_>>() as u64
+        tables + (size_of::<Model<'_>>() + size_of::<Learnt>()) as u64
     }
 }
 
 /// Tables of a model, on the heap.
-#[derive(Debug)]
+#[cfg(feature = "alloc")]
 pub(crate) struct Tables {
     slots: Vec<u16>,
     fixes: Vec<Fix>,
     ring: Vec<u8>,
     heads: Vec<u32>,
+    learnt: Box<Learnt>,
 }
 
+#[cfg(feature = "alloc")]
 impl Tables {
     /// Tables of the size that `params` state.
     pub(crate) fn new(params: Params) -> Self {
@@ -117,12 +135,19 @@ impl Tables {
             fixes: vec![Fix::default(); 1 << params.fix_bits],
             ring: vec![0; 1 << params.ring_bits],
             heads: vec![0; 1 << params.head_bits],
+            learnt: Box::new(Learnt::unset()),
         }
     }
 
     /// The memory of one model at a time.
     pub(crate) fn memory(&mut self) -> Memory<'_> {
-        Memory { slots: &mut self.slots, fixes: &mut self.fixes, ring: &mut self.ring, heads: &mut self.heads }
+        Memory {
+            slots: &mut self.slots,
+            fixes: &mut self.fixes,
+            ring: &mut self.ring,
+            heads: &mut self.heads,
+            learnt: &mut self.learnt,
+        }
     }
 }
 
@@ -142,7 +167,7 @@ impl<'m> Encoder<'m> {
 
     /// Encodes a piece of a copy; see [`Decoder::copy`].
     pub(crate) fn copy(&mut self, references: &References, window: Window<'_>, place: Place, new: &[u8]) {
-        self.model.copy(&mut self.coder, references, window, place, &mut new.to_vec());
+        self.model.copy(&mut self.coder, references, window, place, new.len(), &mut new.to_vec());
     }
 
     /// Begins with the literals of a command; see [`Decoder::begin_literals`].
@@ -152,7 +177,7 @@ impl<'m> Encoder<'m> {
 
     /// Encodes literals; see [`Decoder::literal`].
     pub(crate) fn literal(&mut self, references: &References, window: Window<'_>, cursor: u64, new: &[u8]) {
-        self.model.literal(&mut self.coder, references, window, cursor, &mut new.to_vec());
+        self.model.literal(&mut self.coder, references, window, cursor, new.len(), &mut new.to_vec());
     }
 
     /// Takes note of literals that are coded elsewhere.
@@ -167,23 +192,31 @@ impl<'m> Encoder<'m> {
 }
 
 /// Decodes a segment, piece by piece in output order.
-pub(crate) struct Decoder<'m, 'c> {
+pub(crate) struct Decoder<'m, B> {
     model: Model<'m>,
-    coder: coder::Decoder<'c>,
+    coder: coder::Decoder<B>,
 }
 
-impl<'m, 'c> Decoder<'m, 'c> {
-    /// Starts a segment at `new_offset`, of which `coded` holds all bytes.
-    pub(crate) fn new(memory: Memory<'m>, coded: &'c [u8], new_offset: u64) -> Self {
+impl<'m, B: Iterator<Item = u8>> Decoder<'m, B> {
+    /// Starts a segment at `new_offset`, of which `coded` yields all bytes.
+    pub(crate) fn new(memory: Memory<'m>, coded: B, new_offset: u64) -> Self {
         Self { model: Model::new(memory, new_offset), coder: coder::Decoder::new(coded) }
     }
 
-    /// Decodes a piece of a copy into `out`.
+    /// Decodes bytes of a copy into `out`, and returns how many.
     ///
-    /// A copy may be handed over in pieces, see [`Space::piece`]. `window` must hold what
-    /// the old view has from [`BEFORE`] the piece up to [`BEHIND`] it.
-    pub(crate) fn copy(&mut self, references: &References, window: Window<'_>, place: Place, out: &mut [u8]) {
-        self.model.copy(&mut self.coder, references, window, place, out);
+    /// A copy is cut into pieces, see [`Space::piece`], and the next cut is `ahead` bytes away. With room for
+    /// all of them `out` is filled. With less, but with [`LEAST_ROOM`], at least one byte is made, and the rest later: that
+    /// changes no byte. `window` must hold what the old view has from [`BEFORE`] these bytes up to [`BEHIND`] them.
+    pub(crate) fn copy(
+        &mut self,
+        references: &References,
+        window: Window<'_>,
+        place: Place,
+        ahead: usize,
+        out: &mut [u8],
+    ) -> usize {
+        self.model.copy(&mut self.coder, references, window, place, ahead, out)
     }
 
     /// Begins with the literals of a command.
@@ -191,10 +224,17 @@ impl<'m, 'c> Decoder<'m, 'c> {
         self.model.begin_literals();
     }
 
-    /// Decodes literals into `out`, in pieces like those of a copy. `window` must hold what the old view has from `cursor`, the end of the last copy, on for as
-    /// many bytes.
-    pub(crate) fn literal(&mut self, references: &References, window: Window<'_>, cursor: u64, out: &mut [u8]) {
-        self.model.literal(&mut self.coder, references, window, cursor, out);
+    /// Decodes literals into `out`, cut like a copy, and returns how many. `window` must hold what the old view has from
+    /// `cursor` on for as many bytes: that is behind the last copy, as far as literals since then went.
+    pub(crate) fn literal(
+        &mut self,
+        references: &References,
+        window: Window<'_>,
+        cursor: u64,
+        ahead: usize,
+        out: &mut [u8],
+    ) -> usize {
+        self.model.literal(&mut self.coder, references, window, cursor, ahead, out)
     }
 
     /// Takes note of literals that another codec decoded.
@@ -202,18 +242,24 @@ impl<'m, 'c> Decoder<'m, 'c> {
         self.model.skip(bytes);
     }
 
+    /// Where coded bytes come from.
+    pub(crate) fn source(&mut self) -> &mut B {
+        self.coder.source()
+    }
+
     /// Whether all coded bytes were used, as they are after the whole segment.
-    pub(crate) fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&mut self) -> bool {
         self.coder.is_used_up()
     }
 }
 
 /// Decodes anything: for the fuzzer, which sees no private types.
+#[cfg(feature = "alloc")]
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
     const OLD_LEN: usize = 1 << 14;
     let mut rest = bytes;
-    let space = |rest: &mut &[u8]| Space::read(rest, OLD_LEN as u64).unwrap_or_default();
+    let space = |rest: &mut &[u8]| Regions::read(rest, OLD_LEN as u64).unwrap_or_default();
     let (old_space, new_space) = (space(&mut rest), space(&mut rest));
     let (control, coded) = rest.split_at(rest.len() / 4);
     // The old view is made of the input too, so that it holds whatever instructions the fuzzer thinks of.
@@ -233,16 +279,18 @@ pub fn fuzz(bytes: &[u8]) {
         spans.push(Span { old: command.old_offset, len: u64::from(command.copy), new: at });
         at += u64::from(command.copy);
     }
-    let references = References { old: old_space, new: new_space, map: MovedMap::new(spans) };
+    let moved = Moved::new(spans);
+    let references = References { old: old_space.space(), new: new_space.space(), map: moved.map() };
     let mut tables = Tables::new(Params { slot_bits: 10, fix_bits: 6, ring_bits: 10, head_bits: 6 });
-    let mut decoder = Decoder::new(tables.memory(), coded, PIECE);
+    let mut decoder = Decoder::new(tables.memory(), coded.iter().copied(), PIECE);
     let window = Window { bytes: &old, start: 0 };
     let mut made = 0u32;
     for command in &list {
         let mut out = vec![0; command.literal as usize];
-        decoder.literal(&references, window, command.old_offset, &mut out);
+        decoder.literal(&references, window, command.old_offset, out.len(), &mut out);
         let mut out = vec![0; command.copy as usize];
-        decoder.copy(&references, window, Place { old: command.old_offset, done: 0, left: command.copy }, &mut out);
+        let place = Place { old: command.old_offset, done: 0, left: command.copy };
+        decoder.copy(&references, window, place, out.len(), &mut out);
         made += command.literal + command.copy;
     }
     assert!(made <= len, "commands never make more than their segment");

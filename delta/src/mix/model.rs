@@ -2,7 +2,7 @@
 
 use super::{
     coder::Coder,
-    copies::Copies,
+    copies::{Copies, RUN_BYTES},
     ensemble::Slots,
     fixes::{Fix, Fixes},
     history::History,
@@ -20,6 +20,21 @@ pub(crate) struct Memory<'m> {
     pub ring: &'m mut [u8],
     /// Where its strings are.
     pub heads: &'m mut [u32],
+    /// What is learnt beside the tables.
+    pub learnt: &'m mut Learnt,
+}
+
+/// What a model learns beside its tables. It is too large for a small stack, so it is reset in place.
+pub(crate) struct Learnt {
+    copies: Copies,
+    literals: Literals,
+}
+
+impl Learnt {
+    /// To be given to a model, which resets it.
+    pub(crate) const fn unset() -> Self {
+        Self { copies: Copies::unset(), literals: Literals::unset() }
+    }
 }
 
 /// A piece of the old view.
@@ -39,6 +54,9 @@ pub(crate) const BEHIND: u64 = 40;
 
 /// A copy may be handed over in pieces, cut where the address of the new offset is a multiple of this.
 pub(crate) const PIECE: u64 = 4096;
+
+/// Room for the output of a piece that is handed over in parts.
+pub(crate) const LEAST_ROOM: usize = RUN_BYTES;
 
 impl Window<'_> {
     /// The four bytes at `offset`, lowest first; what the window does not have is 0.
@@ -85,8 +103,7 @@ pub(crate) struct Model<'m> {
     slots: Slots<'m>,
     fixes: Fixes<'m>,
     history: History<'m>,
-    copies: Copies,
-    literals: Literals,
+    learnt: &'m mut Learnt,
     /// Offset of the next byte in the new view.
     new_offset: u64,
 }
@@ -94,54 +111,62 @@ pub(crate) struct Model<'m> {
 impl<'m> Model<'m> {
     /// A model at the start of a segment.
     pub(crate) fn new(memory: Memory<'m>, new_offset: u64) -> Self {
-        let Memory { slots, fixes, ring, heads } = memory;
+        let Memory { slots, fixes, ring, heads, learnt } = memory;
+        learnt.copies.reset();
+        learnt.literals.reset();
         Self {
             slots: Slots::new(slots),
             fixes: Fixes::new(fixes),
             history: History::new(ring, heads),
-            copies: Copies::new(),
-            literals: Literals::new(),
+            learnt,
             new_offset,
         }
     }
 
-    /// Codes a piece of a copy. `out` holds the new bytes for an encoder, and receives them from a decoder.
+    /// Codes bytes of a copy, of which `ahead` come before the next cut. `out` holds the new bytes for an encoder, and receives
+    /// them from a decoder. Returns how many: all, or with less room than `ahead` perhaps less.
     pub(crate) fn copy(
         &mut self,
         coder: &mut impl Coder,
         references: &References,
         window: Window<'_>,
         place: Place,
+        ahead: usize,
         out: &mut [u8],
-    ) {
-        self.copies.code(coder, &mut self.slots, &mut self.fixes, references, window, place, self.new_offset, out);
+    ) -> usize {
+        let (copies, slots, fixes) = (&mut self.learnt.copies, &mut self.slots, &mut self.fixes);
+        let done = copies.code(coder, slots, fixes, references, window, place, self.new_offset, ahead, out);
         // Strings that begin at a word are remembered, as words stand in the program.
         let address = references.new.address_of(self.new_offset);
-        for (behind, byte) in (1..).zip(out.iter()) {
+        for (behind, byte) in (1..).zip(out.iter().take(done)) {
             self.history.push(*byte);
             if address.wrapping_add(behind).is_multiple_of(4) {
                 self.history.remember();
             }
         }
-        self.new_offset += out.len() as u64;
+        self.new_offset += done as u64;
+        done
     }
 
     /// Begins with the literals of a command.
     pub(crate) fn begin_literals(&mut self) {
-        self.literals.begin();
+        self.learnt.literals.begin();
     }
 
-    /// Codes literals. `window` shows the old view behind the last copy, where `cursor` is.
+    /// Codes literals, as [`Model::copy`] does copies. `window` shows the old view behind the last copy, where `cursor` is.
     pub(crate) fn literal(
         &mut self,
         coder: &mut impl Coder,
         references: &References,
         window: Window<'_>,
         cursor: u64,
+        ahead: usize,
         out: &mut [u8],
-    ) {
-        self.literals.code(coder, &mut self.slots, &mut self.history, references, window, cursor, self.new_offset, out);
-        self.new_offset += out.len() as u64;
+    ) -> usize {
+        let (literals, slots, history) = (&mut self.learnt.literals, &mut self.slots, &mut self.history);
+        let done = literals.code(coder, slots, history, references, window, cursor, self.new_offset, ahead, out);
+        self.new_offset += done as u64;
+        done
     }
 
     /// Takes note of literals that another codec made.

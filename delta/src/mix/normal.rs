@@ -27,8 +27,8 @@ pub(crate) fn old(old: &[u8], references: &References) -> Vec<u8> {
 }
 
 /// `new` with its references as they are.
-pub(crate) fn new(new: &[u8], space: &Space) -> Vec<u8> {
-    normalise(new, &References { old: space.clone(), new: space.clone(), map: MovedMap::default() })
+pub(crate) fn new(new: &[u8], space: Space<'_>) -> Vec<u8> {
+    normalise(new, &References { old: space, new: space, map: MovedMap::default() })
 }
 
 fn normalise(view: &[u8], references: &References) -> Vec<u8> {
@@ -75,8 +75,8 @@ fn relative_blocks(piece: &[u8], address: u64, len: u64) -> [bool; PIECE as usiz
 mod tests {
     use super::{
         super::{
-            map::Span,
-            space::{Isa, Region},
+            map::{Moved, Span},
+            space::{Isa, Region, Regions},
         },
         *,
     };
@@ -91,11 +91,10 @@ mod tests {
         let len = program.len() as u64;
         let normalised = |before: u64, new: u64| {
             let region = |start| Region { start, len, address: 0x40_0000, isa: Isa::A64, wide: true, first: true };
-            let references = References {
-                old: Space::new(vec![region(before)]),
-                new: Space::new(vec![region(new), Region { first: true, ..region(new + len) }]),
-                map: MovedMap::new(vec![Span { old: before, len, new }]),
-            };
+            let old_regions = Regions::new(vec![region(before)]);
+            let new_regions = Regions::new(vec![region(new), Region { first: true, ..region(new + len) }]);
+            let moved = Moved::new(vec![Span { old: before, len, new }]);
+            let references = References { old: old_regions.space(), new: new_regions.space(), map: moved.map() };
             let view = [&vec![0xff; before as usize], &program[..]].concat();
             old(&view, &references)[before as usize..].to_vec()
         };

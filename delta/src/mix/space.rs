@@ -3,6 +3,7 @@
 //! The list is made by the generator and is part of the patch. Whatever it says only steers predictions: a wrong list
 //! costs bytes, never correctness.
 
+#[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
 use super::model::PIECE;
@@ -57,13 +58,54 @@ pub(crate) struct Region {
     pub first: bool,
 }
 
-/// The regions of a view, sorted, not overlapping. Outside of them an offset is its own address.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Space {
-    regions: Vec<Region>,
+impl Region {
+    /// Memory for a region.
+    pub(crate) const UNSET: Self = Self { start: 0, len: 0, address: 0, isa: Isa::Data, wide: false, first: false };
 }
 
-impl Space {
+/// Regions of a view, sorted, not overlapping. Outside of them an offset is its own address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Space<'a> {
+    regions: &'a [Region],
+}
+
+/// Reads a list off the front of `bytes`, which hold all of it; regions must lie within a view of `len` bytes.
+pub(crate) fn read(
+    bytes: &mut &[u8],
+    len: u64,
+    mut each: impl FnMut(Region) -> Result<(), ApplyError>,
+) -> Result<(), ApplyError> {
+    let malformed = |reason| ApplyError::Malformed { field: "regions", reason };
+    let count = varint::read(bytes, "regions")?;
+    // A region takes four bytes at least, so a claim longer than its bytes reserves nothing.
+    if count > MAX_REGIONS as u64 || count * 4 > bytes.len() as u64 {
+        return Err(ApplyError::OverLimit { field: "regions", value: count, limit: MAX_REGIONS as u64 });
+    }
+    let mut end = 0u64;
+    for _ in 0..count {
+        let start = end.checked_add(varint::read(bytes, "regions")?).filter(|&start| start <= len);
+        let start = start.ok_or_else(|| malformed("a region starts behind the view"))?;
+        let size = varint::read(bytes, "regions")?;
+        end = start
+            .checked_add(size)
+            .filter(|&end| end <= len && size > 0)
+            .ok_or_else(|| malformed("a region is empty or reaches behind the view"))?;
+        let address = varint::read(bytes, "regions")?;
+        let kind = varint::read(bytes, "regions")?;
+        let isa = Isa::from_code(kind & 7).filter(|_| kind < 32).ok_or_else(|| malformed("unknown kind"))?;
+        let (wide, first) = (kind & 8 != 0, kind & 16 != 0);
+        each(Region { start, len: size, address, isa, wide, first })?;
+    }
+    Ok(())
+}
+
+/// The regions of a view, on the heap.
+#[cfg(feature = "alloc")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Regions(Vec<Region>);
+
+#[cfg(feature = "alloc")]
+impl Regions {
     /// Regions in order of their start; those that overlap one before are dropped.
     #[cfg(any(feature = "generate", test))]
     pub(crate) fn new(mut regions: Vec<Region>) -> Self {
@@ -77,21 +119,34 @@ impl Space {
             keep
         });
         regions.truncate(MAX_REGIONS);
-        Self { regions }
+        Self(regions)
+    }
+
+    /// The `most` longest of them.
+    #[cfg(feature = "generate")]
+    pub(crate) fn longest(mut self, most: usize) -> Self {
+        self.0.sort_by_key(|region| core::cmp::Reverse(region.len));
+        self.0.truncate(most);
+        Self::new(self.0)
     }
 
     /// The regions, in order.
     #[cfg(feature = "generate")]
-    pub(crate) fn regions(&self) -> &[Region] {
-        &self.regions
+    pub(crate) fn list(&self) -> &[Region] {
+        &self.0
+    }
+
+    /// What is known by them.
+    pub(crate) fn space(&self) -> Space<'_> {
+        Space::new(&self.0)
     }
 
     /// Appends the list: a count, and for each region the gap before it, its length, its address and its kind.
     #[cfg(any(feature = "generate", test))]
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        varint::write(out, self.regions.len() as u64);
+        varint::write(out, self.0.len() as u64);
         let mut end = 0;
-        for region in &self.regions {
+        for region in &self.0 {
             varint::write(out, region.start - end);
             varint::write(out, region.len);
             varint::write(out, region.address);
@@ -104,34 +159,25 @@ impl Space {
     /// Bytes that the regions of both views take, when they are written in `len` bytes.
     pub(crate) fn memory(len: u32) -> u64 {
         // A region is written in four bytes at least.
-        (u64::from(len) / 4 + 2) * core::mem::size_of::<Region>() as u64
+        (u64::from(len) / 4 + 2) * size_of::<Region>() as u64
     }
 
-    /// Reads a list off the front of `bytes`; regions must lie within a view of `len` bytes.
+    /// Reads a list off the front of `bytes`, as [`read`] does.
     pub(crate) fn read(bytes: &mut &[u8], len: u64) -> Result<Self, ApplyError> {
-        let malformed = |reason| ApplyError::Malformed { field: "regions", reason };
-        let count = varint::read(bytes, "regions")?;
-        // A region takes four bytes at least, so a claim longer than its bytes reserves nothing.
-        if count > MAX_REGIONS as u64 || count * 4 > bytes.len() as u64 {
-            return Err(ApplyError::OverLimit { field: "regions", value: count, limit: MAX_REGIONS as u64 });
-        }
-        let mut regions = Vec::with_capacity(count as usize);
-        let mut end = 0u64;
-        for _ in 0..count {
-            let start = end.checked_add(varint::read(bytes, "regions")?).filter(|&start| start <= len);
-            let start = start.ok_or_else(|| malformed("a region starts behind the view"))?;
-            let size = varint::read(bytes, "regions")?;
-            end = start
-                .checked_add(size)
-                .filter(|&end| end <= len && size > 0)
-                .ok_or_else(|| malformed("a region is empty or reaches behind the view"))?;
-            let address = varint::read(bytes, "regions")?;
-            let kind = varint::read(bytes, "regions")?;
-            let isa = Isa::from_code(kind & 7).filter(|_| kind < 32).ok_or_else(|| malformed("unknown kind"))?;
-            let (wide, first) = (kind & 8 != 0, kind & 16 != 0);
-            regions.push(Region { start, len: size, address, isa, wide, first });
-        }
-        Ok(Self { regions })
+        let mut regions = Vec::new();
+        read(bytes, len, |region| {
+            regions.push(region);
+            Ok(())
+        })?;
+        regions.shrink_to_fit();
+        Ok(Self(regions))
+    }
+}
+
+impl<'a> Space<'a> {
+    /// Regions that are sorted and do not overlap.
+    pub(crate) fn new(regions: &'a [Region]) -> Self {
+        Self { regions }
     }
 
     /// Number of the region that holds `offset`, or of the last one before it.
@@ -167,7 +213,7 @@ impl Space {
     }
 
     /// The regions of the program that region `number` belongs to.
-    fn program(&self, number: usize) -> &[Region] {
+    fn program(&self, number: usize) -> &'a [Region] {
         let upto = self.regions.get(..=number).unwrap_or_default();
         let first = upto.iter().rposition(|region| region.first).unwrap_or(0);
         let behind = self.regions.get(number + 1..).unwrap_or_default();
@@ -230,7 +276,8 @@ mod tests {
     #[test]
     fn addresses_and_offsets_of_a_program_with_two_segments() {
         let text = Region { first: true, isa: Isa::A64, wide: true, ..region(0, 0x1000, 0x10000) };
-        let space = Space::new(vec![region(0x1000, 0x500, 0x30000), text]);
+        let regions = Regions::new(vec![region(0x1000, 0x500, 0x30000), text]);
+        let space = regions.space();
         assert_eq!(space.address(0, 0x10), 0x10010);
         assert_eq!(space.inside(0, 0x30020), (0x1020, 0));
         assert_eq!(space.inside(1, 0x10020), (0x20, 0));
@@ -238,15 +285,16 @@ mod tests {
         assert_eq!(space.address_near(0, 0x1020), 0x30020);
         assert!(space.holds(1, 0x10fff) && !space.holds(1, 0x0fff) && !space.holds(0, 0x40000));
         let mut bytes = Vec::new();
-        space.write(&mut bytes);
-        assert_eq!(Space::read(&mut &bytes[..], 0x1500).unwrap(), space);
-        assert!(Space::read(&mut &bytes[..], 0x14ff).is_err());
+        regions.write(&mut bytes);
+        assert_eq!(Regions::read(&mut &bytes[..], 0x1500).unwrap(), regions);
+        assert!(Regions::read(&mut &bytes[..], 0x14ff).is_err());
     }
 
     #[test]
     fn references_stay_within_their_program() {
         let first = |start, address| Region { first: true, ..region(start, 0x100, address) };
-        let space = Space::new(vec![first(0, 0), first(0x100, 0), first(0x200, 0)]);
+        let regions = [first(0, 0), first(0x100, 0), first(0x200, 0)];
+        let space = Space::new(&regions);
         assert_eq!(space.inside(1, 0x20), (0x120, 0));
         assert_eq!(space.inside(2, 0x20), (0x220, 0));
     }
@@ -254,7 +302,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), len in any::<u64>()) {
-            if let Ok(space) = Space::read(&mut &bytes[..], len) {
+            if let Ok(regions) = Regions::read(&mut &bytes[..], len) {
+                let space = regions.space();
                 for number in 0..4 {
                     let address = space.address(number, bytes.len() as i64);
                     let _ = (space.inside(number, address), space.holds(number, len), space.address_near(number, -1));

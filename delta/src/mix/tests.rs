@@ -45,7 +45,20 @@ fn pieces(commands: &[Command], space: &Space, offset: u64) -> Vec<Piece> {
     pieces
 }
 
-fn references(old: &[u8], new: &[u8], commands: &[Command], isa: Isa) -> References {
+/// What is known of both views.
+struct Known {
+    old: Regions,
+    new: Regions,
+    moved: Moved,
+}
+
+impl Known {
+    fn references(&self) -> References<'_> {
+        References { old: self.old.space(), new: self.new.space(), map: self.moved.map() }
+    }
+}
+
+fn known(old: &[u8], new: &[u8], commands: &[Command], isa: Isa) -> Known {
     let region = |len: usize, address| Region { start: 0, len: len as u64, address, isa, wide: true, first: true };
     let (mut spans, mut at) = (Vec::new(), OFFSET);
     for command in commands {
@@ -53,10 +66,10 @@ fn references(old: &[u8], new: &[u8], commands: &[Command], isa: Isa) -> Referen
         spans.push(Span { old: command.old_offset, len: command.copy.into(), new: at });
         at += u64::from(command.copy);
     }
-    References {
-        old: Space::new(vec![region(old.len(), 0x8000)]),
-        new: Space::new(vec![region(new.len() + OFFSET as usize, 0x9000)]),
-        map: MovedMap::new(spans),
+    Known {
+        old: Regions::new(vec![region(old.len(), 0x8000)]),
+        new: Regions::new(vec![region(new.len() + OFFSET as usize, 0x9000)]),
+        moved: Moved::new(spans),
     }
 }
 
@@ -96,25 +109,51 @@ fn used_tables() -> Tables {
     tables
 }
 
-/// Decodes; with `whole` the windows show all of the old view, which must make no difference.
-fn decode(old: &[u8], len: usize, commands: &[Command], references: &References, coded: &[u8], whole: bool) -> Vec<u8> {
+/// How a decoder is used, none of which makes a difference.
+#[derive(Clone, Copy)]
+enum Use {
+    /// A piece at once.
+    Pieces,
+    /// Windows show all of the old view.
+    Whole,
+    /// A piece in parts of so many bytes.
+    Parts(usize),
+}
+
+fn decode(old: &[u8], len: usize, commands: &[Command], references: &References, coded: &[u8], way: Use) -> Vec<u8> {
     let mut tables = used_tables();
-    let mut decoder = Decoder::new(tables.memory(), coded, OFFSET);
+    let mut decoder = Decoder::new(tables.memory(), coded.iter().copied(), OFFSET);
     let mut out = vec![0; len];
     let mut rest = &mut out[..];
-    let shown = |from, to| if whole { window(old, 0, u64::MAX) } else { window(old, from, to) };
+    let shown = |from, to| if matches!(way, Use::Whole) { window(old, 0, u64::MAX) } else { window(old, from, to) };
+    let part = if let Use::Parts(len) = way { len } else { usize::MAX };
     for piece in pieces(commands, &references.new, OFFSET) {
         match piece {
             Piece::Literal { cursor, len } => {
                 let (bytes, after) = rest.split_at_mut(len);
                 decoder.begin_literals();
-                decoder.literal(references, window(old, cursor, cursor + len as u64), cursor, bytes);
+                let mut done = 0;
+                while done < len {
+                    let cursor = cursor + done as u64;
+                    let room = part.min(len - done);
+                    let window = window(old, cursor, cursor + room as u64);
+                    let out = &mut bytes[done..done + room];
+                    done += decoder.literal(references, window, cursor, len - done, out);
+                }
                 rest = after;
             }
             Piece::Copy { place, len } => {
                 let (bytes, after) = rest.split_at_mut(len);
-                let window = shown(place.old.saturating_sub(BEFORE), place.old + len as u64 + BEHIND);
-                decoder.copy(references, window, place, bytes);
+                let mut done = 0;
+                while done < len {
+                    let room = part.min(len - done);
+                    let made = done as u32;
+                    let place =
+                        Place { old: place.old + done as u64, done: place.done + made, left: place.left - made };
+                    let window = shown(place.old.saturating_sub(BEFORE), place.old + room as u64 + BEHIND);
+                    let out = &mut bytes[done..done + room];
+                    done += decoder.copy(references, window, place, len - done, out);
+                }
                 rest = after;
             }
         }
@@ -174,12 +213,15 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn segments_come_back((old, new, list) in update(), isa in 0usize..5) {
+    fn segments_come_back((old, new, list) in update(), isa in 0usize..5, part in LEAST_ROOM..300) {
         let isa = [Isa::Data, Isa::A64, Isa::A32, Isa::Thumb, Isa::X64][isa];
-        let references = references(&old, &new, &list, isa);
+        let known = known(&old, &new, &list, isa);
+        let references = known.references();
         let coded = encode(&old, &new, &list, &references);
-        prop_assert!(decode(&old, new.len(), &list, &references, &coded, false) == new);
-        prop_assert!(decode(&old, new.len(), &list, &references, &coded, true) == new, "a larger window changes nothing");
+        let decoded = |way| decode(&old, new.len(), &list, &references, &coded, way);
+        prop_assert!(decoded(Use::Pieces) == new);
+        prop_assert!(decoded(Use::Whole) == new, "a larger window changes nothing");
+        prop_assert!(decoded(Use::Parts(part)) == new, "less room changes nothing");
     }
 
     #[test]
@@ -219,14 +261,13 @@ fn a_program_costs_the_same_wherever_it_stands_in_the_view() {
             wide: true,
             first: true,
         };
-        let references = References {
-            old: Space::new(vec![region(old.len(), 0)]),
-            new: Space::new(vec![region(new.len(), offset)]),
-            map: MovedMap::new(vec![
-                Span { old: 0, len: 5_000, new: offset },
-                Span { old: 4_000, len: 8_000, new: offset + 5_064 },
-            ]),
-        };
+        let old_regions = Regions::new(vec![region(old.len(), 0)]);
+        let new_regions = Regions::new(vec![region(new.len(), offset)]);
+        let moved = Moved::new(vec![
+            Span { old: 0, len: 5_000, new: offset },
+            Span { old: 4_000, len: 8_000, new: offset + 5_064 },
+        ]);
+        let references = References { old: old_regions.space(), new: new_regions.space(), map: moved.map() };
         encode_at(offset, &old, &new, &list, &references)
     };
     for offset in [1, 2, 1_023, PIECE + 18] {
@@ -240,9 +281,9 @@ fn what_tables_held_before_makes_no_difference() {
     let old: Vec<u8> = (0..256u32).flat_map(|n| (0xf940_0000 | n << 10).to_le_bytes()).collect();
     let new = [&old[..512], &[b'-'; 600], &old[512..]].concat();
     let list = [Command { literal: 0, copy: 512, old_offset: 0 }, Command { literal: 600, copy: 512, old_offset: 512 }];
-    let references = references(&old, &new, &list, Isa::A64);
-    let coded = encode(&old, &new, &list, &references);
-    assert!(decode(&old, new.len(), &list, &references, &coded, false) == new);
+    let known = known(&old, &new, &list, Isa::A64);
+    let coded = encode(&old, &new, &list, &known.references());
+    assert!(decode(&old, new.len(), &list, &known.references(), &coded, Use::Pieces) == new);
 }
 
 #[test]
@@ -263,19 +304,19 @@ fn calls_of_functions_that_moved_cost_almost_nothing() {
     let list =
         [Command { literal: 0, copy: 3_300, old_offset: 0 }, Command { literal: 64, copy: 8_900, old_offset: 3_300 }];
     // Calls count in the view's offsets, and this segment begins at another.
-    let mut references = references(&old, &new, &list, Isa::A64);
+    let mut known = known(&old, &new, &list, Isa::A64);
     let region =
         |len: usize, start, address| Region { start, len: len as u64, address, isa: Isa::A64, wide: true, first: true };
-    references.old = Space::new(vec![region(old.len(), 0, 0)]);
-    references.new = Space::new(vec![region(new.len(), OFFSET, 0)]);
-    let coded = encode(&old, &new, &list, &references);
+    known.old = Regions::new(vec![region(old.len(), 0, 0)]);
+    known.new = Regions::new(vec![region(new.len(), OFFSET, 0)]);
+    let coded = encode(&old, &new, &list, &known.references());
     let blind = encode(&old, &new, &list, &References::default());
     assert!(2 * coded.len() < blind.len(), "{} bytes, and {} without references", coded.len(), blind.len());
 }
 
 #[test]
 fn a_model_for_microcontrollers_fits_in_64_kib() {
-    let map = MovedMap::memory(100, 256 << 10);
+    let map = Moved::memory(100, 256 << 10);
     assert!(Params::MCU.memory() <= 60 << 10, "{} bytes", Params::MCU.memory());
     assert!(map <= 12 << 10, "{map} bytes of map for a hundred copies");
     assert!(Params::small(usize::MAX).memory() <= 32 << 20);

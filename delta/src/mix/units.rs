@@ -31,10 +31,35 @@ pub(crate) struct Unit {
     pub refers: bool,
 }
 
+/// For each AArch64 register the old page that an ADRP put there, if one did.
+#[derive(Clone, Copy)]
+pub(crate) struct Pages {
+    known: u32,
+    page: [u64; 32],
+}
+
+impl Pages {
+    fn get(&self, register: usize) -> Option<u64> {
+        self.page.get(register).copied().filter(|_| self.known >> register & 1 == 1)
+    }
+
+    fn set(&mut self, register: usize, page: u64) {
+        if let Some(entry) = self.page.get_mut(register) {
+            *entry = page;
+            self.known |= 1 << register;
+        }
+    }
+
+    fn forget(&mut self, register: usize) {
+        if register < self.page.len() {
+            self.known &= !(1 << register);
+        }
+    }
+}
+
 /// Walks through copies and keeps what instructions before tell about those behind.
 pub(crate) struct Walker {
-    /// For each AArch64 register the old page that an ADRP put there.
-    pages: [Option<u64>; 32],
+    pages: Pages,
     old_region: usize,
     new_region: usize,
     /// Whether a distance counts as a reference even when it stays as it is.
@@ -43,8 +68,8 @@ pub(crate) struct Walker {
 
 impl Walker {
     /// A walker for coding: a distance that stays is as good as no distance.
-    pub(crate) fn new() -> Self {
-        Self { pages: [None; 32], old_region: 0, new_region: 0, all_distances: false }
+    pub(crate) const fn new() -> Self {
+        Self { pages: Pages { known: 0, page: [0; 32] }, old_region: 0, new_region: 0, all_distances: false }
     }
 
     /// A walker to which all distances are references.
@@ -54,12 +79,12 @@ impl Walker {
     }
 
     /// What is known of registers, to return to.
-    pub(crate) fn pages(&self) -> [Option<u64>; 32] {
+    pub(crate) fn pages(&self) -> Pages {
         self.pages
     }
 
     /// Forgets what happened since [`Walker::pages`].
-    pub(crate) fn restore(&mut self, pages: &[Option<u64>; 32]) {
+    pub(crate) fn restore(&mut self, pages: &Pages) {
         self.pages = *pages;
     }
 
@@ -114,9 +139,7 @@ impl Walker {
         if shape.kind == kind::ADRP {
             let canonical = shape.form.canonical(word);
             let page = shape.reference.map_or(0, |reference| reference.target(canonical, seat.place));
-            if let Some(entry) = self.pages.get_mut(register) {
-                *entry = Some(page);
-            }
+            self.pages.set(register, page);
             let low = (1..=ADRP_REACH).find_map(|n| {
                 let next = seat.window.word(seat.old + 4 * n);
                 let scale = isa::a64_low_scale(next).filter(|_| (next >> 5 & 31) as usize == register)?;
@@ -128,11 +151,9 @@ impl Walker {
             return self.referring(seat, shape, word);
         }
         if let Some(scale) = isa::a64_low_scale(word) {
-            let base = self.pages.get((word >> 5 & 31) as usize).copied().flatten();
-            if !isa::a64_keeps_registers(word)
-                && let Some(entry) = self.pages.get_mut(register)
-            {
-                *entry = None;
+            let base = self.pages.get((word >> 5 & 31) as usize);
+            if !isa::a64_keeps_registers(word) {
+                self.pages.forget(register);
             }
             if let Some(page) = base {
                 let target = page.wrapping_add(u64::from(word >> 10 & 0xfff) << scale);
@@ -153,10 +174,8 @@ impl Walker {
                     refers,
                 };
             }
-        } else if !isa::a64_keeps_registers(word)
-            && let Some(entry) = self.pages.get_mut(register)
-        {
-            *entry = None;
+        } else if !isa::a64_keeps_registers(word) {
+            self.pages.forget(register);
         }
         self.data(seat, shape, word)
     }
@@ -278,7 +297,7 @@ impl Walker {
 
 /// Where a unit stands.
 struct Seat<'a, 'o> {
-    references: &'a References,
+    references: &'a References<'a>,
     window: &'a Window<'o>,
     region: Region,
     old: u64,

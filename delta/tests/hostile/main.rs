@@ -77,7 +77,7 @@ fn hostile_input() {
         assert_eq!(consumers::consume("patch", &patch), "applied");
         assert_eq!(consumers::consume("patch_vouched", &patch), "applied");
     }
-    for name in ["bsdiff40", "zstd_prefix"] {
+    for name in ["mcu", "bsdiff40", "zstd_prefix"] {
         for patch in seeds::seeds(name) {
             assert_eq!(consumers::consume(name, &patch), "applied", "{name}");
         }

@@ -70,6 +70,7 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
             .collect(),
         "apply" => segments(),
         "patch" | "patch_vouched" => all_patches(),
+        "mcu" => patches(Profile::Mcu),
         "bsdiff40" => images().iter().map(|new| write_bsdiff40(&OLD, new, go_on).unwrap()).collect(),
         "zstd_prefix" => images().iter().map(|new| write_zstd(&OLD, new, go_on).unwrap()).collect(),
         other => panic!("{other} has no seeds: add them here"),

@@ -8,6 +8,7 @@ mod bsdiff40;
 mod contents;
 mod format;
 mod images;
+mod mcu;
 mod plan;
 mod refusal;
 mod resume;
