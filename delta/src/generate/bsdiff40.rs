@@ -27,7 +27,7 @@ pub fn write_bsdiff40(
     new: &[u8],
     progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<Vec<u8>, DiffError> {
-    check_lengths(old, new)?;
+    check_lengths(old, new, u64::MAX)?;
     let report = Report::new(progress, new);
     let views = Views::plain(old.len() as u64, new.len() as u64);
     let cuts = segment::cuts(&views, MATCHED_AT_ONCE);

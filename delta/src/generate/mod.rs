@@ -95,7 +95,9 @@ pub fn diff(
     options: &DiffOptions,
     progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<Patch, DiffError> {
-    check_lengths(old, new)?;
+    // A microcontroller counts in 32 bits.
+    let most = if options.profile == Profile::Mcu { u64::from(u32::MAX) } else { u64::MAX };
+    check_lengths(old, new, most)?;
     let segment_len = segment_len(new.len() as u64, options)?;
     let report = Report::new(progress, new);
     if options.inside && options.profile.unfolds() {
@@ -281,9 +283,10 @@ fn table(cuts: &[Range<u64>], coded: &[segment::Coded], views: &Views, new: &[u8
     cuts.iter().zip(coded).map(entry).collect()
 }
 
-/// What the matcher can hold.
-fn check_lengths(old: &[u8], new: &[u8]) -> Result<(), DiffError> {
+/// What the matcher can hold, and the reader of the format, which takes `most` bytes.
+fn check_lengths(old: &[u8], new: &[u8], most: u64) -> Result<(), DiffError> {
     for (image, len, limit) in [("old", old.len() as u64, MAX_OLD_LEN), ("new", new.len() as u64, MAX_NEW_LEN)] {
+        let limit = limit.min(most);
         if len > limit {
             return Err(DiffError::TooLong { image, len, limit });
         }
