@@ -31,7 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in images {
         let image = fs::read(&name)?;
         println!("{name}: {} bytes", image.len());
-        for (title, side) in [("old", Side::Old), ("new", Side::New { unchanged: &|_| false, helpers: &helpers })] {
+        for (title, side) in
+            [("old", Side::Old), ("new", Side::New { unchanged: &|_| false, helpers: &helpers, whole_files: false })]
+        {
             let begin = Instant::now();
             let found = find(&image, &FindLimits::default(), side);
             let seconds = begin.elapsed().as_secs_f64();

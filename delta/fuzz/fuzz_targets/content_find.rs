@@ -18,6 +18,6 @@ fn check(found: &[Found], holder_len: u64) {
 fuzz_target!(|bytes: &[u8]| {
     let limits = FindLimits { total_content: 8 << 20, stream_ram: 32 << 20, ..FindLimits::default() };
     check(&find(bytes, &limits, Side::Old), bytes.len() as u64);
-    let side = Side::New { unchanged: &|_| false, helpers: &Helpers::none() };
+    let side = Side::New { unchanged: &|_| false, helpers: &Helpers::none(), whole_files: false };
     check(&find(bytes, &limits, side), bytes.len() as u64);
 });

@@ -1,15 +1,17 @@
 //! The encoding side of the context-mixing coder: what it knows of both views, and one segment at a time.
 
-use super::{options::Profile, parse::Piece};
+use super::{changes::Changes, layout::Layout, options::Profile, parse::Piece, views::Kept};
 use crate::head::MapBound;
+use crate::limits::MAX_REFERENCES_LEN;
 use crate::mcu;
 use crate::mix::{
-    BEFORE, BEHIND, Encoder, Moved, NarrowSpan, Params, Place, References, Regions, Space, Span, Tables, Window,
-    disjoint, normal, space_of_parts,
+    BEFORE, BEHIND, Encoder, Moved, NarrowSpan, Params, Place, References, Region, Regions, Space, Span, Tables,
+    Window, disjoint, normal,
 };
 
 /// What is known of both views.
 pub(crate) struct Mixer {
+    layouts: [Layout; 2],
     old: Regions,
     new: Regions,
     moved: Moved,
@@ -20,16 +22,31 @@ pub(crate) struct Mixer {
 }
 
 impl Mixer {
-    /// Looks at what both views are made of, and their parts. Nothing is known yet of what moved where.
-    pub(crate) fn new(old: (&[u8], &[u64]), new: (&[u8], &[u64]), params: Params, profile: Profile) -> Self {
+    /// Knows the programs of both views, which have these lengths. Nothing is known yet of what moved where.
+    pub(crate) fn new(layouts: [Layout; 2], lens: [usize; 2], params: Params, profile: Profile) -> Self {
         let small = profile == Profile::Mcu;
-        let (old, new) = (regions(old, small), regions(new, small));
-        Self { old, new, moved: Moved::default(), params, bound: None, small }
+        let [old, new] = [0, 1].map(|side| regions(&layouts[side].regions(), lens[side], small));
+        Self { layouts, old, new, moved: Moved::default(), params, bound: None, small }
     }
 
-    /// The same with another old view, whose parts are others.
-    pub(crate) fn with_old(self, old: (&[u8], &[u64])) -> Self {
-        Self { old: regions(old, self.small), ..self }
+    /// The same for an old view of which only `kept` is left.
+    pub(crate) fn pruned(self, kept: &Kept) -> Self {
+        let [old, new] = self.layouts;
+        Self { layouts: [old.pruned(kept), new], ..self }
+    }
+
+    /// Forgets programs that stay as they are: what differs between views of these lengths is all in the others.
+    pub(crate) fn only_changed(&mut self, lens: [usize; 2], changes: &Changes) {
+        let [old, new] = self.layouts.each_ref().map(Layout::regions);
+        let mut least = 1;
+        loop {
+            self.old = regions(&changes.old_programs(&old, least), lens[0], self.small);
+            self.new = regions(&changes.new_programs(&new, least), lens[1], self.small);
+            if self.regions().len() <= MAX_REFERENCES_LEN as usize {
+                return;
+            }
+            least *= 2;
+        }
     }
 
     /// Learns what moved where.
@@ -114,9 +131,9 @@ impl Mixer {
     }
 }
 
-/// What a view is made of, as far as the device has memory for it.
-fn regions(view: (&[u8], &[u64]), small: bool) -> Regions {
-    let regions = space_of_parts(view.0, view.1);
+/// The programs of a view of `len` bytes, as far as the device has memory for them.
+fn regions(programs: &[Region], len: usize, small: bool) -> Regions {
+    let regions = Regions::of_programs(programs, len as u64);
     if small { regions.longest(mcu::REGIONS) } else { regions }
 }
 

@@ -13,10 +13,12 @@ mod blocks;
 #[cfg(feature = "foreign")]
 mod bsdiff40;
 mod candidates;
+mod changes;
 mod encode;
 mod full;
 mod head;
 mod index;
+mod layout;
 mod lookup;
 mod lzma;
 mod matcher;
@@ -41,6 +43,7 @@ use sha2::{Digest, Sha256};
 
 #[cfg(feature = "foreign")]
 pub use self::{bsdiff40::write_bsdiff40, zstd_prefix::write_zstd};
+use self::{changes::Changes, layout::Layout};
 pub use self::{
     full::{Full, FullEncoding, FullOptions, best_full},
     options::{DiffOptions, Phase, Profile, Progress, UnknownProfile},
@@ -104,9 +107,9 @@ pub fn diff(
         report.phase(Phase::Contents)?;
         if let Some(built) = views::build(old, new, options) {
             report.total.store(built.views.new_len, Ordering::Relaxed);
-            let views::Built { views, old: old_view, new: new_view, new_parts, coded } = built;
-            let images = Images { old, new, old_view: &old_view, new_view: &new_view, new_parts: &new_parts };
-            match patch(&images, views, &coded, segment_len, options, &report) {
+            let views::Built { views, old: old_view, new: new_view, layouts, coded } = built;
+            let images = Images { old, new, old_view: &old_view, new_view: &new_view };
+            match patch(&images, views, layouts, &coded, segment_len, options, &report) {
                 // What the device cannot unfold stays as it is.
                 Err(DiffError::OverBudget { .. }) => {}
                 made => return made,
@@ -115,8 +118,8 @@ pub fn diff(
         }
     }
     let views = Views::plain(old.len() as u64, new.len() as u64);
-    let images = Images { old, new, old_view: old, new_view: new, new_parts: &[] };
-    patch(&images, views, &[], segment_len, options, &report)
+    let images = Images { old, new, old_view: old, new_view: new };
+    patch(&images, views, None, &[], segment_len, options, &report)
 }
 
 /// Both images, and what segments see of them.
@@ -125,8 +128,6 @@ struct Images<'a> {
     new: &'a [u8],
     old_view: &'a [u8],
     new_view: &'a [u8],
-    /// Where parts of the new view begin that stand for themselves.
-    new_parts: &'a [u64],
 }
 
 impl Images<'_> {
@@ -135,10 +136,12 @@ impl Images<'_> {
     }
 }
 
-/// Makes a patch between views. `coded` are ranges of the old view that resemble nothing but themselves.
+/// Makes a patch between views, whose programs `layouts` tell unless the views are the images. `coded` are ranges of the old
+/// view that resemble nothing but themselves.
 fn patch(
     images: &Images<'_>,
     mut views: Views,
+    layouts: Option<[Layout; 2]>,
     coded: &[Range<usize>],
     segment_len: u32,
     options: &DiffOptions,
@@ -149,8 +152,8 @@ fn patch(
     let work = Work { cuts: &cuts, coded, memory: options.memory, report };
     let mut pieces = work.pieces(images.old_view, images.new_view)?;
     let mut mixer = profile.mix(images.new_view.len()).filter(|_| !cuts.is_empty()).map(|params| {
-        let old = (images.old_view, &views::old_parts(&views)[..]);
-        mixer::Mixer::new(old, (images.new_view, images.new_parts), params, profile)
+        let layouts = layouts.unwrap_or_else(|| [images.old_view, images.new_view].map(Layout::plain));
+        mixer::Mixer::new(layouts, [images.old_view.len(), images.new_view.len()], params, profile)
     });
     if let Some(mixer) = &mut mixer {
         // What is known of moves after the first look makes moved code the same bytes for the second.
@@ -164,10 +167,14 @@ fn patch(
         }
     }
     report.phase(Phase::Code)?;
-    let old_view = views::prune(&mut views, images.old_view, &mut pieces);
-    // Contents that nobody reads are gone, and their regions with them.
-    mixer = mixer.map(|mixer| mixer.with_old((&old_view, &views::old_parts(&views))));
+    let (old_view, kept) = views::prune(&mut views, images.old_view, &mut pieces);
+    if let Some(kept) = kept {
+        mixer = mixer.map(|mixer| mixer.pruned(&kept));
+    }
     if let Some(mixer) = &mut mixer {
+        let starts = cuts.iter().map(|cut| cut.start);
+        let changes = Changes::new(&old_view, images.new_view, &pieces, starts);
+        mixer.only_changed([old_view.len(), images.new_view.len()], &changes);
         mixer.moved(&pieces, cuts.iter().map(|cut| cut.start));
     }
     let lead = mixer.as_ref().map(|mixer| segment::lead(&pieces, &cuts, views.old_len, mixer, profile)).transpose()?;

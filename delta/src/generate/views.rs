@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashSet, ops::Range};
 
-use super::{DiffOptions, parse::Piece};
+use super::{DiffOptions, layout::Layout, parse::Piece};
 use crate::{
     content::{FindLimits, Found, Side, find},
     limits::{MAX_LAYERS, MAX_NODES, MAX_RECIPES},
@@ -16,8 +16,8 @@ pub(crate) struct Built {
     pub old: Vec<u8>,
     /// The new view.
     pub new: Vec<u8>,
-    /// Where parts of the new view begin that stand for themselves: long contents, and what comes after them.
-    pub new_parts: Vec<u64>,
+    /// The programs of both views, for profiles that use them.
+    pub layouts: Option<[Layout; 2]>,
     /// Coded bytes in the old view whose content stands there too: sorted, without overlaps. They resemble nothing but
     /// themselves.
     pub coded: Vec<Range<usize>>,
@@ -29,14 +29,18 @@ pub(crate) fn build(old: &[u8], new: &[u8], options: &DiffOptions) -> Option<Bui
     let old_found = find(old, &limits, Side::Old);
     let known: HashSet<&[u8]> = old_found.iter().map(|found| coded(old, found)).collect();
     let unchanged = |coded: &[u8]| known.contains(coded);
-    let new_found = find(new, &limits, Side::New { unchanged: &unchanged, helpers: &options.helpers });
+    // References are predicted where programs are whole.
+    let mixes = options.profile.mix(new.len()).is_some();
+    let new_found =
+        find(new, &limits, Side::New { unchanged: &unchanged, helpers: &options.helpers, whole_files: mixes });
     if new_found.is_empty() {
         return None;
     }
     let mut views = Views::plain(old.len() as u64, new.len() as u64);
-    let (new_view, new_parts) = new_layers(&mut views, new, &new_found)?;
+    let new_view = new_layers(&mut views, new, &new_found)?;
     let (old_view, coded) = old_contents(&mut views, old, &old_found);
-    Some(Built { views, old: old_view, new: new_view, new_parts, coded })
+    let layouts = mixes.then(|| [Layout::old(&views, old, &old_found), Layout::new(&views, new, &new_found)]);
+    Some(Built { views, old: old_view, new: new_view, layouts, coded })
 }
 
 fn coded<'a>(image: &'a [u8], found: &Found) -> &'a [u8] {
@@ -55,26 +59,8 @@ fn listed<T: PartialEq>(list: &mut Vec<T>, entry: T) -> Option<usize> {
     Some(list.len() - 1)
 }
 
-/// Contents from this length on are parts of their view: a file of its own rather than a block of one.
-const LONG: u64 = 1 << 20;
-
-/// Where parts of the old view begin that stand for themselves.
-pub(crate) fn old_parts(views: &Views) -> Vec<u64> {
-    let mut starts = Vec::new();
-    let mut long = true;
-    for content in &views.contents {
-        // A run of short contents is one part.
-        if long || content.len >= LONG {
-            starts.push(content.start);
-        }
-        long = content.len >= LONG;
-    }
-    starts
-}
-
-/// Unfolds the new image layer by layer and returns the view, and where its parts begin.
-fn new_layers(views: &mut Views, image: &[u8], found: &[Found]) -> Option<(Vec<u8>, Vec<u64>)> {
-    let mut parts: Vec<u64> = Vec::new();
+/// Unfolds the new image layer by layer and returns the view.
+fn new_layers(views: &mut Views, image: &[u8], found: &[Found]) -> Option<Vec<u8>> {
     let mut bytes = image.to_vec();
     let mut level: Vec<(u64, &Found)> = found.iter().map(|found| (found.start, found)).collect();
     while !level.is_empty() && views.layers.len() < MAX_LAYERS {
@@ -82,7 +68,6 @@ fn new_layers(views: &mut Views, image: &[u8], found: &[Found]) -> Option<(Vec<u
         let mut input = Vec::new();
         let mut inner = Vec::new();
         let mut done = 0;
-        let mut more_parts = Vec::new();
         for (start, found) in level {
             let recipe = found.recipe?;
             let Some(encoding) = listed(&mut views.encodings, Encoding { codec: found.codec, recipe }) else {
@@ -95,9 +80,6 @@ fn new_layers(views: &mut Views, image: &[u8], found: &[Found]) -> Option<(Vec<u
             let at = input.len() as u64;
             input.extend_from_slice(&found.content);
             done = (start + found.len) as usize;
-            if found.content.len() as u64 >= LONG {
-                more_parts.extend([at, input.len() as u64]);
-            }
             layer.nodes.push(NewNode {
                 start: at,
                 len: found.content.len() as u64,
@@ -110,20 +92,11 @@ fn new_layers(views: &mut Views, image: &[u8], found: &[Found]) -> Option<(Vec<u
         input.extend_from_slice(&bytes[done..]);
         layer.input_len = input.len() as u64;
         views.new_len = layer.input_len;
-        // What began behind a stream begins further back in the next view.
-        for part in &mut parts {
-            let before = layer.nodes.partition_point(|node| node.coded_start < *part);
-            if let Some(node) = before.checked_sub(1).and_then(|at| layer.nodes.get(at)) {
-                *part = *part - (node.coded_start + node.coded_len) + node.start + node.len;
-            }
-        }
-        parts.extend(more_parts);
-        parts.sort_unstable();
         views.layers.push(layer);
         bytes = input;
         level = inner;
     }
-    Some((bytes, parts))
+    Some(bytes)
 }
 
 /// Appends the contents of the old streams, the outer ones first.
@@ -152,12 +125,40 @@ fn old_contents(views: &mut Views, image: &[u8], found: &[Found]) -> (Vec<u8>, V
     (bytes, coded)
 }
 
+/// What is left of the old view without contents that nobody reads.
+pub(crate) struct Kept {
+    image_len: u64,
+    /// Where each content began, how long it is, and where it begins now.
+    contents: Vec<(u64, u64, Option<u64>)>,
+}
+
+impl Kept {
+    #[cfg(test)]
+    pub(crate) fn new(image_len: u64, contents: Vec<(u64, u64, Option<u64>)>) -> Self {
+        Self { image_len, contents }
+    }
+
+    /// Where a place of the view stands now, and how many bytes from it on stand with it.
+    pub(crate) fn place(&self, at: u64) -> (Option<u64>, u64) {
+        if at < self.image_len {
+            return (Some(at), self.image_len - at);
+        }
+        let holding = self.contents.partition_point(|content| content.0 + content.1 <= at);
+        let Some(&(start, len, now)) = self.contents.get(holding) else { return (None, u64::MAX) };
+        (now.map(|now| now + (at - start)), start + len - at)
+    }
+}
+
 /// Takes contents that no piece reads out of the old view: a device need not decode them. The pieces follow, and so does
 /// the view that is returned.
-pub(crate) fn prune<'v>(views: &mut Views, old_view: &'v [u8], segments: &mut [Vec<Piece>]) -> Cow<'v, [u8]> {
+pub(crate) fn prune<'v>(
+    views: &mut Views,
+    old_view: &'v [u8],
+    segments: &mut [Vec<Piece>],
+) -> (Cow<'v, [u8]>, Option<Kept>) {
     let contents = std::mem::take(&mut views.contents);
     if contents.is_empty() {
-        return Cow::Borrowed(old_view);
+        return (Cow::Borrowed(old_view), None);
     }
     let holding = |at: u64| contents.partition_point(|content| content.start + content.len <= at);
     let mut used = vec![false; contents.len()];
@@ -180,27 +181,26 @@ pub(crate) fn prune<'v>(views: &mut Views, old_view: &'v [u8], segments: &mut [V
             used[holding(source)] = true;
         }
     }
-    let mut moved: Vec<u64> = Vec::with_capacity(contents.len());
-    let mut end = image_len;
-    for (content, used) in contents.iter().zip(&used) {
-        moved.push(content.start - end);
-        end += if *used { content.len } else { 0 };
+    let mut kept = Kept { image_len, contents: Vec::with_capacity(contents.len()) };
+    let mut bytes = old_view[..image_len as usize].to_vec();
+    for (content, used) in contents.iter().zip(used) {
+        let start = bytes.len() as u64;
+        kept.contents.push((content.start, content.len, used.then_some(start)));
+        if used {
+            bytes.extend_from_slice(&old_view[content.start as usize..(content.start + content.len) as usize]);
+            let source = kept.place(content.source).0.unwrap_or_default();
+            views.contents.push(OldContent { source, start, ..*content });
+        }
     }
-    let back = |at: u64| if at < image_len { 0 } else { moved.get(holding(at)).copied().unwrap_or(0) };
-    let mut kept = old_view[..image_len as usize].to_vec();
-    for (at, content) in contents.iter().enumerate().filter(|(at, _)| used[*at]) {
-        kept.extend_from_slice(&old_view[content.start as usize..(content.start + content.len) as usize]);
-        let (source, start) = (content.source - back(content.source), content.start - moved[at]);
-        views.contents.push(OldContent { source, start, ..*content });
-    }
-    views.old_len = end;
+    views.old_len = bytes.len() as u64;
     for piece in segments.iter_mut().flatten() {
         if let Some(shift) = &mut piece.shift {
-            *shift -= back((piece.start as i64 + *shift).cast_unsigned()).cast_signed();
+            let from = (piece.start as i64 + *shift).cast_unsigned();
+            *shift -= (from - kept.place(from).0.unwrap_or(from)).cast_signed();
         }
     }
     prune_codecs(views);
-    Cow::Owned(kept)
+    (Cow::Owned(bytes), Some(kept))
 }
 
 fn prune_codecs(views: &mut Views) {

@@ -1,10 +1,12 @@
-//! Finds what a view is made of: programs, their instruction sets and their addresses.
+//! Finds programs, their instruction sets and their addresses.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
+
+use rayon::prelude::*;
 
 use super::{
     isa::{self, kind},
-    space::{Isa, Region, Regions},
+    space::{Isa, Region},
 };
 
 /// Shortest stretch between programs that is looked at for code.
@@ -25,60 +27,50 @@ const MAX_VOTERS: usize = 1 << 16;
 /// Addresses that an image may be placed at are multiples of this.
 const PLACEMENT: u64 = 1 << 12;
 
-/// What a view is made of, of which each part stands for itself: parts begin at `starts`, which ascend, and at 0.
-pub(crate) fn space_of_parts(view: &[u8], starts: &[u64]) -> Regions {
+/// The programs in `image`, in order: the regions of each, of which the first one is marked.
+pub(crate) fn programs(image: &[u8]) -> Vec<Region> {
     let mut regions = Vec::new();
-    let ends = starts.iter().copied().chain([view.len() as u64]);
-    let mut start = 0;
-    for end in ends {
-        let part = &view[start as usize..end.max(start) as usize];
-        let moved = |region: &Region| Region { start: region.start + start, ..*region };
-        regions.extend(space(part).list().iter().map(moved));
-        start = end.max(start);
-    }
-    Regions::new(regions)
-}
-
-/// What `image` is made of.
-pub(crate) fn space(image: &[u8]) -> Regions {
-    let mut programs = Vec::new();
-    let (mut at, mut covered) = (0, 0);
+    let mut stretches = Vec::new();
+    let (mut at, mut covered, mut first) = (0, 0, None);
     while let Some(found) = next_elf(image, at) {
         let program = elf_regions(image, found);
         let end = program.iter().map(|region| (region.start + region.len) as usize).max().unwrap_or(0);
-        if end > found {
-            covered += end - found;
-            programs.push((found, end, program));
+        if end <= found {
+            at = found + 4;
+            continue;
         }
-        at = end.max(found + 4);
-    }
-    // A kernel carries small programs within; it is one thing all the same.
-    let sole = programs.first().is_none_or(|&(start, ..)| start > 0) && covered * MAX_CARRIED < image.len();
-    if sole {
-        let region = stretch(image, 0, image.len());
-        if region.isa != Isa::Data {
-            return Regions::new(vec![region]);
-        }
-    }
-    let mut regions = Vec::new();
-    let mut end = 0;
-    for (start, program_end, program) in programs {
-        if start >= end + MIN_STRETCH {
-            regions.push(stretch(image, end, start));
-        }
+        first = first.or(Some(found));
+        stretches.push(at..found);
         regions.extend(program);
-        end = program_end;
+        covered += end - found;
+        at = end;
     }
-    if image.len() > end && (image.len() >= end + MIN_STRETCH || regions.is_empty()) {
-        regions.push(stretch(image, end, image.len()));
+    stretches.push(at..image.len());
+    // A kernel carries small programs within; it is one thing all the same, and most of its code is outside of them.
+    if first != Some(0) && covered * MAX_CARRIED < image.len() {
+        let sole = stretch(image, 0..image.len(), &stretches);
+        if sole.isa != Isa::Data {
+            return vec![sole];
+        }
     }
-    Regions::new(regions)
+    stretches.retain(|stretch| stretch.len() >= MIN_STRETCH || stretch.len() == image.len());
+    let found: Vec<Region> = stretches.into_par_iter().map(|range| stretch(image, range.clone(), &[range])).collect();
+    regions.extend(found.into_iter().filter(|region| region.isa != Isa::Data));
+    regions.sort_unstable_by_key(|region| region.start);
+    regions
 }
 
+/// Where the next ELF file begins, in whatever way it is aligned: archives and file systems pack files closely.
 fn next_elf(image: &[u8], from: usize) -> Option<usize> {
-    let from = from.next_multiple_of(4);
-    let rest = image.get(from..)?;
-    rest.chunks_exact(4).position(|word| word == b"\x7fELF").map(|n| from + 4 * n)
+    let mut at = from;
+    loop {
+        at += image.get(at..)?.iter().position(|&byte| byte == 0x7f)?;
+        // Magic, class, little endian, version 1.
+        if let [_, b'E', b'L', b'F', 1 | 2, 1, 1, ..] = image[at..] {
+            return Some(at);
+        }
+        at += 1;
+    }
 }
 
 fn number(image: &[u8], at: usize, len: usize) -> Option<u64> {
@@ -99,6 +91,9 @@ fn elf_regions(image: &[u8], start: usize) -> Vec<Region> {
         let headers = number(image, start + if wide { 32 } else { 28 }, word)? as usize;
         let size = number(image, start + if wide { 54 } else { 42 }, 2)? as usize;
         let count = number(image, start + if wide { 56 } else { 44 }, 2)? as usize;
+        if size < if wide { 56 } else { 32 } {
+            return None;
+        }
         let mut regions: Vec<Region> = Vec::new();
         for n in 0..count.min(64) {
             let header = start.checked_add(headers)?.checked_add(n * size)?;
@@ -129,7 +124,7 @@ fn elf_regions(image: &[u8], start: usize) -> Vec<Region> {
                 _ if !executable => Isa::Data,
                 183 => Isa::A64,
                 62 | 3 => Isa::X64,
-                40 => best_isa(bytes, &[Isa::A32, Isa::Thumb]).0,
+                40 => best_isa(bytes, std::slice::from_ref(&(0..bytes.len())), &[Isa::A32, Isa::Thumb]).0,
                 _ => Isa::Data,
             };
             regions.push(region);
@@ -139,50 +134,61 @@ fn elf_regions(image: &[u8], start: usize) -> Vec<Region> {
     read().unwrap_or_default()
 }
 
-/// A stretch of which nothing is known.
-fn stretch(image: &[u8], start: usize, end: usize) -> Region {
-    let bytes = &image[start..end];
-    let (isa, mut starts) = best_isa(bytes, &[Isa::A64, Isa::Thumb, Isa::A32, Isa::X64]);
+/// The part `range` of an image, which may be code. Calls count that stand in `within`, a part of it.
+fn stretch(image: &[u8], range: Range<usize>, within: &[Range<usize>]) -> Region {
+    let bytes = &image[range.clone()];
+    let within: Vec<_> = within.iter().map(|part| part.start - range.start..part.end - range.start).collect();
+    let (isa, mut starts) = best_isa(bytes, &within, &[Isa::A64, Isa::Thumb, Isa::A32, Isa::X64]);
     let wide = matches!(isa, Isa::A64 | Isa::X64);
     starts.extend(prologues(bytes, isa));
     starts.sort_unstable();
     starts.dedup();
     let address = placement(bytes, &starts, isa, wide).unwrap_or(0);
-    Region { start: start as u64, len: (end - start) as u64, address, isa, wide, first: true }
+    Region { start: range.start as u64, len: range.len() as u64, address, isa, wide, first: true }
 }
 
 /// The instruction set in which most calls go where other calls go, and where they go.
-fn best_isa(bytes: &[u8], choices: &[Isa]) -> (Isa, Vec<u32>) {
-    let mut best = (Isa::Data, Vec::new(), 0);
-    for &isa in choices {
-        let mut targets = calls(bytes, isa);
-        let all = targets.len();
-        targets.sort_unstable();
-        let mut shared = 0;
-        let mut starts = Vec::new();
-        for group in targets.chunk_by(|a, b| a == b) {
-            starts.push(group[0]);
-            if group.len() > 1 {
-                shared += group.len();
+fn best_isa(bytes: &[u8], within: &[Range<usize>], choices: &[Isa]) -> (Isa, Vec<u32>) {
+    let found: Vec<_> = choices
+        .par_iter()
+        .map(|&isa| {
+            let mut targets = Vec::new();
+            for range in within {
+                calls(bytes, range.clone(), isa, &mut targets);
             }
-        }
-        if all >= MIN_CALLS && shared * 3 > all && shared > best.2 {
-            best = (isa, starts, shared);
+            let all = targets.len();
+            targets.sort_unstable();
+            let mut shared = 0;
+            let mut starts = Vec::new();
+            for group in targets.chunk_by(|a, b| a == b) {
+                starts.push(group[0]);
+                if group.len() > 1 {
+                    shared += group.len();
+                }
+            }
+            let is_code = all >= MIN_CALLS && shared * 3 > all;
+            (if is_code { shared } else { 0 }, isa, starts)
+        })
+        .collect();
+    let mut best = (0, Isa::Data, Vec::new());
+    for found in found {
+        if found.0 > best.0 {
+            best = found;
         }
     }
-    (best.0, best.1)
+    (best.1, best.2)
 }
 
-/// Targets of all words that read as calls within `bytes`.
-fn calls(bytes: &[u8], isa: Isa) -> Vec<u32> {
+/// Adds the targets of all words of `range` that read as calls within `bytes`.
+fn calls(bytes: &[u8], range: Range<usize>, isa: Isa, targets: &mut Vec<u32>) {
     let len = bytes.len() as u64;
     let step = match isa {
         Isa::X64 => 1,
         Isa::Thumb => 2,
         _ => 4,
     };
-    let mut targets = Vec::new();
-    for (n, window) in bytes.windows(4).enumerate().step_by(step) {
+    let first = range.start.next_multiple_of(step);
+    for (n, window) in bytes[..range.end].windows(4).enumerate().skip(first).step_by(step) {
         let word = u32::from_le_bytes([window[0], window[1], window[2], window[3]]);
         let place = n as u64;
         let target = match isa {
@@ -202,7 +208,6 @@ fn calls(bytes: &[u8], isa: Isa) -> Vec<u32> {
             targets.push(target as u32);
         }
     }
-    targets
 }
 
 /// Where functions begin by the look of their first instruction: those that are only pointed to have no calls.

@@ -39,7 +39,7 @@ mod tests;
 mod units;
 
 #[cfg(feature = "generate")]
-pub(crate) use self::detect::space_of_parts;
+pub(crate) use self::detect::programs;
 pub(crate) use self::{
     fixes::Fix,
     map::{MovedMap, NarrowSpan, disjoint},

@@ -12,6 +12,10 @@ use crate::{error::ApplyError, varint};
 /// Most regions of a view. Stops a list that outgrows its memory: 8,192 regions are 2,000 programs in one image.
 pub(crate) const MAX_REGIONS: usize = 1 << 13;
 
+/// Shorter gaps between programs are taken for what stands before them.
+#[cfg(feature = "generate")]
+const MIN_GAP: u64 = 16 << 10;
+
 /// What the words of a region are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Isa {
@@ -130,10 +134,24 @@ impl Regions {
         Self::new(self.0)
     }
 
-    /// The regions, in order.
+    /// The programs of a view of `len` bytes. What lies between them is told apart by a region of one byte, which holds no
+    /// address, so nothing there is taken for a reference.
     #[cfg(feature = "generate")]
-    pub(crate) fn list(&self) -> &[Region] {
-        &self.0
+    pub(crate) fn of_programs(programs: &[Region], len: u64) -> Self {
+        if programs.is_empty() {
+            return Self::default();
+        }
+        let mut regions = Vec::with_capacity(programs.len());
+        let mut end = 0;
+        let behind = Region { start: len, first: true, ..Region::default() };
+        for region in Self::new(programs.to_vec()).0.into_iter().chain([behind]) {
+            if region.first && region.start >= end + MIN_GAP {
+                regions.push(Region { start: end, len: 1, address: end, first: true, ..Region::default() });
+            }
+            end = region.start + region.len;
+            regions.push(region);
+        }
+        Self::new(regions)
     }
 
     /// What is known by them.
@@ -288,6 +306,19 @@ mod tests {
         regions.write(&mut bytes);
         assert_eq!(Regions::read(&mut &bytes[..], 0x1500).unwrap(), regions);
         assert!(Regions::read(&mut &bytes[..], 0x14ff).is_err());
+    }
+
+    #[cfg(feature = "generate")]
+    #[test]
+    fn what_is_no_program_holds_no_address() {
+        let text = Region { first: true, isa: Isa::A64, ..region(0x8000, 0x1000, 0x10000) };
+        let data = region(0x20000, 0x1000, 0x30000);
+        let regions = Regions::of_programs(&[text, data], 0x30000);
+        assert_eq!(regions.0.iter().map(|region| region.start).collect::<Vec<_>>(), [0, 0x8000, 0x20000, 0x21000]);
+        let space = regions.space();
+        assert!(!space.holds(0, 0x10) && !space.holds(3, 0x21010) && space.holds(2, 0x10010));
+        assert_eq!(space.address_of(0x21010), 0x21010);
+        assert_eq!(Regions::of_programs(&[], 0x30000), Regions::default());
     }
 
     #[test]

@@ -23,7 +23,7 @@ const MIN_LZMA_DICT: u32 = 64 << 10;
 
 /// A candidate with its content.
 fn decoded(start: usize, len: usize, codec: Codec, family: Family, content: Vec<u8>) -> Candidate {
-    Candidate { start, len, codec, family, longest: content.len() as u64, content }
+    Candidate { start, len, codec, family, file: None, longest: content.len() as u64, content }
 }
 
 /// A member of a gzip file (RFC 1952); header and trailer are not part of the stream.

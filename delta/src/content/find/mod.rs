@@ -12,6 +12,8 @@ mod squashfs;
 mod unpack;
 mod xz;
 
+use std::collections::HashSet;
+
 use rayon::prelude::*;
 
 pub use self::limits::{DEFAULT_STREAM_RAM, FindLimits};
@@ -33,6 +35,8 @@ pub struct Found {
     pub codec: Codec,
     /// How it is rebuilt; always there on the new side.
     pub recipe: Option<Recipe>,
+    /// Whether it is a block of a file system: its content is a part of a file, which goes on in the next one.
+    pub block: bool,
     /// What the stream decodes into.
     pub content: Vec<u8>,
     /// Streams inside the content, at offsets of the content.
@@ -50,6 +54,8 @@ pub enum Side<'a> {
         unchanged: &'a (dyn Fn(&[u8]) -> bool + Sync),
         /// Programs that code with other versions of Zstandard, and which the device has too.
         helpers: &'a Helpers,
+        /// Whether a file of which a block changed is unfolded whole: its other blocks may refer to where that changed.
+        whole_files: bool,
     },
 }
 
@@ -79,7 +85,9 @@ impl Walk<'_> {
         let candidates = scan(bytes, waste, longest, self.content, self.streams);
         let mut found = match self.side {
             Side::Old => self.decoded(bytes, candidates),
-            Side::New { unchanged, helpers } => self.rebuilt(bytes, candidates, unchanged, helpers),
+            Side::New { unchanged, helpers, whole_files } => {
+                self.rebuilt(bytes, candidates, unchanged, helpers, whole_files)
+            }
         };
         if depth < self.limits.depth {
             for stream in &mut found {
@@ -118,11 +126,19 @@ impl Walk<'_> {
         mut candidates: Vec<Candidate>,
         unchanged: &(dyn Fn(&[u8]) -> bool + Sync),
         helpers: &Helpers,
+        whole_files: bool,
     ) -> Vec<Found> {
-        candidates = candidates
-            .into_par_iter()
-            .filter(|candidate| candidate.coded(bytes).is_some_and(|coded| !unchanged(coded)))
+        let stays: Vec<bool> =
+            candidates.par_iter().map(|candidate| candidate.coded(bytes).is_none_or(unchanged)).collect();
+        let changed: HashSet<u64> = candidates
+            .iter()
+            .zip(&stays)
+            .filter_map(|(candidate, stays)| candidate.file.filter(|_| whole_files && !stays))
             .collect();
+        let mut stays = stays.into_iter();
+        candidates.retain(|candidate| {
+            stays.next() == Some(false) || candidate.file.is_some_and(|file| changed.contains(&file))
+        });
         let search = Search { bytes, ram: self.limits.stream_ram, helpers };
         let hints: Vec<(Family, Vec<Recipe>)> = search.sample(&candidates);
         let mut found = Vec::new();

@@ -20,6 +20,8 @@ pub(super) struct Candidate {
     pub(super) len: usize,
     pub(super) codec: Codec,
     pub(super) family: Family,
+    /// Of a block of a file system, where the first block of its file begins.
+    pub(super) file: Option<u64>,
     /// Longest content that its format allows.
     pub(super) longest: u64,
     /// Its content, when it was decoded to find its end; empty when not.
@@ -48,6 +50,7 @@ impl Candidate {
             len: self.len as u64,
             codec: self.codec,
             recipe,
+            block: self.family == Family::Blocks,
             content: self.content,
             inner: Vec::new(),
         }

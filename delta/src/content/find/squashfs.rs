@@ -72,8 +72,18 @@ impl Superblock {
     }
 }
 
-/// A compressed block: where it begins, its coded length, and whether it holds metadata.
-type Block = (usize, usize, bool);
+/// What a block holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Holds {
+    /// A part of the file whose first block begins there.
+    File(u64),
+    /// Many small files.
+    Fragments,
+    Metadata,
+}
+
+/// A compressed block: where it begins, its coded length, and what it holds.
+type Block = (usize, usize, Holds);
 
 /// Streams of the file system whose superblock stands at `at`, in order; `None` when there is none.
 pub(super) fn streams(bytes: &[u8], at: usize, budget: &mut Budget) -> Option<Vec<Candidate>> {
@@ -100,7 +110,7 @@ pub(super) fn streams(bytes: &[u8], at: usize, budget: &mut Budget) -> Option<Ve
     }
     for fragment in fragments.chunks_exact(FRAGMENT).take(superblock.fragments as usize) {
         let (start, size) = (u64_at(fragment, 0)?, u32_at(fragment, 8)?);
-        data_block(start, size, &mut blocks);
+        data_block(start, size, Holds::Fragments, &mut blocks);
     }
     let ids = pointers(image, superblock.id_table, count(u64::from(superblock.ids), 4));
     let exports = pointers(image, superblock.export_table, count(u64::from(superblock.inodes), 8));
@@ -118,7 +128,7 @@ pub(super) fn streams(bytes: &[u8], at: usize, budget: &mut Budget) -> Option<Ve
     blocks.sort_unstable();
     let mut found: Vec<Candidate> = Vec::new();
     let mut free = 0;
-    for (start, len, is_metadata) in blocks {
+    for (start, len, holds) in blocks {
         let Some(codec) = codec(superblock.compressor, image.get(start..).and_then(|rest| rest.get(..len))) else {
             continue;
         };
@@ -126,9 +136,12 @@ pub(super) fn streams(bytes: &[u8], at: usize, budget: &mut Budget) -> Option<Ve
             continue;
         }
         free = start + len;
-        let longest = if is_metadata { METADATA } else { u64::from(superblock.block_size) };
-        let family = if is_metadata { Family::Metadata } else { Family::Blocks };
-        found.push(Candidate { start: at + start, len, codec, family, longest, content: Vec::new() });
+        let (family, longest) = match holds {
+            Holds::Metadata => (Family::Metadata, METADATA),
+            _ => (Family::Blocks, u64::from(superblock.block_size)),
+        };
+        let file = if let Holds::File(first) = holds { Some(at as u64 + first) } else { None };
+        found.push(Candidate { start: at + start, len, codec, family, file, longest, content: Vec::new() });
     }
     Some(found)
 }
@@ -154,7 +167,7 @@ struct Metadata {
 
 impl Metadata {
     fn compressed(self) -> Option<Block> {
-        (!self.stored).then_some((self.start, self.len, true))
+        (!self.stored).then_some((self.start, self.len, Holds::Metadata))
     }
 }
 
@@ -216,13 +229,13 @@ fn pointers(image: &[u8], at: u64, count: u64) -> Vec<u64> {
     rest.chunks_exact(8).take(count).filter_map(|pointer| u64_at(pointer, 0)).collect()
 }
 
-fn data_block(start: u64, size: u32, blocks: &mut Vec<Block>) {
+fn data_block(start: u64, size: u32, holds: Holds, blocks: &mut Vec<Block>) {
     let len = size & (STORED - 1);
     if size & STORED == 0
         && len > 0
         && let Ok(start) = usize::try_from(start)
     {
-        blocks.push((start, len as usize, false));
+        blocks.push((start, len as usize, holds));
     }
 }
 
@@ -260,10 +273,11 @@ fn inode(superblock: &Superblock, bytes: &[u8], blocks: &mut Vec<Block>) -> Opti
     let count = if fragment == u32::MAX { size.div_ceil(block) } else { size / block };
     let count = usize::try_from(count).ok()?;
     let sizes = bytes.get(list..)?.get(..count.checked_mul(4)?)?;
+    let holds = Holds::File(start);
     let mut start = start;
     for size in sizes.chunks_exact(4) {
         let size = u32_at(size, 0)?;
-        data_block(start, size, blocks);
+        data_block(start, size, holds, blocks);
         start = start.checked_add(u64::from(size & (STORED - 1)))?;
     }
     Some(list + count * 4)

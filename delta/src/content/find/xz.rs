@@ -44,7 +44,7 @@ fn one(bytes: &[u8], budget: &mut Budget) -> Option<Vec<Candidate>> {
     let blocks = index(bytes.get(..len)?)?;
     if blocks.len() == 1 {
         let longest = content.len() as u64;
-        let whole = Candidate { start: 0, len, codec, family: Family::Single, longest, content };
+        let whole = Candidate { start: 0, len, codec, family: Family::Single, file: None, longest, content };
         return worth(len, whole.content.len()).then(|| vec![whole]);
     }
     let mut found = Vec::new();
@@ -58,7 +58,7 @@ fn one(bytes: &[u8], budget: &mut Budget) -> Option<Vec<Candidate>> {
             let codec = Codec::Lzma2 { dict: header.dict, branch: header.branch };
             let (start, content) = (at + header.len, content.to_vec());
             let longest = content_len as u64;
-            found.push(Candidate { start, len: data_len, codec, family: Family::Single, longest, content });
+            found.push(Candidate { start, len: data_len, codec, family: Family::Single, file: None, longest, content });
         }
         at = at.checked_add(unpadded.checked_next_multiple_of(4)?)?;
     }

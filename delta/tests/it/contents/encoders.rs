@@ -189,7 +189,7 @@ fn frames_of_the_command_are_rebuilt_or_left_alone() {
     let helpers = Helpers::start(&[&helper()]).expect("the helper starts");
     for level in ["-1", "-9", "-19"] {
         let image = zstd_command(&[level], &text(35, 400_000));
-        let side = Side::New { unchanged: &|_| false, helpers: &helpers };
+        let side = Side::New { unchanged: &|_| false, helpers: &helpers, whole_files: false };
         assert_rebuilds(&image, &find(&image, &FindLimits::default(), side));
     }
 }

@@ -241,7 +241,7 @@ fn unchanged_streams_are_left_alone() {
     let image = [first.clone(), second].concat();
     let deflated = &first[10..first.len() - 8];
     let helpers = sluice_delta::content::Helpers::none();
-    let side = Side::New { unchanged: &|coded| coded == deflated, helpers: &helpers };
+    let side = Side::New { unchanged: &|coded| coded == deflated, helpers: &helpers, whole_files: false };
     let found = find(&image, &FindLimits::default(), side);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].content, text(2, 50_000));

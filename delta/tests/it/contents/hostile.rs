@@ -101,7 +101,7 @@ fn overlapping_beginnings_cost_a_bounded_amount() {
 #[test]
 fn streams_that_need_too_much_memory_stay_raw() {
     let image = xz(&["-6"], &text(1, 900_000));
-    let side = Side::New { unchanged: &|_| false, helpers: &Helpers::none() };
+    let side = Side::New { unchanged: &|_| false, helpers: &Helpers::none(), whole_files: false };
     let limits = |stream_ram| FindLimits { stream_ram, ..FindLimits::default() };
     assert!(find(&image, &limits(1 << 20), side).is_empty());
     let found = find(&image, &limits(64 << 20), side);

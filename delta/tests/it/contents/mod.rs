@@ -15,7 +15,11 @@ fn old(image: &[u8]) -> Vec<Found> {
 
 /// Streams to rebuild.
 fn new(image: &[u8]) -> Vec<Found> {
-    find(image, &FindLimits::default(), Side::New { unchanged: &|_| false, helpers: &Helpers::none() })
+    find(
+        image,
+        &FindLimits::default(),
+        Side::New { unchanged: &|_| false, helpers: &Helpers::none(), whole_files: false },
+    )
 }
 
 /// Rebuilds a stream from its content, given in pieces of odd lengths.
