@@ -45,8 +45,8 @@ pub enum ApplyError {
         /// The unknown codec.
         codec: u8,
     },
-    #[cfg(feature = "alloc")]
     /// The patch wants a stream re-encoded, and this reader has no encoders.
+    #[cfg(feature = "alloc")]
     #[error("the patch needs re-encoder {name}, version {version}, which this reader does not have")]
     UnknownRecoder {
         /// Its name.
@@ -122,12 +122,12 @@ pub enum ApplyError {
         /// What is wrong.
         reason: &'static str,
     },
-    #[cfg(feature = "alloc")]
     /// A compressed stream of the old image does not decode as it did when the patch was made.
+    #[cfg(feature = "alloc")]
     #[error("a compressed stream of the old image does not decode")]
     OldContent(#[source] ContentError),
-    #[cfg(feature = "alloc")]
     /// A stream of the new image does not re-encode as it did when the patch was made.
+    #[cfg(feature = "alloc")]
     #[error("a stream of the new image does not re-encode")]
     Recode(#[source] ContentError),
     /// A segment failed half-way through a stream that is re-encoded; begin again at the resume point.

@@ -34,25 +34,25 @@ pub const CONTROL_PER_BYTE: u64 = 4;
 /// Room for the control stream of a very short segment, see [`CONTROL_PER_BYTE`].
 pub const CONTROL_SLACK: u64 = 64;
 
-#[cfg(feature = "alloc")]
 /// Most old contents, and most nodes of a layer. Stops a list that takes more memory than the image it describes: a
 /// squashfs of 4 GiB in blocks of 128 KiB has this many.
+#[cfg(feature = "alloc")]
 pub const MAX_NODES: usize = crate::content::MAX_STREAMS;
 
-#[cfg(feature = "alloc")]
 /// Most layers of the new view: a stream in a stream in a stream. Stops a patch that makes every byte pass a thousand
 /// encoders.
+#[cfg(feature = "alloc")]
 pub const MAX_LAYERS: usize = 4;
 
-#[cfg(feature = "alloc")]
 /// Most different codecs, and most different recipes. Stops a list that outgrows the head; images have a handful.
+#[cfg(feature = "alloc")]
 pub const MAX_RECIPES: usize = 64;
 
 /// Longest description of the views in bytes, after decoding. Stops a short head from unfolding into a long list.
 pub const MAX_VIEWS_LEN: u32 = 1 << 21;
 
-#[cfg(feature = "alloc")]
 /// Longest view in bytes. A view is longer than its image by what its streams unfold to, which this bounds.
+#[cfg(feature = "alloc")]
 pub const MAX_VIEW_LEN: u64 = 1 << 38;
 
 /// Longest control stream of a lead in bytes, after decoding. The lead is held in memory while a patch is applied.

@@ -44,8 +44,8 @@ pub(crate) fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
 }
 
-#[cfg(feature = "alloc")]
 /// Appends the encoding of `value`.
+#[cfg(feature = "alloc")]
 pub(crate) fn write(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
@@ -54,8 +54,8 @@ pub(crate) fn write(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-#[cfg(feature = "alloc")]
 /// Maps signed to unsigned so that small magnitudes stay small.
+#[cfg(feature = "alloc")]
 pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }

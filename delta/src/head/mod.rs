@@ -156,8 +156,8 @@ pub struct MapBound {
     pub shortest: u32,
 }
 
-#[cfg(feature = "alloc")]
 /// One entry of the segment table.
+#[cfg(feature = "alloc")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     /// Where its output begins in the new view.
@@ -188,8 +188,8 @@ impl Segment {
     }
 }
 
-#[cfg(feature = "alloc")]
 /// What stands before the first segment: the commands of all segments, so that the decoder knows where everything moved.
+#[cfg(feature = "alloc")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lead {
     /// Commands of all segments together.
@@ -210,8 +210,8 @@ impl Lead {
     }
 }
 
-#[cfg(feature = "alloc")]
 /// Header and segment table of a patch, read and checked.
+#[cfg(feature = "alloc")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// Bytes of header and table together; segment data starts here.

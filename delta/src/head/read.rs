@@ -165,8 +165,8 @@ impl Head {
     }
 }
 
-#[cfg(feature = "alloc")]
 /// The description of the views: one stream, like those of a segment.
+#[cfg(feature = "alloc")]
 fn views(rest: &mut &[u8], old_len: u64, new_len: u64, limits: &Limits) -> Result<Views, ApplyError> {
     let [codec] = take::<1>(rest, "codec of the views")?;
     let codec = Codec::from_id(codec)

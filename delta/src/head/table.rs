@@ -19,8 +19,8 @@ use crate::{
     views::Views,
 };
 
-#[cfg(feature = "alloc")]
 /// What the header said that decides how the table is read.
+#[cfg(feature = "alloc")]
 pub(super) struct Described<'a> {
     pub features: u64,
     pub views: &'a Views,
@@ -35,8 +35,8 @@ impl Described<'_> {
     }
 }
 
-#[cfg(feature = "alloc")]
 /// Reads the table; the coded bytes of its first segment begin at `patch_offset`.
+#[cfg(feature = "alloc")]
 pub(super) fn read(rest: &mut &[u8], patch_offset: u64, described: &Described<'_>) -> Result<Vec<Segment>, ApplyError> {
     let mut table = Table { rest, patch_offset, described, segments: Vec::new() };
     table.read()?;

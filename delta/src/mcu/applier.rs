@@ -213,7 +213,7 @@ impl<'m, P: Fn(u32, &mut [u8]) -> io::Result<()>> Applier<'m, P> {
     }
 
     /// The entry of the next segment, whose coded bytes are what it says.
-    #[inline(never)]
+    #[inline(never)] // A small stack need not hold all frames at once.
     fn authentic(&mut self) -> Result<Option<Entry>, ApplyError> {
         let Some(entry) = self.entry()? else { return Ok(None) };
         let coded = digest(&self.patch, entry.place.coded, entry.coded_len, &mut self.memory.seen);
@@ -330,7 +330,7 @@ impl<'m, P: Fn(u32, &mut [u8]) -> io::Result<()>> Applier<'m, P> {
 }
 
 /// Whether a digest begins so.
-#[inline(never)]
+#[inline(never)] // A small stack need not hold all frames at once.
 fn begins(hash: Sha256, expected: &[u8]) -> bool {
     hash.finalize().starts_with(expected)
 }

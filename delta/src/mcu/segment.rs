@@ -47,7 +47,7 @@ where
     }
 
     /// Makes the segment and hands it to `write` in parts. Returns where the commands of a lead go on.
-    #[inline(never)]
+    #[inline(never)] // A small stack need not hold all frames at once.
     pub(super) fn decode(
         &self,
         memory: Parts<'_>,

@@ -129,7 +129,7 @@ impl Copies {
     }
 
     /// Tries the next units as a run in which every first prediction holds. Returns the bytes that made, or 0.
-    #[inline(never)]
+    #[inline(never)] // A small stack need not hold all frames at once.
     fn run(
         &mut self,
         coder: &mut impl Coder,
@@ -220,7 +220,7 @@ impl Copies {
         len
     }
 
-    #[inline(never)]
+    #[inline(never)] // A small stack need not hold all frames at once.
     fn unit(
         &mut self,
         coder: &mut impl Coder,
@@ -304,7 +304,7 @@ impl Copies {
     }
 
     /// Codes the difference from the first candidate, lowest byte first.
-    #[inline(never)]
+    #[inline(never)] // A small stack need not hold all frames at once.
     fn difference(
         &mut self,
         coder: &mut impl Coder,

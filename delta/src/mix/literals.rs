@@ -129,7 +129,7 @@ impl Literals {
         history.remember();
     }
 
-    #[inline(never)]
+    #[inline(never)] // A small stack need not hold all frames at once.
     fn byte<C: Coder>(&mut self, parts: &mut Parts<'_, '_, C>, old: u8, address: u64, actual: u8) -> u8 {
         self.guess(parts.history);
         let [long, short] = self.guesses.map(|guess| {
@@ -162,8 +162,8 @@ impl Literals {
         byte
     }
 
-    #[inline(never)]
     /// An instruction at `address`, where the old view has `old`.
+    #[inline(never)] // A small stack need not hold all frames at once.
     fn instruction<C: Coder>(&mut self, parts: &mut Parts<'_, '_, C>, old: u32, address: u64, actual: u32) -> u32 {
         self.guess(parts.history);
         let history = &*parts.history;

@@ -14,12 +14,12 @@ pub(crate) struct Span {
     pub new: u64,
 }
 
-#[cfg(feature = "alloc")]
 /// Old bytes for which one entry of the page table stands, as a power of two.
+#[cfg(feature = "alloc")]
 const PAGE_SHIFT: u32 = 10;
 
-#[cfg(feature = "alloc")]
 /// Most entries of the page table; larger views have larger pages. Bounds its memory.
+#[cfg(feature = "alloc")]
 const MAX_PAGES: u64 = 1 << 16;
 
 /// A span in the memory of a microcontroller, whose images are below 4 GiB.
@@ -233,8 +233,8 @@ fn longest(spans: &mut [NarrowSpan], open: &mut usize, waiting: usize, at: u32) 
     best
 }
 
-#[cfg(feature = "alloc")]
 /// Appends `span`, joined with the last one when it goes on from it.
+#[cfg(feature = "alloc")]
 fn push(spans: &mut Vec<Span>, span: Span) {
     match spans.last_mut() {
         Some(last) if last.old + last.len == span.old && last.new + last.len == span.new => last.len += span.len,

@@ -59,6 +59,12 @@ fn makes_the_new_image() {
     applies(&noise(5_000, 1), &noise(70_000, 2));
 }
 
+/// `delta/bare/check` measures the stack beside it, some 5 KiB.
+#[test]
+fn memory_leaves_room_for_a_stack_in_64_kib() {
+    assert!(size_of::<mcu::Memory>() <= 59 << 10, "{} bytes", size_of::<mcu::Memory>());
+}
+
 #[test]
 fn patches_of_other_profiles_apply_if_they_need_no_more() {
     let (old, new) = (code_like(60, 0), code_like(60, 1));
