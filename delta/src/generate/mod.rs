@@ -61,6 +61,10 @@ use crate::{
 /// Longest old image the generator takes: it is held in memory.
 const MAX_OLD_LEN: u64 = 1 << 33;
 
+/// How often views are matched again with what is known of moves. A second time gains 0.7 % on an executable and 0.9 % on
+/// programs in a file system; a third time gains a third of that, and each takes as long as the first.
+const LOOKS: usize = 2;
+
 /// Bytes of the new image that are matched at once where a format has no segments of its own.
 #[cfg(feature = "foreign")]
 const MATCHED_AT_ONCE: u32 = 4 << 20;
@@ -156,13 +160,15 @@ fn patch(
         mixer::Mixer::new(layouts, [images.old_view.len(), images.new_view.len()], params, profile)
     });
     if let Some(mixer) = &mut mixer {
-        // What is known of moves after the first look makes moved code the same bytes for the second.
-        mixer.moved(&pieces, cuts.iter().map(|cut| cut.start));
-        let (old, new) = mixer.normalised(images.old_view, images.new_view);
-        for (pieces, second) in pieces.iter_mut().zip(work.pieces(&old, &new)?) {
-            // What is taken for references and is none makes matches worse.
-            if segment::literals(&second) <= segment::literals(pieces) {
-                *pieces = second;
+        for _ in 0..LOOKS {
+            // What is known of moves after one look makes moved code the same bytes for the next.
+            mixer.moved(&pieces, cuts.iter().map(|cut| cut.start));
+            let (old, new) = mixer.normalised(images.old_view, images.new_view);
+            for (pieces, next) in pieces.iter_mut().zip(work.pieces(&old, &new)?) {
+                // What is taken for references and is none makes matches worse.
+                if segment::literals(&next) <= segment::literals(pieces) {
+                    *pieces = next;
+                }
             }
         }
     }
