@@ -5,7 +5,11 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use super::{index::common, lookup::Lookup, memory::CHECK_INTERVAL};
+use super::{
+    index::{AHEAD, common},
+    lookup::Lookup,
+    memory::CHECK_INTERVAL,
+};
 use crate::error::DiffError;
 
 /// A stretch that lost more than this since its best point is given up: a match counts one up, a mismatch one down.
@@ -87,6 +91,8 @@ pub(crate) fn find(
     let mut recent = vec![Remembered { shift: here, end: 0, weight: 2 * LOOK_AHEAD }];
     let mut shared = shared.iter().peekable();
     let (mut at, mut checked) = (0, 0);
+    // The last place looked ahead from, and what is known of it and those behind it.
+    let (mut looked, mut may_hold) = (0, index.may_hold(new));
     while at < new.len() {
         if at - checked >= CHECK_INTERVAL {
             checked = at;
@@ -94,7 +100,8 @@ pub(crate) fn find(
         }
         while let Some(region) = shared.next_if(|region| region.start <= at) {
             if region.end > at {
-                let interval = stretch(old, new, at, region.end - at, region.shift);
+                let known = ends.get(&region.shift).copied().unwrap_or(0);
+                let interval = stretch(old, new, known..at, region.end - at, region.shift);
                 ends.insert(region.shift, interval.end);
                 found.push(interval);
                 remember(&mut recent, interval);
@@ -104,7 +111,7 @@ pub(crate) fn find(
         for (n, entry) in recent.iter_mut().enumerate() {
             let len = same_at(old, new, at, entry.shift);
             if len >= min_match && at + len > entry.end {
-                let interval = stretch(old, new, at, len, entry.shift);
+                let interval = stretch(old, new, entry.end..at, len, entry.shift);
                 entry.end = interval.end;
                 found.push(interval);
             }
@@ -121,8 +128,12 @@ pub(crate) fn find(
             at += same.max(1);
             continue;
         }
+        if at >= looked + AHEAD {
+            (looked, may_hold) = (at, index.may_hold(&new[at..]));
+        }
         let expected = usize::try_from(at as i64 + recent[0].shift).unwrap_or(0);
-        match index.longest(&new[at..], expected) {
+        let matched = if may_hold >> (at - looked) & 1 != 0 { index.longest(&new[at..], expected) } else { None };
+        match matched {
             Some(matched) if matched.len > same => {
                 let shift = matched.old as i64 - at as i64;
                 let len = matched.len + common(&old[matched.old + matched.len..], &new[at + matched.len..]);
@@ -130,7 +141,7 @@ pub(crate) fn find(
                 let interval = if at + len <= known {
                     Interval { start: at, end: known, shift }
                 } else {
-                    stretch(old, new, at, len, shift)
+                    stretch(old, new, known..at, len, shift)
                 };
                 ends.insert(shift, interval.end);
                 found.push(interval);
@@ -177,14 +188,17 @@ fn goes_on(old: &[u8], new: &[u8], at: usize, shift: i64) -> bool {
     old.iter().zip(new).filter(|(old, new)| old != new).count() <= LOOK_AHEAD_MISSES * len / LOOK_AHEAD
 }
 
-/// Stretches `len` equal bytes at `at` both ways over mismatches.
-fn stretch(old: &[u8], new: &[u8], at: usize, len: usize, shift: i64) -> Interval {
-    Interval { start: backwards(old, new, at, shift), end: forwards(old, new, at + len, shift), shift }
+/// Stretches `len` equal bytes at the end of `before` both ways over mismatches, back to its start at most: what lies there
+/// already belongs to an interval of this shift.
+fn stretch(old: &[u8], new: &[u8], before: Range<usize>, len: usize, shift: i64) -> Interval {
+    let end = forwards(old, new, before.end + len, shift);
+    Interval { start: backwards(old, new, before, shift), end, shift }
 }
 
-fn backwards(old: &[u8], new: &[u8], from: usize, shift: i64) -> usize {
+fn backwards(old: &[u8], new: &[u8], before: Range<usize>, shift: i64) -> usize {
+    let from = before.end;
     let Ok(old_from) = usize::try_from(from as i64 + shift) else { return from };
-    let len = from.min(old_from).min(MAX_BACK);
+    let len = before.len().min(old_from).min(MAX_BACK);
     let pairs = old[old_from - len..old_from].iter().rev().zip(new[from - len..from].iter().rev());
     let (mut score, mut best, mut start) = (0i64, 0i64, from);
     for (back, (old, new)) in pairs.enumerate() {
@@ -192,10 +206,11 @@ fn backwards(old: &[u8], new: &[u8], from: usize, shift: i64) -> usize {
         if score > best {
             (best, start) = (score, from - back - 1);
         } else if score < best - DROP {
-            break;
+            return start;
         }
     }
-    start
+    // Where the interval before is met, that makes up for what lies between.
+    if before.start > 0 && before.len() == len { before.start } else { start }
 }
 
 fn forwards(old: &[u8], new: &[u8], from: usize, shift: i64) -> usize {

@@ -20,8 +20,11 @@ const TEXT_PER_START: u32 = 2;
 /// Bits of the table over the first bits: those of three bytes at most.
 const START_BITS: std::ops::RangeInclusive<u32> = 8..=24;
 
-/// Bits of the filter for one byte of text, as a power of two.
-const SEEN_PER_TEXT: u32 = 2;
+/// Bytes of text for one word of the filter, as a power of two: four to eight bits a byte.
+const TEXT_PER_SEEN: u32 = 4;
+
+/// Places looked at together by [`Index::may_hold`].
+pub(crate) const AHEAD: usize = 4;
 
 /// Bytes of text between two entries of the table that finds the piece of a place.
 const PLACE: usize = 1 << 12;
@@ -49,7 +52,7 @@ pub(crate) struct Index<'a> {
     starts: Vec<u32>,
     /// Shortest match that is looked for.
     pub min: usize,
-    /// How far a hash of `min` bytes is shifted to give a bit of `seen`.
+    /// How far a hash of `min` bytes is shifted to give a word of `seen`.
     seen_shift: u32,
     seen: Vec<u64>,
 }
@@ -70,7 +73,7 @@ impl<'a> Index<'a> {
         }
         let bits = text.len().max(1).ilog2().saturating_sub(TEXT_PER_START);
         let shift = 32 - bits.clamp(*START_BITS.start(), *START_BITS.end());
-        let seen_shift = 64 - (text.len().max(64).next_power_of_two().ilog2() + SEEN_PER_TEXT);
+        let seen_shift = 64 - (text.len().max(64).next_power_of_two().ilog2() - TEXT_PER_SEEN);
         let (suffixes, (starts, seen)) =
             rayon::join(|| sorted(&text), || (starts(&text, shift), seen(&text, min, seen_shift)));
         Ok(Self { old, pieces: placed, places, suffixes: suffixes?, shift, starts, min, seen_shift, seen, text })
@@ -91,13 +94,20 @@ impl<'a> Index<'a> {
         old + (at - start)
     }
 
+    /// One bit for each of the next [`AHEAD`] places of `new` at which there may be a match. The looks at memory do not wait for
+    /// each other.
+    pub(crate) fn may_hold(&self, new: &[u8]) -> u32 {
+        let new = &new[..new.len().min(self.min + AHEAD - 1)];
+        let may_hold = |window: &[u8]| {
+            let hash = gram(window, self.min);
+            !self.seen[(hash >> self.seen_shift) as usize] & seen_bits(hash) == 0
+        };
+        new.windows(self.min).enumerate().fold(0, |bits, (at, window)| bits | u32::from(may_hold(window)) << at)
+    }
+
     /// A longest match for the front of `new`, if it has enough bytes; of several, the one closest to `expected`.
     pub(crate) fn longest(&self, new: &[u8], expected: usize) -> Option<Match> {
         if new.len() < self.min {
-            return None;
-        }
-        let bit = (gram(new, self.min) >> self.seen_shift) as usize;
-        if self.seen[bit / 64] >> (bit % 64) & 1 == 0 {
             return None;
         }
         let prefix = (first(new) >> self.shift) as usize;
@@ -174,14 +184,20 @@ fn starts(text: &[u8], shift: u32) -> Vec<u32> {
     starts
 }
 
-/// One bit for each hash of `min` bytes that stand in `text`.
+/// A few bits for each hash of `min` bytes that stand in `text`, all in one word: one look at memory tells.
 fn seen(text: &[u8], min: usize, shift: u32) -> Vec<u64> {
-    let mut seen = vec![0u64; (1usize << (64 - shift)).div_ceil(64)];
+    let mut seen = vec![0u64; 1 << (64 - shift)];
     for window in text.windows(min) {
-        let bit = (gram(window, min) >> shift) as usize;
-        seen[bit / 64] |= 1 << (bit % 64);
+        let hash = gram(window, min);
+        seen[(hash >> shift) as usize] |= seen_bits(hash);
     }
     seen
+}
+
+/// The bits of a hash in its word of the filter: with three, few that are not there seem to be.
+#[inline]
+fn seen_bits(hash: u64) -> u64 {
+    1 << (hash & 63) | 1 << (hash >> 6 & 63) | 1 << (hash >> 12 & 63)
 }
 
 /// The first four bytes as a number that sorts as they do; a shorter text is filled up with zeros.

@@ -73,6 +73,15 @@ impl<'a> Lookup<'a> {
         }
     }
 
+    /// One bit for each of the next places of `new`, [`AHEAD`](super::index::AHEAD) of them, at which there may be a match.
+    #[inline]
+    pub(crate) fn may_hold(&self, new: &[u8]) -> u32 {
+        match self {
+            Self::Suffixes(index) => index.may_hold(new),
+            Self::Samples(samples) => samples.may_hold(new),
+        }
+    }
+
     /// A long match for the front of `new`, if it has enough bytes; of equally long ones, the one closest to `expected`.
     #[inline]
     pub(crate) fn longest(&self, new: &[u8], expected: usize) -> Option<Match> {

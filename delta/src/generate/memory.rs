@@ -9,14 +9,14 @@ use super::lookup::Kind;
 /// Bytes between two looks at whether the work was cancelled.
 pub(crate) const CHECK_INTERVAL: usize = 1 << 16;
 
-/// Bytes of work on a segment for each of its bytes: streams 2, coded 2, intervals and paths 4, and what an encoder needs 16.
-const PER_SEGMENT_BYTE: u64 = 24;
+/// Bytes of intervals and paths for each byte of a segment that is matched. The index is gone before segments are coded.
+const PER_SEGMENT_BYTE: u64 = 4;
 
 /// The least that a segment takes.
 const MIN_PER_SEGMENT: u64 = 4 << 20;
 
-/// Bytes of the finished patch and of intervals that wait, for each byte of new: an eighth, as most of new is in old.
-const NEW_SHARE: u64 = 8;
+/// Bytes of intervals and pieces that wait, for each byte of new: a thirty-second, as most of new is in old.
+const NEW_SHARE: u64 = 32;
 
 /// Shortest window. With less memory than this needs, this much is used all the same: the work never fails for want of
 /// memory that it was not allowed.
@@ -48,8 +48,8 @@ mod tests {
         let suffixes = Kind::Suffixes { min: 8 };
         assert_eq!(window(suffixes, None, 1 << 30, 4 << 20, 2), MAX_WINDOW);
         assert_eq!(window(suffixes, Some(0), 1 << 30, 4 << 20, 2), MIN_WINDOW);
-        // 1 GiB less 2 segments of 96 MiB and an eighth of new, of which each byte of old takes 7, or 16 bytes one sample.
-        let left = (1024 - 192 - 128) << 20;
+        // 1 GiB less 2 segments of 16 MiB and a thirty-second of new, of which each byte of old takes 7, or 16 bytes one sample.
+        let left = (1024 - 32 - 32) << 20;
         assert_eq!(window(suffixes, Some(1 << 30), 1 << 30, 4 << 20, 2), left / (7 * 16) * 16);
         assert_eq!(window(Kind::Samples { step: 16 }, Some(1 << 30), 1 << 30, 4 << 20, 2), left);
     }

@@ -201,16 +201,19 @@ fn patch(
     let map = map.flatten();
 
     let (lead, lead_bytes) = lead.unzip();
-    let segments = table(&cuts, &coded, &views, images.new);
+    let (segments, (old_sha256, new_sha256)) = rayon::join(
+        || table(&cuts, &coded, &views, images.new),
+        || rayon::join(|| Sha256::digest(images.old).into(), || Sha256::digest(images.new).into()),
+    );
     let own = memory_of(&segments, lead.as_ref(), mix, &views);
     let own = if profile == Profile::Mcu { size_of::<mcu::Memory>() as u64 } else { own };
     let needs = needs(&views, own, options.budget)?;
     let uniform = cuts.iter().rev().skip(1).all(|cut| cut.end - cut.start == u64::from(segment_len));
     let draft = head::Draft {
         old_len: images.old.len() as u64,
-        old_sha256: Sha256::digest(images.old).into(),
+        old_sha256,
         new_len: images.new.len() as u64,
-        new_sha256: Sha256::digest(images.new).into(),
+        new_sha256,
         coded_views: if views.is_plain() { None } else { Some(segment::code_views(&views)?) },
         ram: needs.ram,
         ram_per_thread: further(&segments, mix, &views) + needs.ram - own,

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::index::{MAX_COMPARED, Match, common, gram};
+use super::index::{AHEAD, MAX_COMPARED, Match, common, gram};
 
 /// Bytes of a sample.
 const GRAM: usize = 24;
@@ -86,16 +86,23 @@ impl<'a> Samples<'a> {
         Self { old, step, shift, starts, numbers, seen }
     }
 
+    /// One bit for each of the next [`AHEAD`] places of `new` at which there may be a match. The looks at memory do not wait for
+    /// each other.
+    pub(crate) fn may_hold(&self, new: &[u8]) -> u32 {
+        let new = &new[..new.len().min(GRAM + AHEAD - 1)];
+        let may_hold = |window: &[u8]| {
+            let bit = (gram(window, GRAM) >> (self.shift - SEEN_BITS)) as usize;
+            self.seen[bit / 64] >> (bit % 64) & 1 != 0
+        };
+        new.windows(GRAM).enumerate().fold(0, |bits, (at, window)| bits | u32::from(may_hold(window)) << at)
+    }
+
     /// A long match for the front of `new`; of equally long ones, the one closest to `expected`.
     pub(crate) fn longest(&self, new: &[u8], expected: usize) -> Option<Match> {
         if new.len() < GRAM {
             return None;
         }
         let hash = gram(new, GRAM);
-        let bit = (hash >> (self.shift - SEEN_BITS)) as usize;
-        if self.seen[bit / 64] >> (bit % 64) & 1 == 0 {
-            return None;
-        }
         let bucket = (hash >> self.shift) as usize;
         let numbers = &self.numbers[self.starts[bucket] as usize..self.starts[bucket + 1] as usize];
         let middle = numbers.partition_point(|&number| (number as usize) * self.step < expected);
