@@ -74,10 +74,13 @@ fn any_number_of_threads_makes_the_image() {
 #[test]
 fn the_first_damaged_segment_is_named_and_those_before_it_stand() {
     for (old, new, patch) in &mut cases() {
-        let damaged = patch.head.segments.len() / 2;
-        for segment in &patch.head.segments[damaged..] {
-            patch.bytes[segment.patch_offset as usize] ^= 1;
+        // A segment without a coded byte cannot be damaged.
+        let coded = |at: &usize| patch.head.segments[*at].coded_len > 0;
+        let all: Vec<usize> = (patch.head.segments.len() / 2..patch.head.segments.len()).filter(coded).collect();
+        for &at in &all {
+            patch.bytes[patch.head.segments[at].patch_offset as usize] ^= 1;
         }
+        let damaged = all[0];
         for threads in [1, 2, 8] {
             let (result, made) = applied(old, patch, threads, Vec::new());
             let error = result.unwrap_err();
