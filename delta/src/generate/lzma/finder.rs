@@ -47,10 +47,7 @@ pub(super) struct Finder<'a> {
     /// Roots of the trees, by hash; one more than the entry.
     roots: Vec<u32>,
     shift: u32,
-    /// Places entered, the zeros before each, and the smaller and greater branch of each.
-    places: Vec<u32>,
-    runs: Vec<u16>,
-    branches: Vec<[u32; 2]>,
+    nodes: Vec<Node>,
     /// Up to where everything is entered.
     done: usize,
     /// What was entered and may still be asked for, and lists to use again.
@@ -61,6 +58,16 @@ pub(super) struct Finder<'a> {
     /// One bit for each place at which a match is worth ending: around bytes that are not zero, and where one that goes
     /// over them could begin. Known as far as a match can reach.
     pub stops: Vec<u64>,
+}
+
+/// A place that was entered.
+#[derive(Clone, Copy)]
+struct Node {
+    place: u32,
+    /// Zeros before it.
+    run: u16,
+    /// Its smaller and its greater branch.
+    branches: [u32; 2],
 }
 
 /// A byte that is not zero and the run of zeros before it.
@@ -83,9 +90,7 @@ impl<'a> Finder<'a> {
             triples: vec![0; 1 << TRIPLE_BITS],
             roots: vec![0; 1 << bits],
             shift: 64 - bits,
-            places: Vec::new(),
-            runs: Vec::new(),
-            branches: Vec::new(),
+            nodes: Vec::new(),
             done: 0,
             ahead: VecDeque::new(),
             spare: Vec::new(),
@@ -213,44 +218,42 @@ impl<'a> Finder<'a> {
     /// Enters `at` as the root of its tree, and notes what it passes on the way down.
     fn insert(&mut self, at: usize, run: u16, hash: u64, found: &mut Vec<Candidate>) {
         let root = (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
-        let entry = self.places.len();
-        self.places.push(at as u32);
-        self.runs.push(run);
-        self.branches.push([0, 0]);
+        let entry = self.nodes.len();
+        self.nodes.push(Node { place: at as u32, run, branches: [0, 0] });
         let mut next = std::mem::replace(&mut self.roots[root], entry as u32 + 1);
         let target = &self.raw[at..self.raw.len().min(at + MAX_LEN)];
         // Where the next smaller and the next greater place are to be hung, and how far they agree at least.
         let (mut smaller, mut greater) = ((entry, 0), (entry, 1));
         let (mut smaller_len, mut greater_len) = (0, 0);
         for _ in 0..self.effort.depth {
-            let Some(node) = (next as usize).checked_sub(1) else { break };
-            let place = self.places[node] as usize;
+            let Some(number) = (next as usize).checked_sub(1) else { break };
+            let Node { place, run: zeros, branches } = self.nodes[number];
+            let place = place as usize;
             let known = usize::min(smaller_len, greater_len);
             let len = known + common(&self.raw[place + known..], &target[known..]);
             if len >= MIN_LEN {
-                let run = run.min(self.runs[node]);
-                keep(found, self.effort.kept, Candidate { distance: (at - place - 1) as u32, len: len as u16, run });
+                let candidate = Candidate { distance: (at - place - 1) as u32, len: len as u16, run: run.min(zeros) };
+                keep(found, self.effort.kept, candidate);
             }
             if len == target.len() {
-                let [low, high] = self.branches[node];
-                self.branches[smaller.0][smaller.1] = low;
-                self.branches[greater.0][greater.1] = high;
+                self.nodes[smaller.0].branches[smaller.1] = branches[0];
+                self.nodes[greater.0].branches[greater.1] = branches[1];
                 return;
             }
             if self.raw[place + len] < target[len] {
-                self.branches[smaller.0][smaller.1] = next;
-                smaller = (node, 1);
+                self.nodes[smaller.0].branches[smaller.1] = next;
+                smaller = (number, 1);
                 smaller_len = len;
-                next = self.branches[node][1];
+                next = branches[1];
             } else {
-                self.branches[greater.0][greater.1] = next;
-                greater = (node, 0);
+                self.nodes[greater.0].branches[greater.1] = next;
+                greater = (number, 0);
                 greater_len = len;
-                next = self.branches[node][0];
+                next = branches[0];
             }
         }
-        self.branches[smaller.0][smaller.1] = 0;
-        self.branches[greater.0][greater.1] = 0;
+        self.nodes[smaller.0].branches[smaller.1] = 0;
+        self.nodes[greater.0].branches[greater.1] = 0;
     }
 }
 
