@@ -43,13 +43,14 @@ pub(crate) use self::detect::programs;
 pub(crate) use self::{
     fixes::Fix,
     map::{MovedMap, NarrowSpan, disjoint},
-    model::{BEFORE, BEHIND, LEAST_ROOM, Learnt, Memory, PIECE, Place, Window},
+    model::{BEFORE, BEHIND, LEAST_ROOM, Learnt, Memory, Place, Window},
     references::References,
     space::{Region, Space, read as read_regions},
 };
 #[cfg(feature = "alloc")]
 pub(crate) use self::{
     map::{Moved, Span},
+    model::PIECE,
     space::Regions,
 };
 
