@@ -216,7 +216,7 @@ impl<'a, 'h, P: Read + Send, W: Write + Send, F: FnMut(u64) + Send> Crew<'a, 'h,
         let end = segment.new_offset + u64::from(segment.len);
         let Turn { rebuilder, output, out, .. } = &mut *turn;
         if rebuilt {
-            output.write(made, *out)?;
+            output.write_checked(made, *out)?;
             rebuilder.go_to(end);
         } else {
             rebuilder.push(made, output, *out)?;

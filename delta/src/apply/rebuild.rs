@@ -43,6 +43,11 @@ impl Output {
         if let Some(check) = &mut self.check {
             check.update(bytes);
         }
+        self.write_checked(bytes, out)
+    }
+
+    /// Writes what was checked already, from one resume point to the next: it is no part of the check that follows.
+    pub(super) fn write_checked(&mut self, bytes: &[u8], out: &mut impl Write) -> Result<(), ApplyError> {
         if let Some(whole) = &mut self.whole {
             whole.update(bytes);
         }

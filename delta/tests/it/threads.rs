@@ -45,7 +45,13 @@ fn cases() -> Vec<(Vec<u8>, Vec<u8>, Patch)> {
     // Streams that begin and end within a segment, and one that reaches across all of them.
     let squashed =
         |text: &[u8]| squashfs(&["-comp", "gzip", "-b", "16384"], &[("a", text.to_vec()), ("b", noise(3, 50_000))]);
-    for (old, new) in [(squashed(&before), squashed(&after)), (gzip("-9", &before), gzip("-9", &after))] {
+    // Both, one after the other.
+    let mixed = |text: &[u8]| [&noise(5, 300_000)[..], &gzip("-9", text), &text[..400_000], &gzip("-6", text)].concat();
+    for (old, new) in [
+        (squashed(&before), squashed(&after)),
+        (gzip("-9", &before), gzip("-9", &after)),
+        (mixed(&before), mixed(&after)),
+    ] {
         for profile in [Profile::Default, Profile::Small] {
             let options = DiffOptions { profile, segment_len: Some(64 << 10), budget: LARGE, ..DiffOptions::default() };
             let patch = patch_with(&old, &new, &options);
