@@ -112,21 +112,17 @@ impl<S: Read + Write + Seek> Applier<'_, S> {
     }
 }
 
-/// Whether a segment begins and ends outside of everything that is re-encoded, so that it can be rebuilt by itself.
-fn stands_alone(views: &Views, segment: &Segment) -> bool {
-    image_len(views, segment).is_some_and(|len| len <= 2 * u64::from(segment.len))
-}
-
-/// Bytes of the image that a segment makes, if it stands alone.
-fn image_len(views: &Views, segment: &Segment) -> Option<u64> {
+/// Bytes of the image that a segment makes when it begins and ends outside of everything that is re-encoded, so that it can
+/// be rebuilt by itself. One that becomes much longer is not: it is held until its turn.
+fn alone(views: &Views, segment: &Segment) -> Option<u64> {
     let start = views.image_offset(segment.new_offset)?;
-    segment.image_end.filter(|_| segment.check.is_some())?.checked_sub(start)
+    let len = segment.image_end.filter(|_| segment.check.is_some())?.checked_sub(start)?;
+    (len <= 2 * u64::from(segment.len)).then_some(len)
 }
 
 /// Bytes that a thread holds of what a segment makes, until its turn.
 pub(super) fn room(views: &Views, segment: &Segment) -> usize {
-    let view = u64::from(segment.len);
-    image_len(views, segment).filter(|&len| len <= 2 * view).unwrap_or(view) as usize
+    alone(views, segment).unwrap_or(segment.len.into()) as usize
 }
 
 /// What the threads share.
@@ -156,24 +152,34 @@ impl<'a, 'h, P: Read + Send, W: Write + Send, F: FnMut(u64) + Send> Crew<'a, 'h,
     /// Applies one segment after the other until there are no more, or one failed.
     fn work<R: Read + Seek>(&self, open: &(impl Fn() -> io::Result<R> + Sync)) {
         let mut worker = None;
+        let _leaving = Leaving(self);
         // The longest comes sooner or later, and a buffer that grows would hold two for a moment.
-        let mut coded = Vec::with_capacity(self.head.longest_coded());
+        let longest = self.head.segments.iter().map(|segment| segment.coded_len).max().unwrap_or(0);
+        let mut coded = Vec::with_capacity(longest as usize);
         while let Some((index, segment, read)) = self.take(&mut coded) {
             let applied = read.and_then(|()| self.apply(&mut worker, index, segment, &coded, open));
             if let Err(error) = applied {
-                let mut turn = self.turn();
-                if turn.failed.as_ref().is_none_or(|(failed, _)| *failed > index) {
-                    turn.failed = Some((index, error));
-                }
-                self.turned.notify_all();
-                return;
+                return self.fail(index, error);
             }
         }
     }
 
-    /// The next segment, with its coded bytes in `coded`; `None` when there are no more.
+    /// Takes note that a segment failed, and wakes those who wait in vain behind it.
+    fn fail(&self, index: u32, error: ApplyError) {
+        let mut turn = self.turn();
+        if turn.failed.as_ref().is_none_or(|(failed, _)| *failed > index) {
+            turn.failed = Some((index, error));
+        }
+        self.turned.notify_all();
+    }
+
+    /// The next segment, with its coded bytes in `coded`; `None` when there are no more, or none of use: those before one
+    /// that failed were taken before it.
     fn take(&self, coded: &mut Vec<u8>) -> Option<(u32, &'h Segment, Result<(), ApplyError>)> {
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.turn().failed.is_some() {
+            return None;
+        }
         let (patch, next) = &mut *source;
         let (index, segment) = (*next, self.head.segments.get(*next as usize)?);
         *next += 1;
@@ -194,7 +200,7 @@ impl<'a, 'h, P: Read + Send, W: Write + Send, F: FnMut(u64) + Send> Crew<'a, 'h,
             Some(worker) => worker,
             None => worker.insert(Worker::new(self.head, open().map_err(ApplyError::ReadOld)?)?),
         };
-        let rebuilder = if stands_alone(&self.head.views, segment) {
+        let rebuilder = if alone(&self.head.views, segment).is_some() {
             Some(self.turn().rebuilder.at(&self.head.views, segment.new_offset)?)
         } else {
             None
@@ -230,6 +236,18 @@ impl<'a, 'h, P: Read + Send, W: Write + Send, F: FnMut(u64) + Send> Crew<'a, 'h,
 
     fn turn(&self) -> MutexGuard<'_, Turn<'a, 'h, W, F>> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Frees those who wait when a thread panics, as a caller's reader or writer may: the panic is then passed on.
+struct Leaving<'c, 'a, 'h, P: Read + Send, W: Write + Send, F: FnMut(u64) + Send>(&'c Crew<'a, 'h, P, W, F>);
+
+impl<P: Read + Send, W: Write + Send, F: FnMut(u64) + Send> Drop for Leaving<'_, '_, '_, P, W, F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let next = self.0.turn().next;
+            self.0.fail(next, ApplyError::Interrupted);
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::{candidates::Interval, index::common, memory};
+use super::{buckets::Buckets, candidates::Interval, index::common, memory};
 use crate::error::DiffError;
 
 /// Shortest block. Shorter shared regions are the suffix array's work, which chooses better among many.
@@ -17,9 +17,6 @@ const MAX_BLOCK: usize = 4 << 10;
 /// Blocks of old that are aimed at. Bounds the table for large images.
 const BLOCKS: usize = 1 << 20;
 
-/// Most blocks of one hash looked at, on either side of the expected place. Bounds the time on repetitive images.
-const NEIGHBOURS: usize = 4;
-
 /// Multiplier of the polynomial hash: any odd number with well-spread bits.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -29,13 +26,8 @@ pub(crate) struct Blocks<'a> {
     len: usize,
     /// `FACTOR` to the power of the block's length: takes the byte that leaves out of the hash.
     leaving: u64,
-    /// How far a hash is shifted to give a bucket.
-    shift: u32,
-    /// From `starts[b]` on stand the blocks of bucket `b`, in ascending order.
-    starts: Vec<u32>,
-    numbers: Vec<u32>,
-    /// One bit for each hash that is there: turns most places of new away without another look.
-    seen: Vec<u64>,
+    /// Their numbers.
+    buckets: Buckets,
 }
 
 /// Block length for an old image of `len` bytes.
@@ -48,9 +40,6 @@ fn bucket_bits(blocks: usize) -> u32 {
     blocks.max(1).ilog2() + 1
 }
 
-/// Each bucket has this many bits, as a power of two, in the table of hashes seen.
-const SEEN_BITS: u32 = 4;
-
 impl<'a> Blocks<'a> {
     pub(crate) fn new(old: &'a [u8]) -> Self {
         let len = block_len(old.len());
@@ -59,31 +48,10 @@ impl<'a> Blocks<'a> {
             // A block of one byte over and over is everywhere and tells nothing.
             .map(|block| if is_uniform(block) { 0 } else { hash(block).max(1) })
             .collect();
-        let bits = bucket_bits(hashes.len());
-        let shift = 64 - bits;
-        let mut starts = vec![0u32; (1 << bits) + 1];
-        let mut seen = vec![0u64; (1usize << (bits + SEEN_BITS)).div_ceil(64)];
-        for &hash in hashes.iter().filter(|&&hash| hash != 0) {
-            starts[(hash >> shift) as usize + 1] += 1;
-            let bit = (hash >> (shift - SEEN_BITS)) as usize;
-            seen[bit / 64] |= 1 << (bit % 64);
-        }
-        let mut sum = 0;
-        for start in &mut starts {
-            sum += *start;
-            *start = sum;
-        }
-        // Filled from the back: every start moves to the front of its bucket.
-        let mut numbers = vec![0u32; sum as usize];
-        for (number, &hash) in hashes.iter().enumerate().rev().filter(|(_, hash)| **hash != 0) {
-            let end = &mut starts[(hash >> shift) as usize + 1];
-            *end -= 1;
-            numbers[*end as usize] = number as u32;
-        }
-        starts.remove(0);
-        starts.push(sum);
+        let hashed = || hashes.iter().copied().zip(0u32..).filter(|(hash, _)| *hash != 0);
+        let buckets = Buckets::new(bucket_bits(hashes.len()), hashed);
         let leaving = (0..len).fold(1u64, |power, _| power.wrapping_mul(FACTOR));
-        Self { old, len, leaving, shift, starts, numbers, seen }
+        Self { old, len, leaving, buckets }
     }
 
     /// Regions of `new` that stand in old, at least a block long, in order and without overlap. `here` is the shift that
@@ -100,7 +68,7 @@ impl<'a> Blocks<'a> {
         while at + self.len <= new.len() {
             let mut rolling = hash(&new[at..at + self.len]);
             let interval = loop {
-                if self.may_hold(rolling)
+                if self.buckets.may_hold(rolling)
                     && let Some(interval) = self.best(new, at, done, rolling, [last, here])
                 {
                     break Some(interval);
@@ -126,19 +94,11 @@ impl<'a> Blocks<'a> {
             .wrapping_sub((u64::from(leaving) + 1).wrapping_mul(self.leaving))
     }
 
-    fn may_hold(&self, hash: u64) -> bool {
-        let bit = (hash >> (self.shift - SEEN_BITS)) as usize;
-        self.seen[bit / 64] >> (bit % 64) & 1 != 0
-    }
-
     /// The longest region around `at` among the blocks with this hash and the shifts that served before; of equals, the one
     /// that goes on where the last one ended. It begins no earlier than `from`.
     fn best(&self, new: &[u8], at: usize, from: usize, hash: u64, shifts: [i64; 2]) -> Option<Interval> {
-        let bucket = (hash >> self.shift) as usize;
-        let blocks = &self.numbers[self.starts[bucket] as usize..self.starts[bucket + 1] as usize];
         let expected = (at as i64 + shifts[0]).max(0) as u64 / self.len as u64;
-        let middle = blocks.partition_point(|&block| u64::from(block) < expected);
-        let near = &blocks[middle.saturating_sub(NEIGHBOURS)..blocks.len().min(middle + NEIGHBOURS)];
+        let near = self.buckets.near(hash, expected);
         let mut best: Option<Interval> = None;
         let offsets = near.iter().map(|&block| block as usize * self.len);
         let usual = shifts.into_iter().filter_map(|shift| usize::try_from(at as i64 + shift).ok());
@@ -161,8 +121,8 @@ fn hash(block: &[u8]) -> u64 {
     block.iter().fold(0, |hash, &byte| hash.wrapping_mul(FACTOR).wrapping_add(u64::from(byte) + 1))
 }
 
-/// Whether all bytes are the same.
-fn is_uniform(bytes: &[u8]) -> bool {
+/// Whether all bytes are the same: such a string is everywhere and tells nothing.
+pub(crate) fn is_uniform(bytes: &[u8]) -> bool {
     bytes.is_empty() || common(bytes, &bytes[1..]) == bytes.len() - 1
 }
 
@@ -173,16 +133,7 @@ fn common_back(a: &[u8], b: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn noise(len: usize, seed: u64) -> Vec<u8> {
-        let mut state = seed;
-        let step = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        };
-        (0..len).map(step).collect()
-    }
+    use super::{super::noise::noise, *};
 
     fn find(old: &[u8], new: &[u8]) -> Vec<Interval> {
         Blocks::new(old).find(new, 0, &|| Ok(())).unwrap()

@@ -256,17 +256,10 @@ pub(crate) fn merge(mut found: Vec<Interval>) -> Vec<Interval> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::lookup::Kind, *};
-
-    /// Bytes without chance matches, from a small multiplicative generator.
-    fn noise(len: usize, seed: u64) -> Vec<u8> {
-        let mut state = seed;
-        let step = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        };
-        (0..len).map(step).collect()
-    }
+    use super::{
+        super::{lookup::Kind, noise::noise},
+        *,
+    };
 
     fn find_all(old: &[u8], new: &[u8]) -> Vec<Interval> {
         let whole = 0..old.len();

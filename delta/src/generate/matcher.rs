@@ -110,16 +110,7 @@ impl<'a> Matcher<'a> {
 mod tests {
     use std::ops::ControlFlow;
 
-    use super::*;
-
-    fn noise(len: usize, seed: u64) -> Vec<u8> {
-        let mut state = seed;
-        let step = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        };
-        (0..len).map(step).collect()
-    }
+    use super::{super::noise::noise, *};
 
     fn intervals(old: &[u8], new: &[u8], leave_out: &[Range<usize>], memory: Option<u64>) -> Vec<Interval> {
         let report = Report::new(&|_| ControlFlow::Continue(()), new);

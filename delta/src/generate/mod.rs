@@ -12,6 +12,7 @@
 mod blocks;
 #[cfg(feature = "foreign")]
 mod bsdiff40;
+mod buckets;
 mod candidates;
 mod changes;
 mod encode;
@@ -24,6 +25,8 @@ mod lzma;
 mod matcher;
 mod memory;
 mod mixer;
+#[cfg(test)]
+mod noise;
 mod options;
 mod parse;
 mod pieces;

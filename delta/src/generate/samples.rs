@@ -6,7 +6,11 @@
 
 use std::ops::Range;
 
-use super::index::{AHEAD, MAX_COMPARED, Match, common, gram};
+use super::{
+    blocks::is_uniform,
+    buckets::Buckets,
+    index::{AHEAD, MAX_COMPARED, Match, common, gram},
+};
 
 /// Bytes of a sample.
 const GRAM: usize = 24;
@@ -20,24 +24,12 @@ const SAMPLES: usize = 16 << 20;
 /// Shortest and longest step between samples.
 const STEPS: std::ops::RangeInclusive<usize> = 4..=16;
 
-/// Samples of one hash looked at on either side of the expected place. Bounds the time on repetitive images.
-const NEIGHBOURS: usize = 4;
-
-/// Each bucket has this many bits, as a power of two, in the table of hashes seen.
-const SEEN_BITS: u32 = 4;
-
 /// A part of the old view and its samples.
 pub(crate) struct Samples<'a> {
     pub old: &'a [u8],
     step: usize,
-    /// How far a hash is shifted to give a bucket.
-    shift: u32,
-    /// From `starts[b]` on stand the samples of bucket `b`, in ascending order.
-    starts: Vec<u32>,
-    /// Places of samples, in steps.
-    numbers: Vec<u32>,
-    /// One bit for each hash that is there: turns most places of new away without another look.
-    seen: Vec<u64>,
+    /// Their places, in steps.
+    buckets: Buckets,
 }
 
 impl<'a> Samples<'a> {
@@ -59,41 +51,18 @@ impl<'a> Samples<'a> {
             pieces.iter().flat_map(of_piece)
         };
         // Hashed twice: to keep the hashes would take more memory than all the rest.
-        let hashes = || places().filter(|&at| !is_uniform(&old[at..at + GRAM])).map(|at| (at, gram(&old[at..], GRAM)));
-        let bits = (len / step).max(2).ilog2();
-        let shift = 64 - bits;
-        let mut starts = vec![0u32; (1 << bits) + 1];
-        let mut seen = vec![0u64; (1usize << (bits + SEEN_BITS)).div_ceil(64)];
-        for (_, hash) in hashes() {
-            starts[(hash >> shift) as usize + 1] += 1;
-            let bit = (hash >> (shift - SEEN_BITS)) as usize;
-            seen[bit / 64] |= 1 << (bit % 64);
-        }
-        let mut sum = 0;
-        for start in &mut starts {
-            sum += *start;
-            *start = sum;
-        }
-        // Each start moves to the end of its bucket while it is filled, which is where the next one begins.
-        let mut numbers = vec![0u32; sum as usize];
-        for (at, hash) in hashes() {
-            let start = &mut starts[(hash >> shift) as usize];
-            numbers[*start as usize] = (at / step) as u32;
-            *start += 1;
-        }
-        starts.pop();
-        starts.insert(0, 0);
-        Self { old, step, shift, starts, numbers, seen }
+        let hashed = || {
+            let telling = places().filter(|&at| !is_uniform(&old[at..at + GRAM]));
+            telling.map(|at| (gram(&old[at..], GRAM), (at / step) as u32))
+        };
+        Self { old, step, buckets: Buckets::new((len / step).max(2).ilog2(), hashed) }
     }
 
     /// One bit for each of the next [`AHEAD`] places of `new` at which there may be a match. The looks at memory do not wait for
     /// each other.
     pub(crate) fn may_hold(&self, new: &[u8]) -> u32 {
         let new = &new[..new.len().min(GRAM + AHEAD - 1)];
-        let may_hold = |window: &[u8]| {
-            let bit = (gram(window, GRAM) >> (self.shift - SEEN_BITS)) as usize;
-            self.seen[bit / 64] >> (bit % 64) & 1 != 0
-        };
+        let may_hold = |window: &[u8]| self.buckets.may_hold(gram(window, GRAM));
         new.windows(GRAM).enumerate().fold(0, |bits, (at, window)| bits | u32::from(may_hold(window)) << at)
     }
 
@@ -102,11 +71,7 @@ impl<'a> Samples<'a> {
         if new.len() < GRAM {
             return None;
         }
-        let hash = gram(new, GRAM);
-        let bucket = (hash >> self.shift) as usize;
-        let numbers = &self.numbers[self.starts[bucket] as usize..self.starts[bucket + 1] as usize];
-        let middle = numbers.partition_point(|&number| (number as usize) * self.step < expected);
-        let near = &numbers[middle.saturating_sub(NEIGHBOURS)..numbers.len().min(middle + NEIGHBOURS)];
+        let near = self.buckets.near(gram(new, GRAM), expected.div_ceil(self.step) as u64);
         let new = &new[..new.len().min(MAX_COMPARED)];
         let mut best: Option<Match> = None;
         for &number in near {
@@ -124,23 +89,9 @@ impl<'a> Samples<'a> {
     }
 }
 
-/// Whether all bytes are the same: it is everywhere and tells nothing.
-fn is_uniform(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == bytes[0])
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn noise(len: usize, seed: u64) -> Vec<u8> {
-        let mut state = seed;
-        let step = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        };
-        (0..len).map(step).collect()
-    }
+    use super::{super::noise::noise, *};
 
     #[test]
     fn a_match_is_met_within_a_step_of_its_begin() {

@@ -12,6 +12,9 @@ use crate::{error::ApplyError, varint};
 /// Most regions of a view. Stops a list that outgrows its memory: 8,192 regions are 2,000 programs in one image.
 pub(crate) const MAX_REGIONS: usize = 1 << 13;
 
+/// Bytes that a region is written in at least.
+const LEAST_WRITTEN: u64 = 4;
+
 /// Shorter gaps between programs are taken for what stands before them.
 #[cfg(feature = "generate")]
 const MIN_GAP: u64 = 16 << 10;
@@ -81,8 +84,8 @@ pub(crate) fn read(
 ) -> Result<(), ApplyError> {
     let malformed = |reason| ApplyError::Malformed { field: "regions", reason };
     let count = varint::read(bytes, "regions")?;
-    // A region takes four bytes at least, so a claim longer than its bytes reserves nothing.
-    if count > MAX_REGIONS as u64 || count * 4 > bytes.len() as u64 {
+    // A claim longer than its bytes reserves nothing.
+    if count > MAX_REGIONS as u64 || count * LEAST_WRITTEN > bytes.len() as u64 {
         return Err(ApplyError::OverLimit { field: "regions", value: count, limit: MAX_REGIONS as u64 });
     }
     let mut end = 0u64;
@@ -176,18 +179,18 @@ impl Regions {
 
     /// Bytes that the regions of both views take, when they are written in `len` bytes.
     pub(crate) fn memory(len: u32) -> u64 {
-        // A region is written in four bytes at least.
-        (u64::from(len) / 4 + 2) * size_of::<Region>() as u64
+        (u64::from(len) / LEAST_WRITTEN + 2) * size_of::<Region>() as u64
     }
 
     /// Reads a list off the front of `bytes`, as [`read`] does.
     pub(crate) fn read(bytes: &mut &[u8], len: u64) -> Result<Self, ApplyError> {
-        let mut regions = Vec::new();
+        // Room for all at once, as far as there are bytes for them: a list that grows would hold two for a moment.
+        let count = varint::read(&mut &**bytes, "regions")?.min(bytes.len() as u64 / LEAST_WRITTEN);
+        let mut regions = Vec::with_capacity(count as usize);
         read(bytes, len, |region| {
             regions.push(region);
             Ok(())
         })?;
-        regions.shrink_to_fit();
         Ok(Self(regions))
     }
 }

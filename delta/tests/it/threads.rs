@@ -115,6 +115,36 @@ fn an_old_image_that_is_another_is_found_by_every_thread() {
     }
 }
 
+/// Panics when it is written to the second time.
+struct Brittle(u32);
+
+impl std::io::Write for Brittle {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += 1;
+        assert!(self.0 < 2, "brittle");
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_panic_of_a_caller_is_passed_on() {
+    let (old, _, patch) = &cases()[1];
+    let head = &patch.head;
+    for threads in [2, 8] {
+        let panicked = std::panic::catch_unwind(|| {
+            let mut applier = Applier::new(head, LARGE).unwrap();
+            let mut rest = &patch.bytes[head.segments_offset() as usize..];
+            let threads = NonZeroUsize::new(threads).unwrap();
+            applier.segments(threads, || Ok(Cursor::new(old)), &mut rest, &mut Brittle(0), |_| ())
+        });
+        assert!(panicked.is_err(), "with {threads} threads");
+    }
+}
+
 #[test]
 fn a_budget_decides_how_many_threads_there_are() {
     let (_, _, patch) = &cases()[1];
