@@ -28,6 +28,8 @@ mod zstd_codec;
 
 #[cfg(feature = "generate")]
 pub use self::find::{DEFAULT_STREAM_RAM, FindLimits, Found, Side, find};
+#[cfg(feature = "generate")]
+pub(crate) use self::find::{find_at, places};
 pub use self::{
     codec::{Branch, Codec, Dict},
     decode::ContentDecoder,

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use bzip2::{Action, Compress, Compression, Status};
 
-use super::{MATCHED_AT_ONCE, Phase, Progress, Report, Work, check_lengths, parse::Piece, segment};
+use super::{MATCHED_AT_ONCE, Phase, Profile, Progress, Report, Work, check_lengths, parse::Piece, segment};
 use crate::{error::DiffError, views::Views};
 
 /// Most bytes that one command adds or inserts: `bspatch` hands the count to a function that takes an `int`.
@@ -31,7 +31,8 @@ pub fn write_bsdiff40(
     let report = Report::new(progress, new);
     let views = Views::plain(old.len() as u64, new.len() as u64);
     let cuts = segment::cuts(&views, MATCHED_AT_ONCE);
-    let work = Work { cuts: &cuts, coded: &[], memory: None, report: &report };
+    let sampled_from = Profile::Default.sampled_from();
+    let work = Work { cuts: &cuts, coded: &[], sampled_from, memory: None, report: &report };
     let commands = work.pieces(old, new)?.iter().zip(&cuts).map(|(pieces, cut)| commands(pieces, cut.start)).collect();
     let streams = Streams::new(old, new, &joined(commands));
 

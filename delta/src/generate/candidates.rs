@@ -263,7 +263,7 @@ mod tests {
 
     fn find_all(old: &[u8], new: &[u8]) -> Vec<Interval> {
         let whole = 0..old.len();
-        let index = Lookup::new(old, std::slice::from_ref(&whole), Kind::of(old.len())).unwrap();
+        let index = Lookup::new(old, std::slice::from_ref(&whole), Kind::of(old.len(), old.len())).unwrap();
         find(&index, new, 0, &[], &|| Ok(())).unwrap()
     }
 

@@ -21,6 +21,10 @@ pub(crate) const ZSTD_LEVEL: i32 = 19;
 const SAMPLED_SHARE: usize = 32;
 const SAMPLED_LEN: RangeInclusive<usize> = 32 << 10..=128 << 10;
 
+/// What a setting must save on the sample of a long sparse stream, as a share, to be preferred to the usual one: of little that
+/// is not zero a model learns little, which favours small ones.
+const SAVED_SHARE: usize = 32;
+
 /// Pieces of a long stream, spread over it, that make a sample.
 const SAMPLES: usize = 4;
 
@@ -37,7 +41,8 @@ const SPARSE_SHARE: usize = 4;
 const NICE_LEN: u32 = 128;
 const SEARCH_DEPTH: u32 = 48;
 
-/// Settings worth trying. Differences and literals of code repeat every two or four bytes, control and text do not.
+/// Settings worth trying, the usual one first. Differences and literals of code repeat every two or four bytes, control and
+/// text do not.
 fn settings(kind: StreamKind) -> &'static [Setting] {
     match kind {
         StreamKind::Control => &[(0, 0, 0), (1, 0, 0), (3, 0, 0)],
@@ -78,22 +83,29 @@ fn best_lzma(settings: &[Setting], raw: &[u8]) -> Result<Vec<u8>, DiffError> {
 
 fn sparse_lzma(settings: &[Setting], raw: &[u8]) -> Vec<u8> {
     let sample = sample(raw);
-    let best = settings.iter().min_by_key(|&&setting| lzma::encode(&sample, setting, Effort::TRIAL).len());
-    let effort = if raw.len() <= SHORT_LEN { Effort::SHORT } else { Effort::LONG };
-    lzma::encode(raw, best.copied().unwrap_or_default(), effort)
+    let (effort, saved) =
+        if raw.len() <= SHORT_LEN { (Effort::SHORT, None) } else { (Effort::LONG, Some(SAVED_SHARE)) };
+    let tried = settings.iter().map(|&setting| (setting, lzma::encode(&sample, setting, Effort::TRIAL)));
+    let (setting, _) = preferred(tried.collect(), saved).unwrap_or_default();
+    lzma::encode(raw, setting, effort)
 }
 
 fn best_general_lzma(settings: &[Setting], raw: &[u8]) -> Result<Vec<u8>, DiffError> {
     let sample = sample(raw);
-    let mut best: Option<(Setting, Vec<u8>)> = None;
-    for &setting in settings {
-        let coded = general_lzma(&sample, setting)?;
-        if best.as_ref().is_none_or(|(_, best)| coded.len() < best.len()) {
-            best = Some((setting, coded));
-        }
-    }
-    let (setting, coded) = best.unwrap_or_default();
+    let tried = settings.iter().map(|&setting| Ok((setting, general_lzma(&sample, setting)?)));
+    let tried = tried.collect::<Result<_, DiffError>>()?;
+    let (setting, coded) = preferred(tried, None).unwrap_or_default();
     if sample.len() < raw.len() { general_lzma(raw, setting) } else { Ok(coded) }
+}
+
+/// The setting that made the least of what it was tried on, and what it made: the first one, unless another saves more than
+/// this share of it.
+fn preferred(tried: Vec<(Setting, Vec<u8>)>, share: Option<usize>) -> Option<(Setting, Vec<u8>)> {
+    let mut tried = tried.into_iter();
+    let usual = tried.next()?;
+    let saved = share.map_or(0, |share| usual.1.len() / share);
+    let best = tried.min_by_key(|(_, coded)| coded.len());
+    best.filter(|(_, coded)| coded.len() + saved < usual.1.len()).or(Some(usual))
 }
 
 /// Pieces from all over a long stream. They begin at multiples of 16, so that position bits mean the same.

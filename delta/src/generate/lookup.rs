@@ -9,9 +9,6 @@ use super::{
 };
 use crate::error::DiffError;
 
-/// Bytes of old from which on samples stand for a suffix array, which would take gigabytes and most of the time.
-const SAMPLED_FROM: usize = 32 << 20;
-
 /// How a part of the old view is indexed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
@@ -22,9 +19,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// For `len` bytes to index.
-    pub(crate) fn of(len: usize) -> Self {
-        if len > SAMPLED_FROM {
+    /// For `len` bytes to index; from `sampled_from` on samples stand for a suffix array, which would take gigabytes and most of
+    /// the time.
+    pub(crate) fn of(len: usize, sampled_from: usize) -> Self {
+        if len > sampled_from {
             Self::Samples { step: Samples::step(len) }
         } else {
             // Chance matches are as long as what is searched makes them.

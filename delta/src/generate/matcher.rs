@@ -43,13 +43,15 @@ pub(crate) struct Input<'a> {
     pub leave_out: &'a [Range<usize>],
     /// Where new is cut into segments.
     pub cuts: &'a [Range<u64>],
+    /// Bytes of old from which on it is sampled.
+    pub sampled_from: usize,
     /// Bytes that generation may use beyond both views.
     pub memory: Option<u64>,
 }
 
 impl<'a> Matcher<'a> {
     pub(crate) fn new(input: &Input<'a>, report: &Report<'_>) -> Result<Self, DiffError> {
-        let Input { old, new, leave_out, cuts, memory } = *input;
+        let Input { old, new, leave_out, cuts, sampled_from, memory } = *input;
         let segments = || {
             let part = |cut: &Range<u64>| &new[cut.start as usize..cut.end as usize];
             cuts.par_iter().enumerate().map(move |(number, cut)| (number, cut.start.cast_signed(), part(cut)))
@@ -66,7 +68,7 @@ impl<'a> Matcher<'a> {
         drop(blocks);
         report.phase(Phase::Index)?;
         let pieces = pieces::to_index(old, leave_out, shared.iter().flatten().map(Interval::source));
-        let kind = Kind::of(pieces.iter().map(ExactSizeIterator::len).sum());
+        let kind = Kind::of(pieces.iter().map(ExactSizeIterator::len).sum(), sampled_from);
         let window = memory::window(kind, memory, new.len(), longest, rayon::current_num_threads());
         let windows = pieces::windows(pieces, window);
         if let [window] = &windows[..] {
@@ -115,7 +117,7 @@ mod tests {
     fn intervals(old: &[u8], new: &[u8], leave_out: &[Range<usize>], memory: Option<u64>) -> Vec<Interval> {
         let report = Report::new(&|_| ControlFlow::Continue(()), new);
         let whole = 0..new.len() as u64;
-        let input = Input { old, new, leave_out, cuts: std::slice::from_ref(&whole), memory };
+        let input = Input { old, new, leave_out, cuts: std::slice::from_ref(&whole), sampled_from: old.len(), memory };
         let matcher = Matcher::new(&input, &report).unwrap();
         matcher.intervals(0, new, 0, &|| Ok(())).unwrap()
     }

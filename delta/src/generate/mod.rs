@@ -156,7 +156,8 @@ fn patch(
 ) -> Result<Patch, DiffError> {
     let cuts = segment::cuts(&views, segment_len);
     let profile = options.profile;
-    let work = Work { cuts: &cuts, coded, memory: options.memory, report };
+    let sampled_from = profile.sampled_from();
+    let work = Work { cuts: &cuts, coded, sampled_from, memory: options.memory, report };
     let mut pieces = work.pieces(images.old_view, images.new_view)?;
     let mut mixer = profile.mix(images.new_view.len()).filter(|_| !cuts.is_empty()).map(|params| {
         let layouts = layouts.unwrap_or_else(|| [images.old_view, images.new_view].map(Layout::plain));
@@ -187,27 +188,26 @@ fn patch(
         mixer.moved(&pieces, cuts.iter().map(|cut| cut.start));
     }
     let lead = mixer.as_ref().map(|mixer| segment::lead(&pieces, &cuts, views.old_len, mixer, profile)).transpose()?;
-    let coded: Vec<segment::Coded> = cuts
-        .par_iter()
-        .zip(&pieces)
-        .map(|(cut, pieces)| {
-            report.beat()?;
-            let coded = match &mixer {
-                None => segment::code(&old_view, images.part(cut), cut.start, pieces, profile)?,
-                Some(mixer) => segment::code_mixed(&old_view, images.part(cut), cut.start, pieces, mixer, profile)?,
-            };
-            report.add(cut.end - cut.start)?;
-            Ok(coded)
-        })
-        .collect::<Result<_, DiffError>>()?;
+    let code = |(cut, pieces): (&Range<u64>, &Vec<parse::Piece>)| {
+        report.beat()?;
+        let coded = match &mixer {
+            None => segment::code(&old_view, images.part(cut), cut.start, pieces, profile)?,
+            Some(mixer) => segment::code_mixed(&old_view, images.part(cut), cut.start, pieces, mixer, profile)?,
+        };
+        report.add(cut.end - cut.start)?;
+        Ok(coded)
+    };
+    // One by one: a segment takes long enough, and no thread is left with several at the end.
+    let coded = || cuts.par_iter().zip(&pieces).with_max_len(1).map(code).collect::<Result<Vec<_>, DiffError>>();
+    let hash = |image| Sha256::digest(image).into();
+    let (coded, (old_sha256, new_sha256)) =
+        rayon::join(coded, || rayon::join(|| hash(images.old), || hash(images.new)));
+    let coded = coded?;
     let (mix, map) = mixer.map(|mixer| (mixer.params, mixer.bound)).unzip();
     let map = map.flatten();
 
     let (lead, lead_bytes) = lead.unzip();
-    let (segments, (old_sha256, new_sha256)) = rayon::join(
-        || table(&cuts, &coded, &views, images.new),
-        || rayon::join(|| Sha256::digest(images.old).into(), || Sha256::digest(images.new).into()),
-    );
+    let segments = table(&cuts, &coded, &views, images.new);
     let own = memory_of(&segments, lead.as_ref(), mix, &views);
     let own = if profile == Profile::Mcu { size_of::<mcu::Memory>() as u64 } else { own };
     let needs = needs(&views, own, options.budget)?;
@@ -241,6 +241,7 @@ fn patch(
 struct Work<'a> {
     cuts: &'a [Range<u64>],
     coded: &'a [Range<usize>],
+    sampled_from: usize,
     memory: Option<u64>,
     report: &'a Report<'a>,
 }
@@ -248,9 +249,9 @@ struct Work<'a> {
 impl Work<'_> {
     /// Where each byte of each segment comes from. The views may be normalised ones.
     fn pieces(&self, old: &[u8], new: &[u8]) -> Result<Vec<Vec<parse::Piece>>, DiffError> {
-        let Self { cuts, coded, memory, report } = *self;
+        let Self { cuts, coded, sampled_from, memory, report } = *self;
         report.phase(Phase::Blocks)?;
-        let input = matcher::Input { old, new, leave_out: coded, cuts, memory };
+        let input = matcher::Input { old, new, leave_out: coded, cuts, sampled_from, memory };
         let matcher = matcher::Matcher::new(&input, report)?;
         report.phase(Phase::Segments)?;
         let of_segment = |(number, cut): (usize, &Range<u64>)| {
@@ -260,7 +261,7 @@ impl Work<'_> {
             report.add(cut.end - cut.start)?;
             Ok(pieces)
         };
-        cuts.par_iter().enumerate().map(of_segment).collect()
+        cuts.par_iter().enumerate().with_max_len(1).map(of_segment).collect()
     }
 }
 

@@ -50,6 +50,15 @@ impl Profile {
         }
     }
 
+    /// Bytes to index from which on they are sampled. What is found by a suffix array alone is short: a dictionary coder does
+    /// nearly as well without, and mixing gains 1.6 to 3.6 % on file systems for an eighth more time.
+    pub(crate) fn sampled_from(self) -> usize {
+        match self {
+            Self::Fast | Self::Default | Self::Mcu => 32 << 20,
+            Self::Small => 128 << 20,
+        }
+    }
+
     /// The name that [`FromStr`] takes.
     pub fn name(self) -> &'static str {
         match self {

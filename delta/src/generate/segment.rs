@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::{encode, head::authenticator, matcher::Matcher, mixer::Mixer, options::Profile, parse};
 
 /// Fewer literals than this are never coded apart.
@@ -83,7 +85,7 @@ pub(crate) fn code(
     commands(&mut raw.control, &mut cursor, pieces);
     split(&mut raw, old, new, pieces);
     code_streams(
-        [(StreamKind::Control, raw.control), (StreamKind::Diff, raw.diff), (StreamKind::Extra, raw.extra)],
+        [(StreamKind::Control, &raw.control), (StreamKind::Diff, &raw.diff), (StreamKind::Extra, &raw.extra)],
         profile,
     )
 }
@@ -108,7 +110,12 @@ pub(crate) fn code_mixed(
         coded_len: coded_len as u32,
     };
     // All in one, or the literals apart where a dictionary coder does better with them.
-    let together = mixer.encode(old, new, offset, pieces, true);
+    let apart = || {
+        let literals = || code_streams([(StreamKind::Extra, &raw.extra)], others);
+        let copies = || (!raw.diff.is_empty()).then(|| mixer.encode(old, new, offset, pieces, false));
+        (raw.extra.len() >= MIN_APART).then(|| rayon::join(literals, copies))
+    };
+    let (together, apart) = rayon::join(|| mixer.encode(old, new, offset, pieces, true), apart);
     let mut best = Coded { streams: Vec::new(), bytes: Vec::new() };
     if !raw.diff.is_empty() {
         best.streams.push(mix(StreamKind::Diff, raw.diff.len(), together.len()));
@@ -119,17 +126,15 @@ pub(crate) fn code_mixed(
     }
     best.bytes = together;
     if best.bytes.len() < FEW {
-        let diff = (StreamKind::Diff, raw.diff.clone());
-        let classic = code_streams([diff, (StreamKind::Extra, raw.extra.clone())], others)?;
+        let classic = code_streams([(StreamKind::Diff, &raw.diff), (StreamKind::Extra, &raw.extra)], others)?;
         // Literals that are coded in no bytes at all would look like literals inside a diff stream.
         if classic.bytes.len() < best.bytes.len() || (raw.diff.is_empty() && best.bytes.is_empty()) {
             return Ok(classic);
         }
     }
-    if raw.extra.len() >= MIN_APART {
-        let mut apart = code_streams([(StreamKind::Extra, raw.extra)], others)?;
-        if !raw.diff.is_empty() {
-            let copies = mixer.encode(old, new, offset, pieces, false);
+    if let Some((literals, copies)) = apart {
+        let mut apart = literals?;
+        if let Some(copies) = copies {
             apart.streams.insert(0, mix(StreamKind::Diff, raw.diff.len(), copies.len()));
             apart.bytes.splice(0..0, copies);
         }
@@ -152,20 +157,21 @@ pub(crate) fn lead(
     let mut cursor = 0;
     let count = segments.iter().map(|pieces| commands(&mut control, &mut cursor, pieces)).sum();
     let raw_len = control.len() as u32;
-    let mut coded = code_streams([(StreamKind::Control, control)], profile)?;
     let lens = cuts.iter().map(|cut| (cut.end - cut.start) as u32);
     let lists: Vec<_> = lens.zip(segments.iter().map(|pieces| command_list(pieces))).collect();
     // A microcontroller reads commands where they stand in the patch.
-    let mixed = match profile {
+    let mixed = || match profile {
         Profile::Mcu => None,
         _ => Some(mix::commands::encode(&mut vec![0; COMMAND_SLOTS], old_len, &lists)),
     };
+    let (coded, mixed) = rayon::join(|| code_streams([(StreamKind::Control, &control)], profile), mixed);
+    let mut coded = coded?;
     if let Some(mixed) = mixed.filter(|mixed| mixed.len() < coded.bytes.len()) {
         let coded_len = mixed.len() as u32;
         let stream = Stream { kind: StreamKind::Control, codec: Codec::Mix, raw_len, coded_len };
         coded = Coded { streams: vec![stream], bytes: mixed };
     }
-    let regions = code_streams([(StreamKind::References, mixer.regions())], profile)?;
+    let regions = code_streams([(StreamKind::References, &mixer.regions())], profile)?;
     coded.streams.extend(regions.streams);
     coded.bytes.extend(regions.bytes);
     let lead = Lead {
@@ -177,14 +183,16 @@ pub(crate) fn lead(
     Ok((lead, coded.bytes))
 }
 
-fn code_streams(
-    streams: impl IntoIterator<Item = (StreamKind, Vec<u8>)>,
-    profile: Profile,
-) -> Result<Coded, DiffError> {
+/// Codes each stream by itself, at once where threads are idle. Empty ones are left out.
+fn code_streams<const N: usize>(streams: [(StreamKind, &[u8]); N], profile: Profile) -> Result<Coded, DiffError> {
+    let smallest = |(kind, raw): (StreamKind, &[u8])| {
+        let coded = (!raw.is_empty()).then(|| encode::smallest(kind, raw, profile));
+        coded.transpose().map(|coded| coded.map(|(codec, bytes)| (kind, codec, raw.len(), bytes)))
+    };
+    let all: Vec<_> = streams.into_par_iter().map(smallest).collect::<Result<_, DiffError>>()?;
     let mut coded = Coded { streams: Vec::new(), bytes: Vec::new() };
-    for (kind, raw) in streams.into_iter().filter(|(_, raw)| !raw.is_empty()) {
-        let (codec, bytes) = encode::smallest(kind, &raw, profile)?;
-        coded.streams.push(Stream { kind, codec, raw_len: raw.len() as u32, coded_len: bytes.len() as u32 });
+    for (kind, codec, raw_len, bytes) in all.into_iter().flatten() {
+        coded.streams.push(Stream { kind, codec, raw_len: raw_len as u32, coded_len: bytes.len() as u32 });
         coded.bytes.extend_from_slice(&bytes);
     }
     Ok(coded)

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashSet, ops::Range};
 
 use super::{DiffOptions, layout::Layout, parse::Piece};
 use crate::{
-    content::{FindLimits, Found, Side, find},
+    content::{FindLimits, Found, Side, find_at, places},
     limits::{MAX_LAYERS, MAX_NODES, MAX_RECIPES},
     views::{Encoding, Layer, NewNode, OldContent, Views},
 };
@@ -26,13 +26,14 @@ pub(crate) struct Built {
 /// Looks into both images. `None` when there is nothing in the new one to look into.
 pub(crate) fn build(old: &[u8], new: &[u8], options: &DiffOptions) -> Option<Built> {
     let limits = FindLimits { stream_ram: options.budget.ram, ..FindLimits::default() };
-    let old_found = find(old, &limits, Side::Old);
+    let (old_places, new_places) = rayon::join(|| places(old, &limits), || places(new, &limits));
+    let old_found = find_at(old_places, old, &limits, Side::Old);
     let known: HashSet<&[u8]> = old_found.iter().map(|found| coded(old, found)).collect();
     let unchanged = |coded: &[u8]| known.contains(coded);
     // References are predicted where programs are whole.
     let mixes = options.profile.mix(new.len()).is_some();
-    let new_found =
-        find(new, &limits, Side::New { unchanged: &unchanged, helpers: &options.helpers, whole_files: mixes });
+    let side = Side::New { unchanged: &unchanged, helpers: &options.helpers, whole_files: mixes };
+    let new_found = find_at(new_places, new, &limits, side);
     if new_found.is_empty() {
         return None;
     }

@@ -64,9 +64,23 @@ const BATCH: usize = 256;
 
 /// Finds the compressed streams of an image, in order and without overlaps.
 pub fn find(image: &[u8], limits: &FindLimits, side: Side<'_>) -> Vec<Found> {
+    find_at(places(image, limits), image, limits, side)
+}
+
+/// The places of streams in an image, but not yet what stands inside them: what takes long and needs one thread.
+pub(crate) fn places(image: &[u8], limits: &FindLimits) -> Places {
+    let limits = limits.clamped();
+    Places(Walk { limits, side: Side::Old, streams: limits.streams, content: limits.total_content }.places(image))
+}
+
+/// What [`places`] found.
+pub(crate) struct Places(Vec<Candidate>);
+
+/// [`find`], when the places are known.
+pub(crate) fn find_at(places: Places, image: &[u8], limits: &FindLimits, side: Side<'_>) -> Vec<Found> {
     let limits = limits.clamped();
     let mut walk = Walk { limits, side, streams: limits.streams, content: limits.total_content };
-    walk.level(image, 1)
+    walk.level(places.0, image, 1)
 }
 
 struct Walk<'a> {
@@ -79,10 +93,14 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn level(&mut self, bytes: &[u8], depth: u8) -> Vec<Found> {
+    /// Where streams are in the image, or in the content of one.
+    fn places(&self, bytes: &[u8]) -> Vec<Candidate> {
         let waste = (bytes.len() as u64).saturating_mul(WASTE_PER_BYTE).saturating_add(FREE_WASTE);
         let longest = self.limits.content_len.min(self.content);
-        let candidates = scan(bytes, waste, longest, self.content, self.streams);
+        scan(bytes, waste, longest, self.content, self.streams)
+    }
+
+    fn level(&mut self, candidates: Vec<Candidate>, bytes: &[u8], depth: u8) -> Vec<Found> {
         let mut found = match self.side {
             Side::Old => self.decoded(bytes, candidates),
             Side::New { unchanged, helpers, whole_files } => {
@@ -91,7 +109,7 @@ impl Walk<'_> {
         };
         if depth < self.limits.depth {
             for stream in &mut found {
-                stream.inner = self.level(&stream.content, depth + 1);
+                stream.inner = self.level(self.places(&stream.content), &stream.content, depth + 1);
             }
         }
         found
