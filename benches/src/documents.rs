@@ -11,7 +11,7 @@ use sluice_catalog::Digest;
 use sluice_catalog::wire::publish::{PublishDocument, PublishRepository, PublishRequest};
 use sluice_signer::root::{RoleKeys, RootMetadata};
 use sluice_signer::{
-    Delegation, Envelope, Json, OnlineKeys, PublicKey, ReleaseCustom, ReleaseKind, RepositoryTarget, SigningKey,
+    Delegation, Envelope, Json, OnlineKeys, Paths, PublicKey, ReleaseCustom, ReleaseKind, RepositoryTarget, SigningKey,
     TargetsMetadata,
 };
 
@@ -115,7 +115,7 @@ pub fn sign(product: &str, hw_id: &str, images: &[Image], online: &OnlineKeys, n
     top.delegations.push(Delegation {
         name: product.to_owned(),
         keys: RoleKeys::new(publics(&role_holders), THRESHOLD),
-        paths: BTreeSet::from([format!("{product}/*/*")]),
+        paths: Paths::pattern(format!("{product}/*/*")),
         terminating: true,
     });
     let mut role = TargetsMetadata::new(1, role_end, repo_id);

@@ -157,16 +157,6 @@ pub enum VerifyError {
         /// The role that was said to delegate.
         parent: String,
     },
-    /// Two parents delegate to one role name; its keys would depend on the way that led there.
-    #[error("{role}: delegated by both {first} and {second}")]
-    Diamond {
-        /// The role.
-        role: String,
-        /// The parent it was loaded for.
-        first: String,
-        /// The parent that also names it.
-        second: String,
-    },
     /// The search for a target went through more roles than the limit.
     #[error("{path}: search visited more than {limit} roles")]
     SearchTooWide {

@@ -53,4 +53,4 @@ pub use release::{ReleaseCustom, ReleaseKind};
 pub use repository::{Found, Lookup, RepositoryState, TrustedRepository, Wanted};
 pub use roles::{FileMeta, SnapshotMetadata, TimestampMetadata};
 pub use root::{RoleKeys, RootMetadata, RootUpdate};
-pub use targets::{Delegation, RepositoryTarget, TargetsMetadata};
+pub use targets::{Delegation, Paths, RepositoryTarget, TargetsMetadata};

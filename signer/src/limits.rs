@@ -23,6 +23,8 @@ pub struct Limits {
     pub delegations: usize,
     /// Path patterns of one delegation: matching costs patterns times paths.
     pub paths: usize,
+    /// Hash prefixes of one delegation: 4,096 bins of three digits, all in one role, and no more.
+    pub hash_prefixes: usize,
     /// Roles visited in the search for one target, which bounds cycles and wide trees.
     pub visited_roles: usize,
     /// Target entries in one targets document.
@@ -48,6 +50,7 @@ impl Default for Limits {
             keys: 512,
             delegations: 512,
             paths: 16,
+            hash_prefixes: 4_096,
             visited_roles: 32,
             targets: 20_000,
             director_targets: 16,

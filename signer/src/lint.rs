@@ -5,6 +5,7 @@ use crate::json::Json;
 use crate::key::PublicKey;
 use crate::limits::Limits;
 use crate::online::OnlineKeys;
+use crate::path::is_delegated_role_name;
 use crate::release::{ReleaseCustom, ReleaseKind};
 use crate::root::{RoleKeys, RootMetadata};
 use crate::targets::{Delegation, TargetsMetadata};
@@ -113,6 +114,12 @@ pub enum Lint {
         role: String,
         /// The role below it.
         child: String,
+    },
+    /// A product role whose name would have to be quoted in file names and URLs.
+    #[error("{role}: the name of a product role has letters, digits, '-', '_' and '.', and begins with no dot")]
+    RoleName {
+        /// The role.
+        role: String,
     },
     /// A document that lives longer than policy allows.
     #[error("{role}: expires in {days} days, at most {limit} are allowed")]
@@ -365,6 +372,9 @@ pub fn lint_top_targets(targets: &TargetsMetadata, now: Timestamp) -> Vec<Lint> 
     }
     for delegation in &targets.delegations {
         lint_holders(&delegation.name, &targets.delegation_keys, &delegation.keys, &mut lints);
+        if !is_delegated_role_name(&delegation.name) {
+            lints.push(Lint::RoleName { role: crate::error::quote(&delegation.name) });
+        }
     }
     lint_lifetime("targets", targets.expires, now, MAX_ROOT_LIFETIME, &mut lints);
     lints

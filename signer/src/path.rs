@@ -10,14 +10,37 @@ pub fn is_target_path(path: &str) -> bool {
         && path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
 }
 
-/// Whether a delegated role's name is safe to become a file name and cannot be taken for a top-level role:
-/// letters, digits, `-`, `_` and `.`, not beginning with a dot.
-pub fn is_delegated_role_name(name: &str) -> bool {
+/// Whether a delegated role may have this name: printable ASCII without spaces, and not that of a top-level role. Where it
+/// becomes a file name or a part of a URL it must be [`quoted`].
+pub fn is_role_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= MAX_NAME_BYTES
+        && name.bytes().all(|byte| byte.is_ascii_graphic())
+        && !matches!(name.to_ascii_lowercase().as_str(), "root" | "snapshot" | "targets" | "timestamp" | "mirrors")
+}
+
+/// A role name or a segment of a path as it stands in URLs: everything but letters, digits, `-`, `.`, `_` and `~` as `%` and
+/// two digits.
+pub fn quoted(name: &str) -> String {
+    use std::fmt::Write as _;
+    let mut quoted = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            quoted.push(char::from(byte));
+        } else {
+            // Writing to a text does not fail.
+            let _ = write!(quoted, "%{byte:02X}");
+        }
+    }
+    quoted
+}
+
+/// Whether a delegated role's name is fit for our own repositories, where it stands in file names unquoted: letters, digits,
+/// `-`, `_` and `.`, not beginning with a dot.
+pub fn is_delegated_role_name(name: &str) -> bool {
+    is_role_name(name)
         && !name.starts_with('.')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-        && !matches!(name.to_ascii_lowercase().as_str(), "root" | "snapshot" | "targets" | "timestamp" | "mirrors")
 }
 
 /// Whether a path pattern matches a path. `*` stands for any run of characters inside one segment and `?` for one
@@ -94,6 +117,19 @@ mod tests {
             assert!(!is_target_path(bad), "{bad:?}");
         }
         assert!(!is_target_path(&"a".repeat(MAX_PATH_BYTES + 1)));
+    }
+
+    #[test]
+    fn any_other_role_name_is_quoted_where_it_becomes_a_file() {
+        for name in ["?", "#", "/role", "../role", "a%b"] {
+            assert!(is_role_name(name) && !is_delegated_role_name(name), "{name}");
+            assert!(
+                quoted(name).bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte)),
+                "{name}"
+            );
+        }
+        assert_eq!(quoted("../a b?%c~1"), "..%2Fa%20b%3F%25c~1");
+        assert!(["", "Root", "a b", "é"].iter().all(|name| !is_role_name(name)));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::error::VerifyError;
 use crate::json::Json;
 use crate::key::PublicKey;
 use crate::limits::Limits;
+use crate::path::quoted;
 use crate::roles::{FileMeta, SnapshotMetadata, TimestampMetadata};
 use crate::root::{RoleKeys, RootChain, RootMetadata, RootUpdate, check_expiry};
 use crate::targets::{RepositoryTarget, TargetsMetadata};
@@ -145,6 +146,17 @@ impl TrustedRepository {
         Ok(repository)
     }
 
+    /// Takes a document that was kept in a file of its own: timestamp, snapshot, or `targets` of parent `root`. Its signatures
+    /// are checked, its expiry is not, as in [`from_state`](Self::from_state).
+    pub fn restore(&mut self, role: &str, bytes: &[u8]) -> Result<(), VerifyError> {
+        match role {
+            "timestamp" => self.timestamp = Some(self.read_timestamp(bytes)?),
+            "snapshot" => self.snapshot = Some(self.read_snapshot(bytes)?),
+            _ => drop(self.roles.insert(role.to_owned(), self.read_role(role, "root", bytes)?)),
+        }
+        Ok(())
+    }
+
     /// The documents to keep.
     pub fn state(&self) -> RepositoryState {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -165,6 +177,11 @@ impl TrustedRepository {
     /// The trusted root.
     pub fn root(&self) -> &RootMetadata {
         &self.chain.root
+    }
+
+    /// Bytes of the trusted root.
+    pub fn root_bytes(&self) -> &[u8] {
+        &self.chain.bytes
     }
 
     /// Version of the trusted root; fetch `{version + 1}.root.json` next.
@@ -235,7 +252,7 @@ impl TrustedRepository {
     pub fn wanted_snapshot(&self) -> Option<Wanted> {
         let meta = &self.timestamp.as_ref()?.metadata.snapshot;
         let current = self.snapshot.as_ref().is_some_and(|loaded| meta.names(&loaded.file));
-        (!current).then(|| wanted("snapshot", meta, self.limits.snapshot_bytes))
+        (!current).then(|| self.wanted("snapshot", meta, self.limits.snapshot_bytes))
     }
 
     /// Takes the snapshot that the trusted timestamp names.
@@ -256,7 +273,7 @@ impl TrustedRepository {
     pub fn wanted_role(&self, role: &str) -> Option<Wanted> {
         let meta = self.snapshot.as_ref()?.metadata.roles.get(role)?;
         let current = self.roles.get(role).is_some_and(|loaded| meta.names(&loaded.file));
-        (!current).then(|| wanted(role, meta, self.limits.targets_bytes))
+        (!current).then(|| self.wanted(role, meta, self.limits.targets_bytes))
     }
 
     /// Takes the document of a targets role: `targets` with parent `root`, or a delegated role with its parent.
@@ -275,19 +292,18 @@ impl TrustedRepository {
         let new = self.read_role(role, parent, bytes)?;
         meta.check_version(role, new.metadata.version)?;
         check_expiry(role, new.metadata.expires, now)?;
-        if let Some(old) = self.roles.get(role)
-            && old.parent != parent
-            && self.current_role(&old.parent).is_some_and(|first| first.metadata.delegation(role).is_some())
-        {
-            return Err(VerifyError::Diamond {
-                role: role.to_owned(),
-                first: old.parent.clone(),
-                second: parent.to_owned(),
-            });
-        }
         self.roles.insert(role.to_owned(), new);
         self.forget_undelegated(role);
         Ok(())
+    }
+
+    /// Refuses a trusted set of which something is missing or out of date: a refresh that ends here has succeeded.
+    pub fn check_current(&self, now: Timestamp) -> Result<(), VerifyError> {
+        self.current_snapshot(now)?;
+        match self.current_role("targets") {
+            Some(loaded) => check_expiry("targets", loaded.metadata.expires, now),
+            None => Err(VerifyError::OutOfOrder { role: "targets".to_owned(), needs: "snapshot".to_owned() }),
+        }
     }
 
     /// After a delegating document changed, its children must be signed by the keys that it names now.
@@ -326,15 +342,13 @@ impl TrustedRepository {
                 return Ok(Lookup::NeedsRole {
                     role: role.to_owned(),
                     parent: parent.to_owned(),
-                    wanted: wanted(role, meta, self.limits.targets_bytes),
+                    wanted: self.wanted(role, meta, self.limits.targets_bytes),
                 });
             };
+            // Every role that delegates says for itself whose signatures it wants.
             if loaded.parent != parent {
-                return Err(VerifyError::Diamond {
-                    role: role.to_owned(),
-                    first: loaded.parent.clone(),
-                    second: parent.to_owned(),
-                });
+                let (keys, role_keys) = self.signers(role, parent)?;
+                loaded.envelope.verify_threshold(role, parent, keys, role_keys)?;
             }
             check_expiry(role, loaded.metadata.expires, now)?;
             if let Some(target) = loaded.metadata.targets.get(path) {
@@ -362,6 +376,19 @@ impl TrustedRepository {
             .filter(|release| release.component == component)
             .map(|release| (release.version, release.order))
             .collect()
+    }
+
+    fn wanted(&self, role: &str, meta: &FileMeta, limit: u64) -> Wanted {
+        let name = quoted(role);
+        Wanted {
+            file: if self.chain.root.consistent_snapshot {
+                format!("{}.{name}.json", meta.version)
+            } else {
+                format!("{name}.json")
+            },
+            version: meta.version,
+            limit: meta.length.map_or(limit, |length| length.min(limit)),
+        }
     }
 
     fn current_timestamp(&self, now: Timestamp) -> Result<&TimestampMetadata, VerifyError> {
@@ -467,12 +494,4 @@ fn check_no_rollback(old: &SnapshotMetadata, new: &SnapshotMetadata) -> Result<(
         }
     }
     Ok(())
-}
-
-fn wanted(role: &str, meta: &FileMeta, limit: u64) -> Wanted {
-    Wanted {
-        file: format!("{}.{role}.json", meta.version),
-        version: meta.version,
-        limit: meta.length.map_or(limit, |length| length.min(limit)),
-    }
 }

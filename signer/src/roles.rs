@@ -5,7 +5,7 @@ use crate::error::VerifyError;
 use crate::fields::{Fields, Header, header_json};
 use crate::json::Json;
 use crate::limits::Limits;
-use crate::path::is_delegated_role_name;
+use crate::path::is_role_name;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -137,7 +137,7 @@ impl SnapshotMetadata {
         let mut roles = BTreeMap::new();
         for file in meta.members().keys() {
             match file.strip_suffix(".json") {
-                Some(role) if role == "targets" || is_delegated_role_name(role) => {
+                Some(role) if role == "targets" || is_role_name(role) => {
                     roles.insert(role.to_owned(), FileMeta::read(&meta.object(file)?)?);
                 }
                 _ => return meta.refuse("", "names of targets documents", file),

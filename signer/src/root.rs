@@ -4,7 +4,7 @@ use crate::envelope::Envelope;
 use crate::error::VerifyError;
 use crate::fields::{Fields, Header, header_json};
 use crate::json::Json;
-use crate::key::PublicKey;
+use crate::key::{KeyError, PublicKey};
 use crate::limits::Limits;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +74,7 @@ impl RootMetadata {
     pub fn from_json(signed: &Json, limits: &Limits) -> Result<Self, VerifyError> {
         let fields = Fields::of("root", "", signed)?;
         let header = Header::read(&fields, "root")?;
-        let keys = read_keys("root", &fields.object("keys")?, limits)?;
+        let keys = read_keys(&fields.object("keys")?, limits)?;
         let role_fields = fields.object("roles")?;
         role_fields.count("", role_fields.members().len(), limits.delegations)?;
         let mut roles = BTreeMap::new();
@@ -152,23 +152,18 @@ impl RootMetadata {
     }
 }
 
-pub(crate) fn read_keys(
-    role: &str,
-    fields: &Fields<'_>,
-    limits: &Limits,
-) -> Result<BTreeMap<String, PublicKey>, VerifyError> {
+pub(crate) fn read_keys(fields: &Fields<'_>, limits: &Limits) -> Result<BTreeMap<String, PublicKey>, VerifyError> {
     fields.count("", fields.members().len(), limits.keys)?;
     let mut keys = BTreeMap::new();
     for (keyid, object) in fields.members() {
-        let key = PublicKey::from_json(object).map_err(|error| {
-            VerifyError::field(
-                role,
-                fields.at(&crate::error::quote(keyid)),
-                "a supported public key",
-                &error.to_string(),
-            )
-        })?;
-        keys.insert(keyid.clone(), key);
+        match PublicKey::from_json(object) {
+            Ok(key) => drop(keys.insert(keyid.clone(), key)),
+            // A key of another kind counts for no threshold, and does not make those beside it useless.
+            Err(KeyError::Unsupported { .. }) => {}
+            Err(error) => {
+                return fields.refuse(&crate::error::quote(keyid), "a valid public key", &error.to_string());
+            }
+        }
     }
     Ok(keys)
 }

@@ -1,12 +1,12 @@
 //! Targets documents: images with their signed facts, and delegations to product roles.
 
-use crate::digest::Sha256Digest;
+use crate::digest::{Sha256Digest, sha256};
 use crate::error::VerifyError;
 use crate::fields::{Fields, Header, header_json};
 use crate::json::Json;
 use crate::key::PublicKey;
 use crate::limits::{Limits, MAX_PATH_BYTES};
-use crate::path::{is_delegated_role_name, is_target_path, matches};
+use crate::path::{is_role_name, is_target_path, matches};
 use crate::release::ReleaseCustom;
 use crate::roles::insert_repo_id;
 use crate::root::{RoleKeys, keys_json, read_keys};
@@ -62,6 +62,78 @@ impl RepositoryTarget {
     }
 }
 
+/// The target paths that a role may speak for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Paths {
+    /// Path patterns, each segment of its own: `acme-cam/*/*`.
+    Patterns(BTreeSet<String>),
+    /// First digits of the SHA-256 of the path, in hexadecimal: how large repositories spread targets over bins.
+    HashPrefixes(BTreeSet<String>),
+}
+
+impl Paths {
+    /// One pattern.
+    pub fn pattern(pattern: impl Into<String>) -> Self {
+        Self::Patterns(BTreeSet::from([pattern.into()]))
+    }
+
+    fn field(&self) -> &'static str {
+        match self {
+            Self::Patterns(_) => "paths",
+            Self::HashPrefixes(_) => "path_hash_prefixes",
+        }
+    }
+
+    /// Whether a path is among them.
+    pub fn cover(&self, path: &str) -> bool {
+        match self {
+            Self::Patterns(patterns) => patterns.iter().any(|pattern| matches(pattern, path)),
+            Self::HashPrefixes(prefixes) => {
+                let hash = hex::encode(sha256(path.as_bytes()));
+                prefixes.iter().any(|prefix| hash.starts_with(prefix.as_str()))
+            }
+        }
+    }
+
+    /// The patterns or prefixes.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let (Self::Patterns(set) | Self::HashPrefixes(set)) = self;
+        set.iter().map(String::as_str)
+    }
+
+    fn read(entry: &Fields<'_>, limits: &Limits) -> Result<Self, VerifyError> {
+        if entry.opt("path_hash_prefixes").is_none() {
+            let fits = |text: &str| text.len() <= MAX_PATH_BYTES && is_target_path(text);
+            return Ok(Self::Patterns(read_set(entry, "paths", limits.paths, "relative ASCII path patterns", fits)?));
+        }
+        if entry.opt("paths").is_some() {
+            return entry.refuse("paths", "absent beside path_hash_prefixes", "both");
+        }
+        let fits = |text: &str| {
+            (1..=64).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let expected = "1 to 64 lower-case hexadecimal digits";
+        Ok(Self::HashPrefixes(read_set(entry, "path_hash_prefixes", limits.hash_prefixes, expected, fits)?))
+    }
+}
+
+fn read_set(
+    entry: &Fields<'_>,
+    name: &str,
+    limit: usize,
+    expected: &'static str,
+    fits: impl Fn(&str) -> bool,
+) -> Result<BTreeSet<String>, VerifyError> {
+    let mut set = BTreeSet::new();
+    for item in entry.list(name, limit)? {
+        match item.as_str() {
+            Some(text) if fits(text) => set.insert(text.to_owned()),
+            _ => return entry.refuse(name, expected, &item.to_string()),
+        };
+    }
+    Ok(set)
+}
+
 /// A role to which a targets document delegates some paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delegation {
@@ -69,8 +141,8 @@ pub struct Delegation {
     pub name: String,
     /// Its keys and threshold.
     pub keys: RoleKeys,
-    /// Path patterns, each segment of its own: `acme-cam/*/*`.
-    pub paths: BTreeSet<String>,
+    /// What it may speak for.
+    pub paths: Paths,
     /// Whether the search for a matching path ends here, found or not.
     pub terminating: bool,
 }
@@ -78,7 +150,7 @@ pub struct Delegation {
 impl Delegation {
     /// Whether the role may speak for the path.
     pub fn covers(&self, path: &str) -> bool {
-        self.paths.iter().any(|pattern| matches(pattern, path))
+        self.paths.cover(path)
     }
 }
 
@@ -124,7 +196,7 @@ impl TargetsMetadata {
         }
         let (delegation_keys, delegations) = match fields.opt_object("delegations")? {
             Some(block) => {
-                let keys = read_keys(role, &block.object("keys")?, limits)?;
+                let keys = read_keys(&block.object("keys")?, limits)?;
                 (keys, read_delegations(role, &block, limits)?)
             }
             None => (BTreeMap::new(), Vec::new()),
@@ -148,7 +220,8 @@ impl TargetsMetadata {
             let roles = self.delegations.iter().map(|role| {
                 let mut entry = role.keys.to_members();
                 entry.insert("name".to_owned(), role.name.clone().into());
-                entry.insert("paths".to_owned(), Json::texts(&role.paths));
+                let (name, Paths::Patterns(set) | Paths::HashPrefixes(set)) = (role.paths.field(), &role.paths);
+                entry.insert(name.to_owned(), Json::texts(set));
                 entry.insert("terminating".to_owned(), Json::Bool(role.terminating));
                 Json::Object(entry)
             });
@@ -172,21 +245,13 @@ fn read_delegations(role: &str, block: &Fields<'_>, limits: &Limits) -> Result<V
     for entry in block.list("roles", limits.delegations)? {
         let entry = Fields::of(role, "delegations.roles", entry)?;
         let name = entry.name("name")?;
-        if !is_delegated_role_name(&name) {
-            return entry.refuse("name", "letters, digits, '-', '_' and '.', and no top-level role", &name);
+        if !is_role_name(&name) {
+            return entry.refuse("name", "the name of no top-level role", &name);
         }
         if !names.insert(name.clone()) {
             return entry.refuse("name", "one entry for each delegated role", &name);
         }
-        let mut paths = BTreeSet::new();
-        for pattern in entry.list("paths", limits.paths)? {
-            match pattern.as_str() {
-                Some(text) if text.len() <= MAX_PATH_BYTES && is_target_path(text) => {
-                    paths.insert(text.to_owned());
-                }
-                _ => return entry.refuse("paths", "relative ASCII path patterns", &pattern.to_string()),
-            }
-        }
+        let paths = Paths::read(&entry, limits)?;
         let keys = RoleKeys::read(&entry, limits)?;
         delegations.push(Delegation { name, keys, paths, terminating: entry.flag("terminating")? });
     }

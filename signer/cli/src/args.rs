@@ -49,6 +49,8 @@ pub enum Command {
     Verify(FolderArgs),
     /// Send images and complete documents to a server.
     Publish(PublishArgs),
+    /// Fetch a target from any TUF repository, as a client does that trusts its root.
+    Tuf(TufArgs),
     /// Print a completion script.
     Completion {
         /// The shell.
@@ -319,4 +321,44 @@ pub struct PublishArgs {
     /// The API token.
     #[arg(long, env = "SLUICE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<String>,
+}
+
+/// `tuf`: the command line that the conformance suite of the TUF project asks of a client.
+#[derive(Debug, Args)]
+pub struct TufArgs {
+    /// Folder for the trusted documents.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub metadata_dir: Option<PathBuf>,
+    /// Where the repository's documents are, for example https://updates.example.org/metadata.
+    #[arg(long, value_name = "URL", global = true)]
+    pub metadata_url: Option<String>,
+    /// Path of a target to download; may be given again.
+    #[arg(long, value_name = "PATH", global = true)]
+    pub target_name: Vec<String>,
+    /// Where the repository's targets are.
+    #[arg(long, value_name = "URL", global = true)]
+    pub target_base_url: Option<String>,
+    /// Folder for the target; it is stored there by its path.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub target_dir: Option<PathBuf>,
+    /// File with a token that the repository wants for what is not public, in its first line.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub token_file: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: TufCommand,
+}
+
+/// `tuf`
+#[derive(Debug, Clone, Subcommand)]
+pub enum TufCommand {
+    /// Trust a root document: copy it into the metadata folder.
+    Init {
+        /// The root document, of any version.
+        root: PathBuf,
+    },
+    /// Fetch and check what is newer: root, timestamp, snapshot, top targets.
+    Refresh,
+    /// Refresh, find a target, and download it unless it is there.
+    Download,
 }

@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use sluice_signer::publish::Repository;
 use sluice_signer::root::{RoleKeys, RootMetadata};
-use sluice_signer::{Delegation, Envelope, OnlineKeys, PublicKey, TargetsMetadata};
-use std::collections::{BTreeMap, BTreeSet};
+use sluice_signer::{Delegation, Envelope, OnlineKeys, Paths, PublicKey, TargetsMetadata};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Bytes of the server's export of public keys.
@@ -153,7 +153,7 @@ pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyho
     top.delegations.push(Delegation {
         name: args.product.clone(),
         keys: holders.role(args.threshold),
-        paths: BTreeSet::from([format!("{}/*/*", args.product)]),
+        paths: Paths::pattern(format!("{}/*/*", args.product)),
         terminating: true,
     });
     stage.put(&DocumentId::image("targets", top.version), top.to_json(), now)?;

@@ -128,7 +128,7 @@ pub fn changes(
             Some(_) => '~',
             None => '+',
         };
-        let paths: Vec<&str> = delegation.paths.iter().map(String::as_str).collect();
+        let paths: Vec<&str> = delegation.paths.iter().collect();
         lines.push(format!(
             "{mark} product {} ({}): {}",
             delegation.name,

@@ -15,6 +15,7 @@ mod sign;
 mod signing_file;
 mod stage;
 mod status;
+mod tuf;
 
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
@@ -52,6 +53,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::status(&args, now, json)?,
         Command::Verify(args) => return status::verify(&args, now, json),
         Command::Publish(args) => publish::run(&args, now, json)?,
+        Command::Tuf(args) => return Ok(tuf::run(&args, now, json)),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sluice-sign", &mut std::io::stdout());
         }

@@ -495,3 +495,90 @@ proptest! {
         prop_assert_eq!(device.state(), before);
     }
 }
+
+/// Both `first` and `second` delegate to `shared`, each for its own folder and to its own holders.
+#[test]
+fn each_role_that_delegates_wants_its_own_signatures() {
+    let (first_keys, second_keys, shared_keys, other_keys) =
+        (holders(PRODUCT_ROLE), holders(71), holders(81), holders(91));
+    let opened = |name: &str, keys: &[_], pattern: &str| {
+        let mut delegation = delegation(name, keys, pattern);
+        delegation.terminating = false;
+        delegation
+    };
+    let parents = [("first", &first_keys, "a/*", &shared_keys), ("second", &second_keys, "b/*", &other_keys)];
+    let top = top(
+        1,
+        parents.iter().map(|(name, keys, pattern, _)| (opened(name, keys, pattern), holders(PRODUCT_ROLE))).collect(),
+    );
+    let mut top = top;
+    for key in &second_keys {
+        top.delegation_keys.insert(key.public().keyid().to_owned(), key.public().clone());
+    }
+    let middle = |pattern: &str, keys: &[sluice_signer::SigningKey]| {
+        let mut middle = sluice_signer::TargetsMetadata::new(1, now() + days(9), None);
+        middle.delegations.push(opened("shared", keys, pattern));
+        for key in keys {
+            middle.delegation_keys.insert(key.public().keyid().to_owned(), key.public().clone());
+        }
+        middle
+    };
+    let mut shared = sluice_signer::TargetsMetadata::new(1, now() + days(9), None);
+    for path in ["a/x", "b/x"] {
+        let mut target = target(&custom("2.4.1", 20401));
+        target.path = path.to_owned();
+        shared.targets.insert(path.to_owned(), target);
+    }
+    let documents = |signers: &[_]| {
+        load(&[
+            ("targets", "root", signed(top.to_json(), &holders(TARGETS))),
+            ("first", "targets", signed(middle("a/*", &shared_keys).to_json(), &first_keys)),
+            ("second", "targets", signed(middle("b/*", &other_keys).to_json(), &second_keys)),
+            ("shared", "first", signed(shared.to_json(), signers)),
+        ])
+    };
+    let by_one = documents(&shared_keys);
+    assert!(finds(&by_one, "a/x", now()));
+    let error = by_one.target("b/x", now()).unwrap_err();
+    assert_eq!(error.to_string(), "shared: 0 of 2 required signatures by keys of second");
+    let both: Vec<_> = shared_keys.into_iter().chain(other_keys).collect();
+    let by_both = load(&[
+        ("targets", "root", signed(top.to_json(), &holders(TARGETS))),
+        ("first", "targets", signed(middle("a/*", &holders(81)).to_json(), &first_keys)),
+        ("second", "targets", signed(middle("b/*", &holders(91)).to_json(), &second_keys)),
+        ("shared", "first", signed(shared.to_json(), &both)),
+    ]);
+    assert!(finds(&by_both, "a/x", now()) && finds(&by_both, "b/x", now()));
+}
+
+#[test]
+fn a_key_of_an_unknown_kind_counts_for_nothing_and_harms_nothing() {
+    let sample = Sample::new();
+    let mut root = sample.root.to_json();
+    let unknown = r#"{"keytype":"rsa","scheme":"rsassa-pss-sha256","keyval":{"public":"-"}}"#;
+    let unknown = sluice_signer::Json::parse(unknown.as_bytes(), 1_000).unwrap();
+    let sluice_signer::Json::Object(members) = &mut root else { panic!() };
+    let Some(sluice_signer::Json::Object(keys)) = members.get_mut("keys") else { panic!() };
+    keys.insert("ab".repeat(32), unknown);
+    let device = TrustedRepository::from_root(&signed(root, &holders(ROOT)), &limits()).unwrap();
+    assert_eq!(device.root().keys, sample.root.keys);
+}
+
+#[test]
+fn a_trusted_set_is_current_when_all_of_it_is_there_and_in_date() {
+    let sample = Sample::new();
+    let mut device = sample.device();
+    assert!(matches!(device.check_current(now()), Err(VerifyError::OutOfOrder { .. })));
+    sample.refresh(&mut device, now()).unwrap();
+    device.check_current(now()).unwrap();
+    let late = device.check_current(now() + days(2)).unwrap_err();
+    assert_eq!(role(&late), "timestamp");
+    // Documents kept in files come back; signatures of others do not.
+    let mut again = sample.device();
+    again.restore("timestamp", &sample.timestamp_bytes()).unwrap();
+    again.restore("snapshot", &sample.snapshot_bytes()).unwrap();
+    again.restore("targets", &sample.top_bytes()).unwrap();
+    again.check_current(now()).unwrap();
+    assert!(again.restore("snapshot", &sample.timestamp_bytes()).is_err());
+    again.check_current(now()).unwrap();
+}

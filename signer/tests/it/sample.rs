@@ -5,7 +5,7 @@ use sluice_signer::director::{Delta, DirectorDocument, DirectorTarget, FullEncod
 use sluice_signer::release::{ReleaseCustom, ReleaseKind};
 use sluice_signer::roles::FileMeta;
 use sluice_signer::root::{RoleKeys, RootMetadata};
-use sluice_signer::targets::{Delegation, RepositoryTarget, TargetsMetadata};
+use sluice_signer::targets::{Delegation, Paths, RepositoryTarget, TargetsMetadata};
 use sluice_signer::{
     Envelope, Json, Limits, Lookup, OnlineKeys, SigningKey, TrustedRepository, VerifyError, online, sha256,
 };
@@ -113,12 +113,7 @@ pub fn director_root(version: u64) -> RootMetadata {
 }
 
 pub fn delegation(name: &str, keys: &[SigningKey], pattern: &str) -> Delegation {
-    Delegation {
-        name: name.to_owned(),
-        keys: role_of(keys, 2),
-        paths: BTreeSet::from([pattern.to_owned()]),
-        terminating: true,
-    }
+    Delegation { name: name.to_owned(), keys: role_of(keys, 2), paths: Paths::pattern(pattern), terminating: true }
 }
 
 pub fn top(version: u64, delegations: Vec<(Delegation, Vec<SigningKey>)>) -> TargetsMetadata {

@@ -9,7 +9,7 @@ use sluice_catalog::Digest;
 use sluice_delta::{DiffOptions, Patch, diff};
 use sluice_signer::online::{sign_snapshot, sign_timestamp};
 use sluice_signer::{
-    Delegation, Delta, DirectorTarget, Envelope, FileMeta, FullEncoding, FullImage, ReleaseCustom, ReleaseKind,
+    Delegation, Delta, DirectorTarget, Envelope, FileMeta, FullEncoding, FullImage, Paths, ReleaseCustom, ReleaseKind,
     RepositoryTarget, RoleKeys, RootMetadata, SigningKey, TargetsMetadata,
 };
 
@@ -208,7 +208,7 @@ impl World {
             delegations: vec![Delegation {
                 name: PRODUCT.to_owned(),
                 keys: product_keys,
-                paths: [format!("{PRODUCT}/*/*")].into(),
+                paths: Paths::pattern(format!("{PRODUCT}/*/*")),
                 terminating: true,
             }],
             repo_id: None,

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use sluice_catalog::Digest;
 use sluice_catalog::wire::publish::{PublishDocument, PublishRepository};
 use sluice_signer::{
-    Delegation, Envelope, Json, OnlineKeys, PublicKey, ReleaseCustom, ReleaseKind, RepositoryTarget, RoleKeys,
+    Delegation, Envelope, Json, OnlineKeys, Paths, PublicKey, ReleaseCustom, ReleaseKind, RepositoryTarget, RoleKeys,
     RootMetadata, SigningKey, TargetsMetadata, sha256,
 };
 
@@ -225,7 +225,7 @@ impl Ceremony {
             top.delegations.push(Delegation {
                 name: (*product).to_owned(),
                 keys: role_of(keys.iter().map(SigningKey::public), 2),
-                paths: BTreeSet::from([format!("{product}/*/*")]),
+                paths: Paths::pattern(format!("{product}/*/*")),
                 terminating: true,
             });
         }

@@ -7,3 +7,4 @@ mod keys;
 mod publishing;
 mod refusals;
 mod sandbox;
+mod tuf;
