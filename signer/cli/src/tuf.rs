@@ -97,18 +97,18 @@ fn report(trusted: &TrustedRepository, downloads: Vec<Fetched>) -> Report {
 
 fn text(report: &Report) -> String {
     let version = |version: Option<u64>| version.map_or("-".to_owned(), |version| version.to_string());
-    let mut text = format!(
+    let mut lines = vec![format!(
         "root {}, timestamp {}, snapshot {}, targets {}",
         report.root,
         version(report.timestamp),
         version(report.snapshot),
         version(report.targets)
-    );
+    )];
     for target in &report.downloads {
         let how = if target.cached { "was there" } else { "downloaded" };
-        text += &format!("\n{} {how}: {} bytes, signed by {}", target.file.display(), target.length, target.role);
+        lines.push(format!("{} {how}: {} bytes, signed by {}", target.file.display(), target.length, target.role));
     }
-    text
+    lines.join("\n")
 }
 
 struct Client<'a> {
