@@ -12,3 +12,4 @@ mod repository_attacks;
 mod repository_state;
 mod sample;
 mod signatures;
+mod vectors;
