@@ -1,8 +1,11 @@
 //! The canonical form is a function of the value, and only values with one meaning are read.
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use sluice_signer::limits::{MAX_INTEGER, MAX_JSON_DEPTH};
-use sluice_signer::{Json, JsonError};
+use sluice_signer::{Json, JsonError, sha256};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 const LIMIT: u64 = 1 << 20;
 
@@ -101,5 +104,50 @@ proptest! {
         if let Ok(value) = Json::parse(text.as_bytes(), LIMIT) {
             prop_assert_eq!(Json::parse(&value.to_bytes(), LIMIT).unwrap(), value);
         }
+    }
+}
+
+/// Any document: texts of any characters, integers that every reader keeps, lists and objects inside each other.
+fn any_document() -> impl Strategy<Value = Json> {
+    let leaf = prop_oneof![
+        Just(Json::Null),
+        any::<bool>().prop_map(Json::Bool),
+        (-MAX_INTEGER..=MAX_INTEGER).prop_map(Json::Int),
+        "\\PC{0,12}".prop_map(Json::Text),
+        any::<String>().prop_map(Json::Text),
+        "[\"\\\\/\u{0}-\u{1f}\u{7f}é\u{2028}\u{1f600}]{0,8}".prop_map(Json::Text),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Json::List),
+            prop::collection::btree_map(any::<String>(), inner, 0..6).prop_map(Json::Object),
+        ]
+    })
+}
+
+/// The reference is the library of the TUF project, as `cargo xtask test` installs it.
+#[test]
+fn four_thousand_documents_are_canonical_as_securesystemslib_has_them() {
+    const VARIABLE: &str = "SLUICE_TEST_PYTHON";
+    let python = std::env::var(VARIABLE)
+        .unwrap_or_else(|_| panic!("{VARIABLE} is not set: run `cargo xtask test`, which installs python-tuf"));
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = any_document();
+    let documents: Vec<Json> = (0..4_000).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/canonical.py");
+    let mut child =
+        Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the interpreter");
+    let mut input = child.stdin.take().unwrap();
+    let lines: Vec<Vec<u8>> = documents.iter().map(Json::to_bytes).collect();
+    let writer = std::thread::spawn(move || {
+        lines.iter().try_for_each(|line| input.write_all(line).and_then(|()| input.write_all(b"\n")))
+    });
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    assert!(output.status.success());
+    let theirs = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(theirs.lines().count(), documents.len());
+    for (document, theirs) in documents.iter().zip(theirs.lines()) {
+        assert_eq!(hex::encode(sha256(&document.canonical())), theirs, "{document}");
     }
 }
