@@ -303,6 +303,15 @@ fn lint_a_product_role_does_not_delegate_further() {
 }
 
 #[test]
+fn lint_a_product_role_has_a_name_that_is_a_file_name() {
+    for name in ["..%2F", "a/b", ".hidden"] {
+        let mut sample = Sample::new();
+        sample.top.delegations.push(delegation(name, &holders(PRODUCT_ROLE), "acme-cam/*/*"));
+        assert!(lints(&sample).contains(&Lint::RoleName { role: name.to_owned() }), "{name}");
+    }
+}
+
+#[test]
 fn lint_releases() {
     let with = |change: &dyn Fn(&mut sluice_signer::ReleaseCustom)| {
         let mut sample = Sample::new();
