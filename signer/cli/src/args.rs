@@ -98,6 +98,8 @@ pub struct KeyShowArgs {
 pub enum RootCommand {
     /// Stage version 1 of both roots: images and director.
     Init(RootInitArgs),
+    /// Stage the next root with other holders or another threshold. Old and new holders must sign it.
+    Rotate(RootRotateArgs),
 }
 
 /// `root init`
@@ -129,11 +131,62 @@ pub struct RootInitArgs {
     pub expires_days: u32,
 }
 
+/// What changes about the holders of a role.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct HolderChange {
+    /// Public key of a new holder; may be given again.
+    #[arg(long, num_args = 1.., value_name = "PUB")]
+    pub add: Vec<PathBuf>,
+    /// Holder who leaves, by name or by the first digits of the key id; may be given again.
+    #[arg(long, num_args = 1.., value_name = "NAME")]
+    pub remove: Vec<String>,
+    /// Signatures needed from now on.
+    #[arg(long)]
+    pub threshold: Option<u32>,
+}
+
+/// `root rotate`
+#[derive(Debug, Args)]
+pub struct RootRotateArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// Whose holders change: `root`, `targets` or `director-root`.
+    #[arg(long, default_value = "root")]
+    pub role: String,
+    /// What changes.
+    #[command(flatten)]
+    pub change: HolderChange,
+    /// Days until the new documents expire.
+    #[arg(long, default_value_t = 365, value_name = "DAYS")]
+    pub expires_days: u32,
+}
+
+/// `delegate rotate`
+#[derive(Debug, Args)]
+pub struct DelegateRotateArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// Product line.
+    #[arg(long)]
+    pub product: String,
+    /// What changes.
+    #[command(flatten)]
+    pub change: HolderChange,
+    /// Days until the top targets document expires.
+    #[arg(long, default_value_t = 365, value_name = "DAYS")]
+    pub expires_days: u32,
+}
+
 /// `delegate`
 #[derive(Debug, Subcommand)]
 pub enum DelegateCommand {
     /// Stage a product role with its holders, and the top targets document that names it.
     Add(DelegateAddArgs),
+    /// Stage the top targets document with other holders of a product, or another threshold.
+    Rotate(DelegateRotateArgs),
 }
 
 /// `delegate add`

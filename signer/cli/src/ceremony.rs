@@ -19,10 +19,10 @@ const MAX_ONLINE_KEYS_BYTES: u64 = 16 * 1024;
 const ROOT_EXPIRES_DAYS: u32 = 365;
 
 /// Holders as they were given on the command line: public keys with names.
-struct Holders(Vec<(String, PublicKey)>);
+pub struct Holders(Vec<(String, PublicKey)>);
 
 impl Holders {
-    fn read(files: &[PathBuf]) -> anyhow::Result<Self> {
+    pub fn read(files: &[PathBuf]) -> anyhow::Result<Self> {
         files
             .iter()
             .map(|file| Ok((key::holder_name(file), key::public(file)?)))
@@ -30,7 +30,7 @@ impl Holders {
             .map(Self)
     }
 
-    fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
         self.0.iter().map(|(_, key)| key)
     }
 
@@ -38,7 +38,7 @@ impl Holders {
         RoleKeys::new(self.keys(), threshold)
     }
 
-    fn names(&self) -> impl Iterator<Item = (String, String)> {
+    pub fn names(&self) -> impl Iterator<Item = (String, String)> {
         self.0.iter().map(|(name, key)| (key.keyid().to_owned(), name.clone()))
     }
 }

@@ -6,7 +6,7 @@ use crate::stage::{Signers, Stage};
 use serde::Serialize;
 use sluice_signer::publish::Repository;
 use sluice_signer::root::{RoleKeys, RootMetadata};
-use sluice_signer::{Envelope, Limits, TargetsMetadata, sha256, time};
+use sluice_signer::{Envelope, Json, Limits, TargetsMetadata, sha256, time};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -29,7 +29,7 @@ pub struct Staged {
 
 impl Staged {
     pub fn of(stage: &Stage, id: &DocumentId, envelope: &Envelope) -> anyhow::Result<Self> {
-        let previous = if id.role == "root" { None } else { stage.previous(&id.role)? };
+        let previous = stage.previous_signed(id)?;
         let (expires, changes) =
             changes(id, envelope, previous.as_ref(), &stage.folder.limits, &|keyid| stage.holder(keyid))?;
         let signers = stage.signers(id, envelope)?;
@@ -107,18 +107,21 @@ pub fn print_staged(
     })
 }
 
-/// The expiry of a document, and its changes against the one before it.
+/// The expiry of a document, and its changes against the signed part of the one before it.
 pub fn changes(
     id: &DocumentId,
     envelope: &Envelope,
-    previous: Option<&TargetsMetadata>,
+    previous: Option<&Json>,
     limits: &Limits,
     holder: &dyn Fn(&str) -> String,
 ) -> anyhow::Result<(String, Vec<String>)> {
     if id.role == "root" {
         let root = RootMetadata::from_json(envelope.signed(), limits)?;
-        return Ok((time::format(root.expires), root_lines(id, &root, holder)));
+        let previous = previous.map(|previous| RootMetadata::from_json(previous, limits)).transpose()?;
+        return Ok((time::format(root.expires), root_lines(id, &root, previous.as_ref(), holder)));
     }
+    let previous = previous.map(|previous| TargetsMetadata::from_json(&id.role, previous, limits)).transpose()?;
+    let previous = previous.as_ref();
     let targets = TargetsMetadata::from_json(&id.role, envelope.signed(), limits)?;
     let mut lines = Vec::new();
     for delegation in &targets.delegations {
@@ -129,8 +132,10 @@ pub fn changes(
             None => '+',
         };
         let paths: Vec<&str> = delegation.paths.iter().collect();
+        let was = known.filter(|known| known.keys != delegation.keys);
+        let was = was.map(|was| format!(" (was {})", holders(&was.keys, holder))).unwrap_or_default();
         lines.push(format!(
-            "{mark} product {} ({}): {}",
+            "{mark} product {} ({}): {}{was}",
             delegation.name,
             paths.join(" "),
             holders(&delegation.keys, holder)
@@ -148,12 +153,19 @@ pub fn changes(
     Ok((time::format(targets.expires), lines))
 }
 
-fn root_lines(id: &DocumentId, root: &RootMetadata, holder: &dyn Fn(&str) -> String) -> Vec<String> {
+fn root_lines(
+    id: &DocumentId,
+    root: &RootMetadata,
+    previous: Option<&RootMetadata>,
+    holder: &dyn Fn(&str) -> String,
+) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, role) in &root.roles {
         let offline = name == "root" || (name == "targets" && id.repository == Repository::Image);
-        let who = if offline { holders(role, holder) } else { online(role) };
-        lines.push(format!("role {name}: {who}"));
+        let who = |role: &RoleKeys| if offline { holders(role, holder) } else { online(role) };
+        let was = previous.and_then(|previous| previous.roles.get(name)).filter(|was| *was != role);
+        let was = was.map(|was| format!(" (was {})", who(was))).unwrap_or_default();
+        lines.push(format!("role {name}: {}{was}", who(role)));
     }
     if let Some(entitlement) = &root.entitlement {
         lines.push(format!("role entitlement: {}", online(entitlement)));

@@ -11,6 +11,7 @@ mod key;
 mod output;
 mod publish;
 mod release;
+mod rotate;
 mod sign;
 mod signing_file;
 mod stage;
@@ -43,6 +44,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Key(command) => key::run(command, json)?,
         Command::Root(args::RootCommand::Init(init)) => ceremony::root_init(&init, now, json)?,
+        Command::Root(args::RootCommand::Rotate(change)) => rotate::root(&change, now, json)?,
+        Command::Delegate(args::DelegateCommand::Rotate(change)) => rotate::delegate(&change, now, json)?,
         Command::Delegate(args::DelegateCommand::Add(add)) => ceremony::delegate_add(&add, now, json)?,
         Command::Release(args::ReleaseCommand::New(new)) => release::new(&new, now, json)?,
         Command::Sign(args) => sign::run(&args, now, json)?,

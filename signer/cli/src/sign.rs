@@ -160,14 +160,13 @@ pub fn request(args: &RequestArgs, json: bool) -> anyhow::Result<()> {
         }
         let keyids: BTreeSet<String> =
             stage.signers(id, envelope)?.iter().flat_map(|signers| signers.role_keys.keyids.iter().cloned()).collect();
-        let previous = if id.role == "root" { None } else { stage.previous(&id.role)? };
         documents.push(RequestedDocument {
             repository: id.repository,
             role: id.role.clone(),
             version: id.version,
             signed: envelope.signed().clone(),
             keyids: keyids.into_iter().collect(),
-            previous: previous.map(|previous| previous.to_json()),
+            previous: stage.previous_signed(id)?,
         });
     }
     if documents.is_empty() {
@@ -201,11 +200,7 @@ fn sign_request(args: &SignArgs, file: &Path, out: &Path, json: bool) -> anyhow:
             continue;
         }
         let envelope = Envelope::new(document.signed.clone());
-        let previous = match &document.previous {
-            Some(previous) => Some(TargetsMetadata::from_json(&id.role, previous, &limits)?),
-            None => None,
-        };
-        let (expires, changes) = describe::changes(&id, &envelope, previous.as_ref(), &limits, &holder)?;
+        let (expires, changes) = describe::changes(&id, &envelope, document.previous.as_ref(), &limits, &holder)?;
         check_stated_version(&id, &envelope)?;
         let digest = sha256(&envelope.payload());
         eprintln!("{} version {}, expires {expires}, SHA-256 {}", id.name(), id.version, output::short(&digest));

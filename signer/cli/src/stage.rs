@@ -79,11 +79,7 @@ impl Stage {
         if let Some((_, envelope)) = self.find_staged(repository, "root") {
             return Ok(Some(RootMetadata::from_json(envelope.signed(), &self.folder.limits)?));
         }
-        let roots = match repository {
-            Repository::Image => &self.image_roots,
-            Repository::Director => &self.director_roots,
-        };
-        roots.last().map(|bytes| self.read_root(bytes)).transpose()
+        self.roots(repository).last().map(|bytes| self.read_root(bytes)).transpose()
     }
 
     /// The newest document of a targets role, staged or complete.
@@ -99,15 +95,37 @@ impl Stage {
         self.sealed_targets(role)
     }
 
+    /// The signed part of the complete document before this one.
+    pub fn previous_signed(&self, id: &DocumentId) -> anyhow::Result<Option<Json>> {
+        let bytes = match (id.role.as_str(), id.repository) {
+            ("root", repository) => self.roots(repository).last(),
+            (role, _) => self.sealed.get(role).map(|(_, bytes)| bytes),
+        };
+        let limits = &self.folder.limits;
+        let read = |bytes: &Vec<u8>| Envelope::parse(&id.role, bytes, self.folder.limit(&id.role), limits);
+        Ok(bytes.map(read).transpose()?.map(|envelope| envelope.signed().clone()))
+    }
+
+    /// The complete roots, from the first on.
+    pub fn roots(&self, repository: Repository) -> &[Vec<u8>] {
+        match repository {
+            Repository::Image => &self.image_roots,
+            Repository::Director => &self.director_roots,
+        }
+    }
+
+    /// Whether the complete document of a targets role has the signatures that these holders must give.
+    pub fn is_signed_by(&self, role: &str, signers: &Signers) -> anyhow::Result<bool> {
+        let Some((_, bytes)) = self.sealed.get(role) else { return Ok(false) };
+        let envelope = Envelope::parse(role, bytes, self.folder.limits.targets_bytes, &self.folder.limits)?;
+        Ok(signers.missing(&envelope) == 0)
+    }
+
     /// Who must sign a staged document. A root after the first needs the holders of the root before it, too.
     pub fn signers(&self, id: &DocumentId, envelope: &Envelope) -> anyhow::Result<Vec<Signers>> {
         if id.role == "root" {
             let new = RootMetadata::from_json(envelope.signed(), &self.folder.limits)?;
-            let roots = match id.repository {
-                Repository::Image => &self.image_roots,
-                Repository::Director => &self.director_roots,
-            };
-            let old = roots.last().map(|bytes| self.read_root(bytes)).transpose()?;
+            let old = self.roots(id.repository).last().map(|bytes| self.read_root(bytes)).transpose()?;
             return old.iter().chain([&new]).map(root_signers).collect();
         }
         if id.role == "targets" {
@@ -157,7 +175,19 @@ impl Stage {
 
     /// Puts a document into the stage, replacing an unsigned one of the same role, when no lint speaks against it.
     pub fn put(&mut self, id: &DocumentId, signed: Json, now: Timestamp) -> anyhow::Result<()> {
-        if let Some((old, staged)) = self.find_staged(id.repository, &id.role) {
+        self.check_free(id.repository, &id.role)?;
+        let kept: Vec<_> =
+            self.staged.drain(..).filter(|(old, _)| (old.repository, &old.role) != (id.repository, &id.role)).collect();
+        self.staged = kept;
+        let envelope = Envelope::new(signed);
+        self.staged.push((id.clone(), envelope.clone()));
+        Lints(self.lints(id, &envelope, now)?).into_result().map_err(|lints| refuse(id, &lints))?;
+        self.folder.stage(id, &envelope)
+    }
+
+    /// Refuses to replace a staged document that somebody signed already.
+    pub fn check_free(&self, repository: Repository, role: &str) -> anyhow::Result<()> {
+        if let Some((old, staged)) = self.find_staged(repository, role) {
             let count = staged.signatures().count();
             if count > 0 {
                 let message = format!(
@@ -170,13 +200,7 @@ impl Stage {
                 return Err(Failure::refused(message, &next));
             }
         }
-        let kept: Vec<_> =
-            self.staged.drain(..).filter(|(old, _)| (old.repository, &old.role) != (id.repository, &id.role)).collect();
-        self.staged = kept;
-        let envelope = Envelope::new(signed);
-        self.staged.push((id.clone(), envelope.clone()));
-        Lints(self.lints(id, &envelope, now)?).into_result().map_err(|lints| refuse(id, &lints))?;
-        self.folder.stage(id, &envelope)
+        Ok(())
     }
 
     /// The version that the next document of a role has: the one that gathers signatures, or one more than the

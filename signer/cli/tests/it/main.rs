@@ -6,5 +6,6 @@ mod documentation;
 mod keys;
 mod publishing;
 mod refusals;
+mod rotation;
 mod sandbox;
 mod tuf;

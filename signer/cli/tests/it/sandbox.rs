@@ -57,9 +57,7 @@ impl Sandbox {
         let sandbox = Self { folder, now: "2026-06-01T12:00:00Z" };
         std::fs::create_dir(sandbox.path("keys")).unwrap();
         for (seed, name) in (1u8..).zip(HOLDERS) {
-            let key = SigningKey::from_seed(&[seed; 32]).unwrap();
-            sandbox.write(&format!("keys/{name}.key"), key_file::to_pem(&key).unwrap().as_bytes());
-            sandbox.write(&format!("keys/{name}.pub"), &key.public().to_json().to_bytes());
+            sandbox.holder(name, seed);
         }
         let online = |seed: u8| SigningKey::from_seed(&[seed; 32]).unwrap().public().clone();
         let keys = OnlineKeys {
@@ -74,6 +72,13 @@ impl Sandbox {
         }
         sandbox.write("notes.md", b"# 2.4.1\n\nCloses ACME-2026-0012.\n");
         sandbox
+    }
+
+    /// Makes the key pair of one more holder.
+    pub fn holder(&self, name: &str, seed: u8) {
+        let key = SigningKey::from_seed(&[seed; 32]).unwrap();
+        self.write(&format!("keys/{name}.key"), key_file::to_pem(&key).unwrap().as_bytes());
+        self.write(&format!("keys/{name}.pub"), &key.public().to_json().to_bytes());
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -1,0 +1,109 @@
+//! Holders come and go: what must be signed again, by whom, and what cannot be changed.
+
+use crate::sandbox::Sandbox;
+use insta::assert_snapshot;
+
+fn with_new_holders() -> Sandbox {
+    let sandbox = Sandbox::with_first_release();
+    for (seed, name) in (41..).zip(["root-d", "root-e", "root-f", "lead-d", "lead-e", "cam-d", "cam-e"]) {
+        sandbox.holder(name, seed);
+    }
+    sandbox
+}
+
+/// Whether everything is complete and devices take it.
+fn verifies(sandbox: &Sandbox) -> bool {
+    sandbox.run("verify --repo repo").code == 0
+}
+
+#[test]
+fn one_holder_of_the_root_is_replaced() {
+    let sandbox = with_new_holders();
+    assert_snapshot!(
+        "rotate_root",
+        sandbox.run("root rotate --repo repo --add keys/root-d.pub --remove root-a").transcript()
+    );
+    // The one who leaves and the one who comes: one valid signature of each root's holders, two are needed.
+    sandbox.sign_by(&["root-a", "root-d"]);
+    assert!(!verifies(&sandbox));
+    sandbox.sign_by(&["root-b"]);
+    assert!(verifies(&sandbox));
+    assert!(sandbox.path("repo/metadata/1.root.json").exists() && sandbox.path("repo/metadata/2.root.json").exists());
+    // The next root knows nothing of the holder who left.
+    sandbox.run("renew --repo repo --role root").ok();
+    assert_eq!(sandbox.sign("root-a").code, 3);
+    sandbox.sign_by(&["root-c", "root-d"]);
+    assert!(verifies(&sandbox));
+}
+
+#[test]
+fn all_holders_of_a_root_are_replaced_when_old_and_new_ones_sign() {
+    let sandbox = with_new_holders();
+    let line = "root rotate --repo repo --add keys/root-d.pub keys/root-e.pub keys/root-f.pub \
+        --remove root-a root-b root-c --threshold 2";
+    sandbox.run(line).ok();
+    sandbox.sign_by(&["root-d", "root-e", "root-f", "root-c"]);
+    assert!(!verifies(&sandbox), "three of the new holders and one of the old ones");
+    sandbox.sign_by(&["root-a"]);
+    assert!(verifies(&sandbox));
+}
+
+#[test]
+fn what_new_holders_of_targets_have_not_signed_is_staged_again() {
+    let sandbox = with_new_holders();
+    let line =
+        "root rotate --repo repo --role targets --add keys/lead-d.pub keys/lead-e.pub --remove lead-a lead-b --json";
+    let staged = sandbox.run(line).ok().json();
+    let roles: Vec<_> =
+        staged["staged"].as_array().unwrap().iter().map(|one| (&one["role"], &one["version"])).collect();
+    assert_eq!(roles, [(&"root".into(), &2.into()), (&"targets".into(), &2.into())]);
+    sandbox.sign_by(&["lead-c", "lead-d", "root-a"]);
+    assert!(!verifies(&sandbox), "the root that names the new holders is not complete");
+    sandbox.sign_by(&["root-c"]);
+    assert!(verifies(&sandbox));
+    assert!(sandbox.path("repo/metadata/2.targets.json").exists());
+}
+
+#[test]
+fn holders_of_a_product_are_replaced_and_sign_its_releases_again() {
+    let sandbox = with_new_holders();
+    assert_snapshot!(
+        "rotate_product",
+        sandbox
+            .run("delegate rotate --repo repo --product acme-cam --add keys/cam-d.pub keys/cam-e.pub --remove cam-a cam-b")
+            .transcript()
+    );
+    sandbox.sign_by(&["lead-a", "lead-b"]);
+    assert_eq!(sandbox.sign("cam-a").code, 3, "a stolen key of a holder who left signs nothing any more");
+    sandbox.sign_by(&["cam-d", "cam-c"]);
+    assert!(verifies(&sandbox));
+    // A change that the old signatures satisfy needs no new ones of the product.
+    sandbox.holder("cam-f", 51);
+    let line = "delegate rotate --repo repo --product acme-cam --add keys/cam-f.pub --json";
+    assert_eq!(sandbox.run(line).ok().json()["staged"].as_array().unwrap().len(), 1);
+    sandbox.sign_by(&["lead-a", "lead-c"]);
+    assert!(verifies(&sandbox));
+}
+
+#[test]
+fn a_change_that_cannot_be_is_refused_and_changes_nothing() {
+    let sandbox = with_new_holders();
+    let before = sandbox.tree();
+    for (line, reason) in [
+        ("root rotate --repo repo --remove root-x", "root-x is no holder of root"),
+        ("root rotate --repo repo --remove lead-a", "lead-a is no holder of root"),
+        ("root rotate --repo repo --threshold 2", "nothing would change"),
+        ("root rotate --repo repo --threshold 3", "threshold"),
+        ("root rotate --repo repo --remove root-a", "holders"),
+        ("root rotate --repo repo --add keys/root-b.pub", "is a holder of root already"),
+        ("root rotate --repo repo --add keys/lead-a.pub", "lead-a"),
+        ("root rotate --repo repo --role snapshot --threshold 2", "has no holders in a root"),
+        ("delegate rotate --repo repo --product acme-phone --threshold 2", "acme-phone has no holders yet"),
+    ] {
+        let run = sandbox.run(line);
+        assert_eq!(run.code, 3, "{line}: {}", run.transcript());
+        assert!(run.stderr.contains(reason) || reason == "lead-a", "{line}: {}", run.transcript());
+        assert_eq!(sandbox.tree(), before, "{line}");
+    }
+    assert_eq!(sandbox.run("root rotate --repo repo").code, 2, "at least one change");
+}
