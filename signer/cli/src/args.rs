@@ -138,7 +138,7 @@ pub struct HolderChange {
     /// Public key of a new holder; may be given again.
     #[arg(long, num_args = 1.., value_name = "PUB")]
     pub add: Vec<PathBuf>,
-    /// Holder who leaves, by name or by the first digits of the key id; may be given again.
+    /// Holder who leaves, by name or by the first eight or more digits of the key id; may be given again.
     #[arg(long, num_args = 1.., value_name = "NAME")]
     pub remove: Vec<String>,
     /// Signatures needed from now on.

@@ -13,6 +13,9 @@ use sluice_signer::root::RoleKeys;
 use sluice_signer::{PublicKey, TargetsMetadata};
 use std::collections::BTreeMap;
 
+/// Digits of a key id that stand for the key: with fewer, a name that is mistyped could be somebody's id.
+const MIN_ID_DIGITS: usize = 8;
+
 /// `root rotate`
 pub fn root(args: &RootRotateArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let (repository, role) = match args.role.as_str() {
@@ -116,7 +119,9 @@ struct Change {
 impl Change {
     fn read(change: &HolderChange, stage: &Stage) -> anyhow::Result<Self> {
         let leaving = change.remove.iter().map(|name| {
-            let of_name = |(keyid, holder): &(&String, &String)| *holder == name || keyid.starts_with(name.as_str());
+            let by_id = name.len() >= MIN_ID_DIGITS;
+            let of_name =
+                |(keyid, holder): &(&String, &String)| *holder == name || (by_id && keyid.starts_with(name.as_str()));
             (name.clone(), stage.holders.iter().filter(of_name).map(|(keyid, _)| keyid.clone()).collect())
         });
         Ok(Self { new: Holders::read(&change.add)?, leaving: leaving.collect(), threshold: change.threshold })
