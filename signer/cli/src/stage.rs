@@ -175,19 +175,7 @@ impl Stage {
 
     /// Puts a document into the stage, replacing an unsigned one of the same role, when no lint speaks against it.
     pub fn put(&mut self, id: &DocumentId, signed: Json, now: Timestamp) -> anyhow::Result<()> {
-        self.check_free(id.repository, &id.role)?;
-        let kept: Vec<_> =
-            self.staged.drain(..).filter(|(old, _)| (old.repository, &old.role) != (id.repository, &id.role)).collect();
-        self.staged = kept;
-        let envelope = Envelope::new(signed);
-        self.staged.push((id.clone(), envelope.clone()));
-        Lints(self.lints(id, &envelope, now)?).into_result().map_err(|lints| refuse(id, &lints))?;
-        self.folder.stage(id, &envelope)
-    }
-
-    /// Refuses to replace a staged document that somebody signed already.
-    pub fn check_free(&self, repository: Repository, role: &str) -> anyhow::Result<()> {
-        if let Some((old, staged)) = self.find_staged(repository, role) {
+        if let Some((old, staged)) = self.find_staged(id.repository, &id.role) {
             let count = staged.signatures().count();
             if count > 0 {
                 let message = format!(
@@ -200,7 +188,13 @@ impl Stage {
                 return Err(Failure::refused(message, &next));
             }
         }
-        Ok(())
+        let kept: Vec<_> =
+            self.staged.drain(..).filter(|(old, _)| (old.repository, &old.role) != (id.repository, &id.role)).collect();
+        self.staged = kept;
+        let envelope = Envelope::new(signed);
+        self.staged.push((id.clone(), envelope.clone()));
+        Lints(self.lints(id, &envelope, now)?).into_result().map_err(|lints| refuse(id, &lints))?;
+        self.folder.stage(id, &envelope)
     }
 
     /// The version that the next document of a role has: the one that gathers signatures, or one more than the

@@ -6,7 +6,7 @@
 use crate::args::{TufArgs, TufCommand};
 use crate::failure::Failure;
 use crate::folder::{read_limited, write_atomic};
-use crate::{edge, failure, output};
+use crate::{edge, failure, output, release};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -121,7 +121,8 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// Takes up what the folder has. What does not verify is as good as not there, but for the root.
+    /// Takes up what the folder has. Of what does not verify, the root ends it; the others are told of, because they no longer
+    /// guard against older ones.
     fn open(args: &'a TufArgs, folder: &'a Path, now: Timestamp) -> anyhow::Result<Self> {
         let metadata_url = given(args.metadata_url.as_ref(), "--metadata-url")?;
         let limits = Limits::default();
@@ -137,8 +138,11 @@ impl<'a> Client<'a> {
             ("targets", limits.targets_bytes),
         ];
         for (role, limit) in kept {
-            if let Ok(bytes) = read_limited(&file_of(folder, role), limit) {
-                let _ = trusted.restore(role, &bytes);
+            let file = file_of(folder, role);
+            if file.exists()
+                && let Err(error) = trusted.restore(role, &read_limited(&file, limit)?)
+            {
+                eprintln!("warning: {} is not trusted any more: {error}", file.display());
             }
         }
         let token = args.token_file.as_deref().map(edge::secret_file).transpose()?;
@@ -152,12 +156,13 @@ impl<'a> Client<'a> {
             let name = format!("{}.root.json", self.trusted.root_version() + 1);
             let Some(bytes) = self.document(&name, self.limits.root_bytes)? else { break };
             let update = self.trusted.update_root(&bytes)?;
-            self.keep("root", &bytes)?;
             if update.rotated.contains("timestamp") || update.rotated.contains("snapshot") {
                 // Whoever had the old keys may have set their versions to anything.
                 self.forget("timestamp")?;
                 self.forget("snapshot")?;
             }
+            // Last: a run that is cut before starts from the old root, and forgets them again.
+            self.keep("root", &bytes)?;
         }
         self.trusted.check_root_expiry(self.now)?;
         let bytes = self.needed("timestamp.json", self.limits.timestamp_bytes)?;
@@ -275,14 +280,7 @@ fn not_given(name: &str) -> anyhow::Error {
 
 /// Whether a file is the target.
 fn file_is(file: &Path, target: &RepositoryTarget) -> anyhow::Result<bool> {
-    match File::open(file) {
-        Ok(file) if file.metadata()?.len() == target.length => {
-            Ok(copy(file, &mut std::io::sink(), target.length)? == target.sha256)
-        }
-        Ok(_) => Ok(false),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
-    }
+    Ok(file.exists() && release::hash(file)? == (target.sha256, target.length))
 }
 
 /// Copies `length` bytes and returns their digest. More or fewer are an error.
@@ -376,8 +374,11 @@ fn download(
     partial: &Path,
 ) -> anyhow::Result<()> {
     let mut out = File::create(partial).with_context(|| format!("cannot write {}", partial.display()))?;
+    let bar = release::progress(target.length, "downloading");
     let reader = response.body_mut().with_config().limit(target.length.saturating_add(2)).reader();
-    let found = copy(reader, &mut out, target.length)?;
+    let found = copy(bar.wrap_read(reader), &mut out, target.length);
+    bar.finish_and_clear();
+    let found = found?;
     anyhow::ensure!(
         found == target.sha256,
         "SHA-256 {} was signed, {} came",

@@ -256,6 +256,13 @@ fn refused_documents_change_nothing_and_say_why() {
     let run = repository.run(&sandbox, "refresh").ok();
     assert!(run.stderr.contains("version 2 was seen before with different content"), "{}", run.transcript());
     assert_eq!(trusted(&sandbox), before);
+    // What was kept and is damaged guards against nothing any more: that is told, and mended by what is fetched.
+    repository.publish();
+    sandbox.write("trusted/snapshot.json", b"{}");
+    let run = repository.run(&sandbox, "refresh").ok();
+    assert!(run.stderr.contains("snapshot.json is not trusted any more"), "{}", run.transcript());
+    assert_eq!(repository.run(&sandbox, "refresh").ok().stderr, "");
+    let before = trusted(&sandbox);
     // Later, what stands is too old to act on.
     repository.publish();
     sandbox.now = "2026-06-03T12:00:00Z";
