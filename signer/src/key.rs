@@ -64,6 +64,13 @@ impl PublicKey {
         Self::from_json(&key_object("ecdsa", "ecdsa-sha2-nistp256", pem.to_owned()))
     }
 
+    /// Makes the key object of a P-256 public key as a point (SEC 1), which is how tokens tell it.
+    pub fn ecdsa_p256_point(point: &[u8]) -> Result<Self, KeyError> {
+        let invalid = KeyError::Invalid { scheme: "ecdsa-sha2-nistp256" };
+        let key = p256::PublicKey::from_sec1_bytes(point).map_err(|_| invalid.clone())?;
+        Self::ecdsa_p256_pem(&key.to_public_key_pem(p256::pkcs8::LineEnding::LF).map_err(|_| invalid)?)
+    }
+
     /// Reads a TUF key object. Unknown fields are kept: they are part of what the key id is hashed from.
     pub fn from_json(object: &Json) -> Result<Self, KeyError> {
         let field =
@@ -199,7 +206,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Writes a P-256 public key as PEM, for key objects made from a certificate or token.
-pub fn p256_to_pem(key: &p256::PublicKey) -> Option<String> {
-    key.to_public_key_pem(p256::pkcs8::LineEnding::LF).ok()
+/// The DER form of a P-256 signature that a token gives as two numbers of 32 bytes. `None` when it is no such pair.
+pub fn p256_der_signature(raw: &[u8]) -> Option<Vec<u8>> {
+    p256::ecdsa::Signature::from_slice(raw).ok().map(|signature| signature.to_der().as_bytes().to_vec())
 }

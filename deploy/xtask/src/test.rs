@@ -22,17 +22,19 @@ pub fn target_dir() -> Result<PathBuf> {
     Ok(PathBuf::from(dir))
 }
 
-/// Programs that the tests of patches call, and Debian's packages of them.
-const PROGRAMS: [&str; 7] = ["bsdiff", "bspatch", "gzip", "mksquashfs", "xz", "zip", "zstd"];
-const PACKAGES: [&str; 6] = ["bsdiff", "gzip", "squashfs-tools", "xz-utils", "zip", "zstd"];
+/// Programs that tests call: those that make patches and images, and tokens for keys.
+const PROGRAMS: [&str; 10] =
+    ["bsdiff", "bspatch", "gzip", "mksquashfs", "openssl", "pkcs11-tool", "softhsm2-util", "xz", "zip", "zstd"];
+/// Debian's packages of them.
+const PACKAGES: [&str; 9] =
+    ["bsdiff", "gzip", "opensc", "openssl", "softhsm2", "squashfs-tools", "xz-utils", "zip", "zstd"];
 
 /// Prepares what the tests need, runs them, and ends with their status.
 pub fn run(steps: &Steps, args: &[String]) -> Result<ExitCode> {
     let target = target_dir()?;
     let python = python::environment(steps, &target)?;
-    // The programs whose patch formats are written and read, and whose compressed images are looked into.
     if PROGRAMS.iter().any(|program| apt::in_path(program).is_none()) {
-        apt::install(steps, "programs that make patches and images", &PACKAGES)?;
+        apt::install(steps, "programs that make patches, images and tokens", &PACKAGES)?;
     }
     // Cargo ignores `-p` beside `--workspace` without a word, so a chosen package takes its place.
     let chosen = chosen_packages(args);

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use crate::token::Scheme;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -63,8 +64,12 @@ pub enum Command {
 pub enum KeyCommand {
     /// Make a key pair: NAME.key (private, stays with its holder) and NAME.pub (public, for the ceremony).
     New(KeyNewArgs),
-    /// Show the id and the public half of a key file.
+    /// Show the id and the public half of a key.
     Show(KeyShowArgs),
+    /// Take in a private key that another program made, such as OpenSSL: NAME.key, encrypted anew, and NAME.pub.
+    Import(KeyImportArgs),
+    /// Write the public half of a key to NAME.pub; for a key in a token NAME.key too, which only says where it is.
+    Export(KeyExportArgs),
 }
 
 /// `key new`
@@ -81,14 +86,60 @@ pub struct KeyNewArgs {
     /// Write the private key unencrypted.
     #[arg(long)]
     pub no_passphrase: bool,
+    /// Make the key in a token, which it can never leave: a PKCS#11 URI such as
+    /// `pkcs11:token=LABEL?module-path=FILE`. NAME.key then says where the key is, and the passphrase is the token's PIN.
+    #[arg(long, value_name = "URI", conflicts_with = "no_passphrase")]
+    pub token: Option<String>,
+    /// Kind of the key; files hold ed25519 keys only.
+    #[arg(long, value_enum, default_value = "ed25519", requires = "token")]
+    pub scheme: Scheme,
 }
 
 /// `key show`
 #[derive(Debug, Args)]
 pub struct KeyShowArgs {
-    /// A .pub or .key file.
-    pub file: PathBuf,
-    /// Read the passphrase of a .key file from the first line of this file.
+    /// A .pub or .key file, or the PKCS#11 URI of a key in a token.
+    #[arg(value_name = "KEY")]
+    pub key: PathBuf,
+    /// Read the passphrase of a .key file, or the token's PIN, from the first line of this file.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// `key import`
+#[derive(Debug, Args)]
+pub struct KeyImportArgs {
+    /// The private key to take in: ed25519 in PKCS#8, PEM.
+    #[arg(value_name = "FILE")]
+    pub from: PathBuf,
+    /// Name of the holder; it becomes the file name.
+    pub name: String,
+    /// Folder for both files.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub out: PathBuf,
+    /// Read the passphrase of the file to take in from the first line of this file.
+    #[arg(long, value_name = "FILE")]
+    pub from_passphrase_file: Option<PathBuf>,
+    /// Read the new passphrase from the first line of this file instead of asking.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_passphrase")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Write the private key unencrypted.
+    #[arg(long)]
+    pub no_passphrase: bool,
+}
+
+/// `key export`
+#[derive(Debug, Args)]
+pub struct KeyExportArgs {
+    /// A .key file, or the PKCS#11 URI of a key in a token.
+    #[arg(value_name = "KEY")]
+    pub key: PathBuf,
+    /// Name of the holder; it becomes the file name.
+    pub name: String,
+    /// Folder for the files.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub out: PathBuf,
+    /// Read the passphrase, or the token's PIN, from the first line of this file.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
 }
@@ -287,10 +338,10 @@ pub struct SignArgs {
     /// Where to write the signatures for a request.
     #[arg(long, value_name = "FILE", requires = "request")]
     pub out: Option<PathBuf>,
-    /// The private key file.
-    #[arg(long, value_name = "FILE")]
+    /// The private key file, or the PKCS#11 URI of a key in a token.
+    #[arg(long, value_name = "KEY")]
     pub key: PathBuf,
-    /// Read the passphrase from the first line of this file instead of asking.
+    /// Read the passphrase, or the token's PIN, from the first line of this file instead of asking.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
     /// Sign this role only: `root`, `director-root`, `targets` or a product.

@@ -71,9 +71,20 @@ pub fn passphrase(file: Option<&Path>, key: &Path) -> anyhow::Result<Zeroizing<S
     }
 }
 
+/// The PIN of a token: from the file, or asked.
+pub fn pin(file: Option<&Path>, token: &str) -> anyhow::Result<Zeroizing<String>> {
+    match file {
+        Some(path) => secret_file(path),
+        None => ask(&format!("PIN of token {token}: ")),
+    }
+}
+
 fn ask(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::file("a passphrase is needed and there is no terminal", "give --passphrase-file FILE"));
+        return Err(Failure::file(
+            "a passphrase or PIN is needed and there is no terminal",
+            "give --passphrase-file FILE",
+        ));
     }
     rpassword::prompt_password(prompt).map(Zeroizing::new).context("the terminal gives no passphrase")
 }

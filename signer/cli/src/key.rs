@@ -1,16 +1,72 @@
-//! `key new` and `key show`, and reading key files for the other commands.
+//! `key`, and reading the keys of holders for the other commands: in files of their own, or in tokens.
 
-use crate::args::{KeyCommand, KeyNewArgs, KeyShowArgs};
+use crate::args::{KeyCommand, KeyExportArgs, KeyImportArgs, KeyNewArgs, KeyShowArgs};
 use crate::failure::Failure;
+use crate::token::{Token, TokenKey, TokenUri};
 use crate::{edge, folder, output};
 use anyhow::Context as _;
 use serde::Serialize;
 use sluice_signer::key_file::{self, EncryptionNonces, MAX_KEY_FILE_BYTES};
-use sluice_signer::{Json, PublicKey, SigningKey};
+use sluice_signer::{Envelope, Json, Limits, PublicKey, SigningKey};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Bytes of a key file, private or public.
 const MAX_FILE_BYTES: u64 = MAX_KEY_FILE_BYTES as u64;
+
+/// A key that its holder signs with.
+pub enum HolderKey {
+    /// Read from a file.
+    File(SigningKey),
+    /// In a token, which signs by itself.
+    Token(TokenKey),
+}
+
+impl HolderKey {
+    /// Opens a key: a file with the key itself, a file that says where it is, or a PKCS#11 URI. Asks for its passphrase or
+    /// PIN when it needs one.
+    pub fn open(key: &Path, secret_file: Option<&Path>) -> anyhow::Result<Self> {
+        if let Some(uri) = key.to_str().filter(|text| TokenUri::is_one(text)) {
+            return Self::in_token(uri, secret_file);
+        }
+        let bytes = Zeroizing::new(folder::read_limited(key, MAX_FILE_BYTES)?);
+        let text = std::str::from_utf8(&bytes).with_context(|| format!("{}: not a key file", key.display()))?;
+        if TokenUri::is_one(text) {
+            return Self::in_token(text.trim(), secret_file).with_context(|| key.display().to_string());
+        }
+        let passphrase = if key_file::is_encrypted(text) { Some(edge::passphrase(secret_file, key)?) } else { None };
+        key_file::from_pem(text, passphrase.as_ref().map(|passphrase| passphrase.as_str()))
+            .map(Self::File)
+            .with_context(|| key.display().to_string())
+    }
+
+    fn in_token(uri: &str, secret_file: Option<&Path>) -> anyhow::Result<Self> {
+        let uri = TokenUri::parse(uri)?;
+        Token::open(&uri, false, &|token| edge::pin(secret_file, token))?.key(&uri).map(Self::Token)
+    }
+
+    /// The public half.
+    pub fn public(&self) -> &PublicKey {
+        match self {
+            Self::File(key) => key.public(),
+            Self::Token(key) => key.public(),
+        }
+    }
+
+    /// Signs a message.
+    pub fn sign(&self, message: &[u8]) -> anyhow::Result<Vec<u8>> {
+        match self {
+            Self::File(key) => Ok(key.sign(message)),
+            Self::Token(key) => key.sign(message),
+        }
+    }
+
+    /// Adds the signature of this key to a document.
+    pub fn sign_envelope(&self, envelope: &mut Envelope, limits: &Limits) -> anyhow::Result<()> {
+        let signature = self.sign(&envelope.payload())?;
+        Ok(envelope.merge(self.public(), self.public().keyid(), &signature, limits)?)
+    }
+}
 
 #[derive(Serialize)]
 struct KeyReport<'a> {
@@ -27,66 +83,134 @@ pub fn run(command: KeyCommand, json: bool) -> anyhow::Result<()> {
     match command {
         KeyCommand::New(args) => new(&args, json),
         KeyCommand::Show(args) => show(&args, json),
+        KeyCommand::Import(args) => import(&args, json),
+        KeyCommand::Export(args) => export(&args, json),
     }
 }
 
 fn new(args: &KeyNewArgs, json: bool) -> anyhow::Result<()> {
-    if !sluice_signer::path::is_delegated_role_name(&args.name) {
-        let message = format!("{:?} cannot be a file name", args.name);
-        return Err(Failure::refused(message, "use letters, digits, '-', '_' and '.'"));
+    let files = Files::new(&args.out, &args.name)?;
+    if let Some(uri) = &args.token {
+        let uri = TokenUri::parse(uri)?;
+        let ask = |token: &str| edge::pin(args.passphrase_file.as_deref(), token);
+        let token = Token::open(&uri, true, &ask)?;
+        let uri = token.generate(&args.name, edge::random::<16>()?.as_slice(), args.scheme)?;
+        let key = token.key(&uri)?;
+        files.write(Some(format!("{uri}\n").as_bytes()), key.public())?;
+        return files.report(key.public(), "in the token; the file says where", json);
     }
     let key = SigningKey::from_seed(&*edge::random::<32>()?)?;
-    let pem = if args.no_passphrase {
-        key_file::to_pem(&key)?
+    let pem = private_pem(&key, args.passphrase_file.as_deref(), args.no_passphrase)?;
+    files.write(Some(pem.as_bytes()), key.public())?;
+    files.report(key.public(), kept(args.no_passphrase), json)
+}
+
+fn import(args: &KeyImportArgs, json: bool) -> anyhow::Result<()> {
+    let files = Files::new(&args.out, &args.name)?;
+    let HolderKey::File(key) = HolderKey::open(&args.from, args.from_passphrase_file.as_deref())? else {
+        let message = format!("{} is a key in a token, which it cannot leave", args.from.display());
+        return Err(Failure::refused(message, "write its public half with `sluice-sign key export`"));
+    };
+    let pem = private_pem(&key, args.passphrase_file.as_deref(), args.no_passphrase)?;
+    files.write(Some(pem.as_bytes()), key.public())?;
+    files.report(key.public(), kept(args.no_passphrase), json)
+}
+
+fn export(args: &KeyExportArgs, json: bool) -> anyhow::Result<()> {
+    let files = Files::new(&args.out, &args.name)?;
+    let key = HolderKey::open(&args.key, args.passphrase_file.as_deref())?;
+    let place = match &key {
+        HolderKey::File(_) => None,
+        HolderKey::Token(key) => Some(format!("{}\n", key.uri())),
+    };
+    files.write(place.as_ref().map(String::as_bytes), key.public())?;
+    files.report(key.public(), if place.is_some() { "in the token; the file says where" } else { "" }, json)
+}
+
+fn private_pem(key: &SigningKey, secret_file: Option<&Path>, plain: bool) -> anyhow::Result<Zeroizing<String>> {
+    if plain {
+        return Ok(key_file::to_pem(key)?);
+    }
+    let passphrase = edge::new_passphrase(secret_file)?;
+    let nonces = EncryptionNonces { salt: *edge::random::<16>()?, iv: *edge::random::<16>()? };
+    Ok(key_file::to_encrypted_pem(key, &passphrase, &nonces)?)
+}
+
+fn kept(plain: bool) -> &'static str {
+    if plain {
+        "not encrypted; keep it, and a copy in another place"
     } else {
-        let passphrase = edge::new_passphrase(args.passphrase_file.as_deref())?;
-        let nonces = EncryptionNonces { salt: *edge::random::<16>()?, iv: *edge::random::<16>()? };
-        key_file::to_encrypted_pem(&key, &passphrase, &nonces)?
-    };
-    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
-    let private = args.out.join(format!("{}.key", args.name));
-    let public = args.out.join(format!("{}.pub", args.name));
-    folder::write_new(&private, pem.as_bytes(), 0o600)?;
-    folder::write_new(&public, format!("{}\n", key.public().to_json()).as_bytes(), 0o644)?;
-    let report = KeyReport {
-        keyid: key.public().keyid(),
-        scheme: key.public().scheme(),
-        key: key.public().to_json(),
-        private: Some(private.clone()),
-        public: Some(public.clone()),
-    };
-    output::print(json, &report, || {
-        format!(
-            "key id   {}\nprivate  {} ({}; keep it, and a copy in another place)\npublic   {} (give it to whoever runs the ceremony)",
-            key.public().keyid(),
-            private.display(),
-            if args.no_passphrase { "not encrypted" } else { "encrypted" },
-            public.display(),
-        )
-    })
+        "encrypted; keep it, and a copy in another place"
+    }
+}
+
+/// The files of a new key.
+struct Files {
+    private: PathBuf,
+    public: PathBuf,
+}
+
+impl Files {
+    fn new(out: &Path, name: &str) -> anyhow::Result<Self> {
+        if !sluice_signer::path::is_delegated_role_name(name) {
+            let message = format!("{name:?} cannot be a file name");
+            return Err(Failure::refused(message, "use letters, digits, '-', '_' and '.'"));
+        }
+        std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+        let files = Self { private: out.join(format!("{name}.key")), public: out.join(format!("{name}.pub")) };
+        // Before a token makes a key, or a person thinks of a passphrase.
+        for file in [&files.private, &files.public] {
+            if file.exists() {
+                let message = format!("{} exists", file.display());
+                return Err(Failure::refused(message, "choose another name; keys are never overwritten"));
+            }
+        }
+        Ok(files)
+    }
+
+    fn write(&self, private: Option<&[u8]>, public: &PublicKey) -> anyhow::Result<()> {
+        if let Some(bytes) = private {
+            folder::write_new(&self.private, bytes, 0o600)?;
+        }
+        folder::write_new(&self.public, format!("{}\n", public.to_json()).as_bytes(), 0o644)
+    }
+
+    fn report(&self, key: &PublicKey, kept: &str, json: bool) -> anyhow::Result<()> {
+        let private = self.private.exists().then(|| self.private.clone());
+        let report = KeyReport {
+            keyid: key.keyid(),
+            scheme: key.scheme(),
+            key: key.to_json(),
+            private: private.clone(),
+            public: Some(self.public.clone()),
+        };
+        output::print(json, &report, || {
+            let private = private.map(|file| format!("private  {} ({kept})\n", file.display())).unwrap_or_default();
+            format!(
+                "key id   {}\n{private}public   {} (give it to whoever runs the ceremony)",
+                key.keyid(),
+                self.public.display()
+            )
+        })
+    }
 }
 
 fn show(args: &KeyShowArgs, json: bool) -> anyhow::Result<()> {
-    let bytes = folder::read_limited(&args.file, MAX_FILE_BYTES)?;
-    let key = if bytes.starts_with(b"-----BEGIN ") {
-        private(&args.file, args.passphrase_file.as_deref())?.public().clone()
+    let is_uri = args.key.to_str().is_some_and(TokenUri::is_one);
+    let private = is_uri || {
+        let bytes = Zeroizing::new(folder::read_limited(&args.key, MAX_FILE_BYTES)?);
+        bytes.starts_with(b"pkcs11:") || bytes.windows(12).any(|window| window == b"PRIVATE KEY-")
+    };
+    let key = if private {
+        HolderKey::open(&args.key, args.passphrase_file.as_deref())?.public().clone()
     } else {
-        public(&args.file)?
+        public(&args.key)?
     };
     let report =
         KeyReport { keyid: key.keyid(), scheme: key.scheme(), key: key.to_json(), private: None, public: None };
     output::print(json, &report, || {
         format!("key id  {}\nscheme  {}\nkey     {}", key.keyid(), key.scheme(), key.to_json())
     })
-}
-
-/// Reads a private key, asking for its passphrase when it is encrypted.
-pub fn private(path: &Path, passphrase_file: Option<&Path>) -> anyhow::Result<SigningKey> {
-    let bytes = zeroize::Zeroizing::new(folder::read_limited(path, MAX_FILE_BYTES)?);
-    let pem = std::str::from_utf8(&bytes).with_context(|| format!("{}: not a PEM file", path.display()))?;
-    let passphrase = if key_file::is_encrypted(pem) { Some(edge::passphrase(passphrase_file, path)?) } else { None };
-    key_file::from_pem(pem, passphrase.as_ref().map(|passphrase| passphrase.as_str()))
-        .with_context(|| path.display().to_string())
 }
 
 /// Reads a public key: a TUF key object in JSON, or an ECDSA P-256 key in PEM.

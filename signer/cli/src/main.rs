@@ -16,6 +16,7 @@ mod sign;
 mod signing_file;
 mod stage;
 mod status;
+mod token;
 mod tuf;
 
 use crate::args::{Cli, Command};

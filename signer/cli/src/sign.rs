@@ -4,13 +4,14 @@ use crate::args::{MergeArgs, RequestArgs, SignArgs};
 use crate::describe::{self, Staged};
 use crate::failure::Failure;
 use crate::folder::{DocumentId, Folder};
+use crate::key::HolderKey;
 use crate::signing_file::{DetachedSignature, Request, RequestedDocument, Signatures};
 use crate::stage::{self, Stage};
-use crate::{edge, key, output, release};
+use crate::{edge, output, release};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Serialize;
-use sluice_signer::{Envelope, Lints, SigningKey, TargetsMetadata, sha256};
+use sluice_signer::{Envelope, Lints, TargetsMetadata, sha256};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -82,7 +83,7 @@ pub fn run(args: &SignArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
 
 fn sign_folder(args: &SignArgs, repo: &Path, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let mut stage = Stage::load(Folder::open(repo)?)?;
-    let signing_key = key::private(&args.key, args.passphrase_file.as_deref())?;
+    let signing_key = HolderKey::open(&args.key, args.passphrase_file.as_deref())?;
     let keyid = signing_key.public().keyid().to_owned();
     let mut chosen = Vec::new();
     for (index, (id, envelope)) in stage.staged.iter().enumerate() {
@@ -107,7 +108,7 @@ fn sign_folder(args: &SignArgs, repo: &Path, now: Timestamp, json: bool) -> anyh
     let mut signed = Vec::new();
     for index in chosen {
         let Some((id, envelope)) = stage.staged.get_mut(index) else { continue };
-        envelope.sign(&signing_key);
+        signing_key.sign_envelope(envelope, &stage.folder.limits)?;
         signed.push(id.clone());
     }
     for (id, envelope) in &stage.staged {
@@ -187,7 +188,7 @@ pub fn request(args: &RequestArgs, json: bool) -> anyhow::Result<()> {
 fn sign_request(args: &SignArgs, file: &Path, out: &Path, json: bool) -> anyhow::Result<()> {
     let request = Request::read(file)?;
     let limits = sluice_signer::Limits::default();
-    let signing_key = key::private(&args.key, args.passphrase_file.as_deref())?;
+    let signing_key = HolderKey::open(&args.key, args.passphrase_file.as_deref())?;
     let keyid = signing_key.public().keyid();
     let holder =
         |keyid: &str| request.holders.get(keyid).cloned().unwrap_or_else(|| output::short_id(keyid).to_owned());
@@ -207,7 +208,7 @@ fn sign_request(args: &SignArgs, file: &Path, out: &Path, json: bool) -> anyhow:
         for change in changes {
             eprintln!("  {change}");
         }
-        signatures.push(detached(&id, &envelope, &signing_key));
+        signatures.push(detached(&id, &envelope, &signing_key)?);
         names.push(DocumentName::from(&id));
     }
     if signatures.is_empty() {
@@ -234,16 +235,16 @@ fn check_stated_version(id: &DocumentId, envelope: &Envelope) -> anyhow::Result<
     Err(Failure::refused(message, "do not sign this request; ask for a new one"))
 }
 
-fn detached(id: &DocumentId, envelope: &Envelope, key: &SigningKey) -> DetachedSignature {
-    let signature = envelope.detached(key);
-    DetachedSignature {
+fn detached(id: &DocumentId, envelope: &Envelope, key: &HolderKey) -> anyhow::Result<DetachedSignature> {
+    let payload = envelope.payload();
+    Ok(DetachedSignature {
         repository: id.repository,
         role: id.role.clone(),
         version: id.version,
-        payload_sha256: hex::encode(sha256(&envelope.payload())),
-        keyid: signature.keyid,
-        sig: hex::encode(signature.sig),
-    }
+        payload_sha256: hex::encode(sha256(&payload)),
+        keyid: key.public().keyid().to_owned(),
+        sig: hex::encode(key.sign(&payload)?),
+    })
 }
 
 #[derive(Serialize)]

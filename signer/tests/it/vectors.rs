@@ -2,7 +2,6 @@
 //! `fixtures/vectors/README.md` names the sources.
 
 use sluice_signer::PublicKey;
-use sluice_signer::key::p256_to_pem;
 
 struct Case {
     name: String,
@@ -54,7 +53,6 @@ fn cases_in_which_ed25519_verifiers_differ() {
 #[test]
 fn wycheproof_ecdsa_p256_sha256() {
     hold(include_str!("../../../fixtures/vectors/wycheproof-ecdsa-p256-sha256.tsv"), 484, |point| {
-        let key = p256::PublicKey::from_sec1_bytes(point).expect("the points are on the curve");
-        Some(PublicKey::ecdsa_p256_pem(&p256_to_pem(&key).unwrap()).unwrap())
+        Some(PublicKey::ecdsa_p256_point(point).expect("the points are on the curve"))
     });
 }

@@ -51,3 +51,45 @@ fn file_names_stay_in_their_folder() {
     let run = sandbox.run("key new ../holder-a --no-passphrase");
     assert_eq!(run.code, 3, "{}", run.transcript());
 }
+
+/// Runs OpenSSL, which holders have in a disaster when nothing of ours is at hand.
+fn openssl(sandbox: &Sandbox, line: &str) -> Vec<u8> {
+    let output = std::process::Command::new("openssl")
+        .current_dir(sandbox.path("."))
+        .args(line.split_whitespace())
+        .output()
+        .unwrap_or_else(|error| panic!("openssl: {error}; run `cargo xtask test`, or apt-get install openssl"));
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+#[test]
+fn openssl_opens_our_key_files_and_we_take_in_those_it_makes() {
+    let sandbox = Sandbox::new();
+    sandbox.write("passphrase", b"correct horse battery\n");
+    sandbox.write("other", b"another passphrase\n");
+    let made = sandbox.run("key new holder-a --passphrase-file passphrase --json").ok().json();
+    let der = openssl(&sandbox, "pkey -in holder-a.key -passin file:passphrase -pubout -outform DER");
+    assert_eq!(made["key"]["keyval"]["public"], hex::encode(&der[der.len() - 32..]));
+
+    openssl(&sandbox, "genpkey -algorithm ed25519 -out plain.pem");
+    openssl(
+        &sandbox,
+        "pkcs8 -topk8 -in plain.pem -out locked.pem -v2 aes-256-cbc -v2prf hmacWithSHA256 -iter 600000 -passout file:other",
+    );
+    let plain = sandbox.run("key import plain.pem holder-b --passphrase-file passphrase --json").ok().json();
+    let locked = sandbox
+        .run("key import locked.pem holder-c --from-passphrase-file other --passphrase-file passphrase --json")
+        .ok()
+        .json();
+    assert_eq!(plain["keyid"], locked["keyid"]);
+    assert!(sandbox.read("holder-b.key").starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY-----"));
+    // What it signs with is the key that OpenSSL made.
+    let shown = sandbox.run("key show holder-c.key --passphrase-file passphrase --json").ok().json();
+    assert_eq!(shown["keyid"], plain["keyid"]);
+    let again = sandbox.run("key import plain.pem holder-b --passphrase-file passphrase");
+    assert_eq!(again.code, 3, "{}", again.transcript());
+    openssl(&sandbox, "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out p256.pem");
+    let other = sandbox.run("key import p256.pem holder-d --passphrase-file passphrase");
+    assert!(other.code == 6 && other.stderr.contains("is not ed25519"), "{}", other.transcript());
+}

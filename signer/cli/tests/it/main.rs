@@ -8,4 +8,5 @@ mod publishing;
 mod refusals;
 mod rotation;
 mod sandbox;
+mod tokens;
 mod tuf;

@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// The holders by name; the position is the seed.
-const HOLDERS: [&str; 12] = [
+pub const HOLDERS: [&str; 12] = [
     "root-a",
     "root-b",
     "root-c",
@@ -105,6 +105,8 @@ impl Sandbox {
             .args(more)
             .args(["--now", self.now])
             .env_remove("SLUICE_TOKEN")
+            .env_remove("SLUICE_PKCS11_MODULE")
+            .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
             .stdin(std::process::Stdio::null())
             .output()
             .unwrap();
