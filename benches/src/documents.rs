@@ -40,6 +40,8 @@ pub struct Image {
 pub struct Signed {
     /// The body of `POST /api/v1/publish`.
     pub request: PublishRequest,
+    /// The first root of the image repository, which TUF clients are provisioned with.
+    pub image_root: Vec<u8>,
     /// The director's root, which devices are provisioned with.
     pub director_root: Vec<u8>,
 }
@@ -88,12 +90,28 @@ fn publics(keys: &[SigningKey]) -> Vec<&PublicKey> {
     keys.iter().map(SigningKey::public).collect()
 }
 
-/// Signs everything for one product whose images run on one hardware.
-pub fn sign(product: &str, hw_id: &str, images: &[Image], online: &OnlineKeys, now: Timestamp) -> Result<Signed> {
+/// A product line with its releases, whose images run on one hardware.
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// Its name, which is its role's too.
+    pub name: String,
+    /// The hardware.
+    pub hw_id: String,
+    /// Its images.
+    pub images: Vec<Image>,
+}
+
+/// Signs everything for one product.
+pub fn sign(product: &Product, online: &OnlineKeys, now: Timestamp) -> Result<Signed> {
+    sign_all(std::slice::from_ref(product), online, now)
+}
+
+/// Signs everything for all products: both roots, the top targets document, and a role for each product in their order.
+pub fn sign_all(products: &[Product], online: &OnlineKeys, now: Timestamp) -> Result<Signed> {
     // Documents state whole seconds.
     let now = Timestamp::from_second(now.as_second()).context("a time that documents cannot state")?;
     let (image_holders, top_holders) = (holders("root")?, holders("targets")?);
-    let (role_holders, director_holders) = (holders(product)?, holders("director root")?);
+    let director_holders = holders("director root")?;
     let server = [("snapshot", vec![&online.snapshot], 1), ("timestamp", vec![&online.timestamp], 1)];
     let with_server = |mut roles: Vec<(&'static str, Vec<_>, u32)>| {
         roles.extend(server.clone());
@@ -107,20 +125,25 @@ pub fn sign(product: &str, hw_id: &str, images: &[Image], online: &OnlineKeys, n
     let director_root = root(&director_roles, Some(&online.entitlement), DIRECTOR_REPOSITORY, now);
 
     let repo_id = Some(IMAGE_REPOSITORY.to_owned());
-    let role_end = now + SignedDuration::from_hours(24 * ROLE_DAYS);
     let mut top = TargetsMetadata::new(1, now + SignedDuration::from_hours(24 * ROOT_DAYS), repo_id.clone());
-    for key in &role_holders {
-        top.delegation_keys.insert(key.public().keyid().to_owned(), key.public().clone());
+    let mut roles = Vec::with_capacity(products.len());
+    for product in products {
+        let role_holders = holders(&product.name)?;
+        for key in &role_holders {
+            top.delegation_keys.insert(key.public().keyid().to_owned(), key.public().clone());
+        }
+        top.delegations.push(Delegation {
+            name: product.name.clone(),
+            keys: RoleKeys::new(publics(&role_holders), THRESHOLD),
+            paths: Paths::pattern(format!("{}/*/*", product.name)),
+            terminating: true,
+        });
+        let mut role = TargetsMetadata::new(1, now + SignedDuration::from_hours(24 * ROLE_DAYS), repo_id.clone());
+        role.targets = targets(product)?;
+        roles.push((&product.name, signed(role.to_json(), &role_holders)));
     }
-    top.delegations.push(Delegation {
-        name: product.to_owned(),
-        keys: RoleKeys::new(publics(&role_holders), THRESHOLD),
-        paths: Paths::pattern(format!("{product}/*/*")),
-        terminating: true,
-    });
-    let mut role = TargetsMetadata::new(1, role_end, repo_id);
-    role.targets = targets(product, hw_id, images)?;
 
+    let image_root = signed(image_root.to_json(), &image_holders);
     let director_root = signed(director_root.to_json(), &director_holders);
     let document = |repository, role: &str, bytes: &[u8]| PublishDocument {
         repository,
@@ -128,21 +151,22 @@ pub fn sign(product: &str, hw_id: &str, images: &[Image], online: &OnlineKeys, n
         version: 1,
         body: STANDARD.encode(bytes),
     };
-    let documents = vec![
-        document(PublishRepository::Image, "root", &signed(image_root.to_json(), &image_holders)),
+    let mut documents = vec![
+        document(PublishRepository::Image, "root", &image_root),
         document(PublishRepository::Director, "root", &director_root),
         document(PublishRepository::Image, "targets", &signed(top.to_json(), &top_holders)),
-        document(PublishRepository::Image, product, &signed(role.to_json(), &role_holders)),
     ];
-    Ok(Signed { request: PublishRequest { documents }, director_root })
+    documents.extend(roles.iter().map(|(name, bytes)| document(PublishRepository::Image, name, bytes)));
+    Ok(Signed { request: PublishRequest { documents }, image_root, director_root })
 }
 
-fn targets(product: &str, hw_id: &str, images: &[Image]) -> Result<BTreeMap<String, RepositoryTarget>> {
+fn targets(product: &Product) -> Result<BTreeMap<String, RepositoryTarget>> {
+    let Product { name, hw_id, images } = product;
     let one = |text: &str| BTreeSet::from([text.to_owned()]);
     let mut targets = BTreeMap::new();
     for image in images {
         let custom = ReleaseCustom {
-            product: product.to_owned(),
+            product: name.clone(),
             component: "main".to_owned(),
             version: image.version.clone(),
             order: image.order,
@@ -159,7 +183,7 @@ fn targets(product: &str, hw_id: &str, images: &[Image]) -> Result<BTreeMap<Stri
             provenance: None,
             notes: None,
         };
-        let path = format!("{product}/{}/main.bin", image.version);
+        let path = format!("{name}/{}/main.bin", image.version);
         let length = image.bytes.len() as u64;
         let target = RepositoryTarget::image(path.clone(), length, Digest::of(&image.bytes).0, &custom);
         targets.insert(path, target);
@@ -191,7 +215,8 @@ mod tests {
             bytes: vec![u8::try_from(order).unwrap(); 100],
         };
         let images = [image(1, None), image(2, Some("FW.BENCH"))];
-        let signed = sign("bench-cam", "cam-r3", &images, &online, now).unwrap();
+        let product = Product { name: "bench-cam".to_owned(), hw_id: "cam-r3".to_owned(), images: images.to_vec() };
+        let signed = sign(&product, &online, now).unwrap();
         let new: Vec<NewDocument> = signed
             .request
             .documents

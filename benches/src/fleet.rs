@@ -25,7 +25,7 @@ use sluice_fixtures::{Change, Firmware};
 use sluice_signer::{DirectorTrust, Limits, OnlineKeys};
 
 use crate::clock;
-use crate::documents::{self, Image};
+use crate::documents::{self, Image, Product};
 use crate::http::Connection;
 use crate::load::Poller;
 use crate::server::Server;
@@ -121,7 +121,8 @@ fn publish(setup: &mut Setup<'_>) -> Result<(Vec<Image>, Vec<u8>)> {
         let path = format!("/api/v1/blobs/{}", Digest::of(&image.bytes));
         setup.connection.put(&path, &setup.admin, &image.bytes)?;
     }
-    let signed = documents::sign(PRODUCT, HARDWARE, &images, &online, clock::now())?;
+    let product = Product { name: PRODUCT.to_owned(), hw_id: HARDWARE.to_owned(), images: images.clone() };
+    let signed = documents::sign(&product, &online, clock::now())?;
     let published: PublishResponse = setup.post("/api/v1/publish", &signed.request)?;
     ensure!(published.releases.len() == images.len(), "the server took {} releases", published.releases.len());
     Ok((images, signed.director_root))

@@ -5,8 +5,10 @@
 //! * [`load`] sends what devices send, over kept-alive connections, and checks every answer.
 //! * [`pairs`] makes and applies patches of real firmware; [`peers`] holds what other programs need for the same.
 //! * [`latency`] counts latencies in bounded memory; [`clock`] is the one place that reads a clock.
+//! * [`catalogue`] fills the real server with many products, and walks what it serves.
 //! * [`sample`] makes a product with thousands of releases.
 
+pub mod catalogue;
 pub mod clock;
 pub mod documents;
 pub mod fleet;

@@ -189,7 +189,8 @@ pub fn offer() -> Result<Offer> {
         director: key.public().clone(),
         entitlement: documents::key("entitlement")?.public().clone(),
     };
-    let signed = documents::sign("bench-cam", HARDWARE, &[], &online, now)?;
+    let product = documents::Product { name: "bench-cam".to_owned(), hw_id: HARDWARE.to_owned(), images: Vec::new() };
+    let signed = documents::sign(&product, &online, now)?;
     let trust = DirectorTrust::from_root(&signed.director_root, &Limits::default())?;
     let target = DirectorTarget {
         path: "bench-cam/39.49/main.bin".to_owned(),

@@ -27,7 +27,13 @@ pub struct Server {
 impl Server {
     /// Starts the program on an empty folder, on any free port of the loopback interface.
     pub fn start(program: &Path) -> Result<Self> {
+        Self::start_with(program, "")
+    }
+
+    /// The same with a configuration file.
+    pub fn start_with(program: &Path, configuration: &str) -> Result<Self> {
         let data = TempDir::with_prefix("sluice-bench-").context("making a folder for the server")?;
+        fs::write(data.path().join("sluice.toml"), configuration)?;
         let log = File::create(data.path().join("server.log"))?;
         let child = Command::new(program)
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])

@@ -17,7 +17,7 @@ pub struct Limits {
     pub root_rotations: u32,
     /// Signatures in one envelope: each costs a curve operation before the document can be refused.
     pub signatures: usize,
-    /// Keys in one root or delegations block.
+    /// Keys in one root or delegations block: each is a point to be decoded before any signature is looked at.
     pub keys: usize,
     /// Delegated roles in one targets document.
     pub delegations: usize,
@@ -47,7 +47,8 @@ impl Default for Limits {
             director_bytes: 64 * 1024,
             root_rotations: 256,
             signatures: 64,
-            keys: 512,
+            // Four holders for each of 512 product lines.
+            keys: 2_048,
             delegations: 512,
             paths: 16,
             hash_prefixes: 4_096,
