@@ -344,6 +344,12 @@ pub struct SignArgs {
     /// Read the passphrase, or the token's PIN, from the first line of this file instead of asking.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
+    /// With --request: a root of the repository that you hold yourself; the request must go on from it.
+    #[arg(long, value_name = "FILE", requires = "request")]
+    pub root: Option<PathBuf>,
+    /// With --request: a folder with your own copies of the images, which must be those to be signed.
+    #[arg(long, value_name = "DIR", requires = "request")]
+    pub images: Option<PathBuf>,
     /// Sign this role only: `root`, `director-root`, `targets` or a product.
     #[arg(long)]
     pub role: Option<String>,
@@ -364,6 +370,12 @@ pub struct RequestArgs {
     /// Ask for this role only.
     #[arg(long)]
     pub role: Option<String>,
+    /// A word to the holders, shown before they sign.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// Days until the request is void.
+    #[arg(long, default_value_t = 14, value_name = "DAYS")]
+    pub valid_days: u32,
 }
 
 /// `merge`

@@ -1,6 +1,7 @@
 //! `root init`, `delegate add` and `renew`: giving roles to holders, and prolonging them.
 
 use crate::args::{DelegateAddArgs, RenewArgs, RootInitArgs};
+use crate::documents::Documents;
 use crate::failure::Failure;
 use crate::folder::{DocumentId, Folder, read_limited};
 use crate::stage::Stage;
@@ -76,8 +77,9 @@ pub fn root_init(args: &RootInitArgs, now: Timestamp, json: bool) -> anyhow::Res
     );
     director_root.entitlement = Some(RoleKeys::new([&online.entitlement], 1));
 
-    let mut stage = Stage {
-        folder: Folder::create(&args.repo)?,
+    let folder = Folder::create(&args.repo)?;
+    let documents = Documents {
+        limits: folder.limits.clone(),
         holders: BTreeMap::new(),
         image_roots: Vec::new(),
         director_roots: Vec::new(),
@@ -85,6 +87,7 @@ pub fn root_init(args: &RootInitArgs, now: Timestamp, json: bool) -> anyhow::Res
         staged: Vec::new(),
         online_keys: online,
     };
+    let mut stage = Stage { folder, documents };
     // Both are linted before anything is written, and the key list, which makes a folder of ours, comes last.
     for (repository, root) in [(Repository::Image, &image_root), (Repository::Director, &director_root)] {
         let id = DocumentId { repository, role: "root".to_owned(), version: 1 };

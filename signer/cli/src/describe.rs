@@ -1,8 +1,9 @@
 //! What a document says and changes, in words, so that nobody signs a blob.
 
+use crate::documents::Signers;
 use crate::folder::DocumentId;
 use crate::output;
-use crate::stage::{Signers, Stage};
+use crate::stage::Stage;
 use serde::Serialize;
 use sluice_signer::publish::Repository;
 use sluice_signer::root::{RoleKeys, RootMetadata};
@@ -30,8 +31,7 @@ pub struct Staged {
 impl Staged {
     pub fn of(stage: &Stage, id: &DocumentId, envelope: &Envelope) -> anyhow::Result<Self> {
         let previous = stage.previous_signed(id)?;
-        let (expires, changes) =
-            changes(id, envelope, previous.as_ref(), &stage.folder.limits, &|keyid| stage.holder(keyid))?;
+        let (expires, changes) = changes(id, envelope, previous.as_ref(), &stage.limits, &|keyid| stage.holder(keyid))?;
         let signers = stage.signers(id, envelope)?;
         let valid = |signers: &Signers| envelope.valid_signers(&signers.keys, &signers.role_keys);
         let mut waiting_for = Vec::new();

@@ -4,6 +4,8 @@
 mod args;
 mod ceremony;
 mod describe;
+mod detached;
+mod documents;
 mod edge;
 mod failure;
 mod folder;
@@ -50,8 +52,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Delegate(args::DelegateCommand::Add(add)) => ceremony::delegate_add(&add, now, json)?,
         Command::Release(args::ReleaseCommand::New(new)) => release::new(&new, now, json)?,
         Command::Sign(args) => sign::run(&args, now, json)?,
-        Command::Request(args) => sign::request(&args, json)?,
-        Command::Merge(args) => sign::merge(&args, now, json)?,
+        Command::Request(args) => detached::request(&args, now, json)?,
+        Command::Merge(args) => detached::merge(&args, now, json)?,
         Command::Renew(args) => ceremony::renew(&args, now, json)?,
         Command::Discard(args) => stage::discard(&args, json)?,
         Command::Status(args) => status::status(&args, now, json)?,

@@ -3,9 +3,10 @@
 
 use crate::args::{DelegateRotateArgs, HolderChange, RootRotateArgs};
 use crate::ceremony::Holders;
+use crate::documents::Signers;
 use crate::failure::Failure;
 use crate::folder::{DocumentId, Folder};
-use crate::stage::{Signers, Stage};
+use crate::stage::Stage;
 use crate::{describe, edge, release};
 use jiff::Timestamp;
 use sluice_signer::publish::Repository;

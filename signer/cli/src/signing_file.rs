@@ -1,11 +1,13 @@
 //! The two files that travel between machines: a request (`*.fwreq`) with whole documents, and signatures (`*.fwsig`).
 
+use crate::documents::Documents;
 use crate::failure::Failure;
 use crate::folder::{DocumentId, read_limited, write_atomic};
 use anyhow::Context as _;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sluice_signer::Json;
 use sluice_signer::publish::Repository;
+use sluice_signer::{Envelope, Json, Limits, OnlineKeys, sha256, time};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -13,54 +15,195 @@ use std::path::Path;
 const MAX_REQUEST_BYTES: u64 = 32 << 20;
 /// Bytes of a signatures file.
 const MAX_SIGNATURES_BYTES: u64 = 1 << 20;
-const REQUEST_FORMAT: &str = "sluice-signing-request-1";
+/// Documents of a request: every root of both repositories, and what is staged.
+const MAX_REQUEST_DOCUMENTS: usize = 1_024;
+const REQUEST_FORMAT: &str = "sluice-signing-request-2";
 const SIGNATURES_FORMAT: &str = "sluice-signatures-1";
 
-/// Documents to be signed elsewhere.
+/// Documents to be signed elsewhere, with everything that is needed to judge them.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     format: String,
+    /// What whoever asks has to say.
+    pub note: Option<String>,
+    /// After it the request is void: what lies about for long may be used by somebody else.
+    expires: String,
     /// Names of key ids, for messages.
-    pub holders: BTreeMap<String, String>,
-    pub documents: Vec<RequestedDocument>,
+    holders: BTreeMap<String, String>,
+    /// The server's public keys.
+    online_keys: Json,
+    /// Complete documents that the ones to be signed follow: all roots, the top targets document, the last of each role.
+    standing: Vec<StandingDocument>,
+    documents: Vec<RequestedDocument>,
+}
+
+/// A complete document.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StandingDocument {
+    repository: Repository,
+    role: String,
+    version: u64,
+    envelope: Json,
 }
 
 /// One document of a request.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RequestedDocument {
-    pub repository: Repository,
-    pub role: String,
-    pub version: u64,
+struct RequestedDocument {
+    repository: Repository,
+    role: String,
+    version: u64,
+    /// Whether a signature is asked for; else it is there because another one refers to it.
+    asked: bool,
+    /// The document that it follows.
+    base: Option<Base>,
     /// The value to sign. The signer's machine computes the canonical bytes itself.
-    pub signed: Json,
-    /// Ids of the keys that may sign.
-    pub keyids: Vec<String>,
-    /// The signed part of the document before it, for showing what changes.
-    pub previous: Option<Json>,
+    signed: Json,
 }
 
-impl RequestedDocument {
-    pub fn id(&self) -> DocumentId {
-        DocumentId { repository: self.repository, role: self.role.clone(), version: self.version }
+/// The complete document before one.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Base {
+    version: u64,
+    /// SHA-256 of its canonical bytes.
+    sha256: String,
+}
+
+impl Base {
+    fn of(documents: &Documents, id: &DocumentId) -> anyhow::Result<Option<Self>> {
+        let Some(signed) = documents.previous_signed(id)? else { return Ok(None) };
+        let Some(&Json::Int(version)) = signed.get("version") else { anyhow::bail!("{}: no version", id.name()) };
+        Ok(Some(Self { version: u64::try_from(version)?, sha256: hex::encode(sha256(&signed.canonical())) }))
     }
 }
 
 impl Request {
-    pub fn new(holders: BTreeMap<String, String>, documents: Vec<RequestedDocument>) -> Self {
-        Self { format: REQUEST_FORMAT.to_owned(), holders, documents }
+    /// Asks for signatures to the staged documents that `asked` names.
+    pub fn new(
+        from: &Documents,
+        asked: impl Fn(&DocumentId) -> bool,
+        note: Option<String>,
+        expires: Timestamp,
+    ) -> anyhow::Result<Self> {
+        let mut standing = Vec::new();
+        let mut stand = |id: DocumentId, bytes: &[u8]| {
+            let envelope = Json::parse(bytes, from.limit(&id.role))?;
+            let DocumentId { repository, role, version } = id;
+            standing.push(StandingDocument { repository, role, version, envelope });
+            anyhow::Ok(())
+        };
+        for (repository, roots) in
+            [(Repository::Image, &from.image_roots), (Repository::Director, &from.director_roots)]
+        {
+            for (version, bytes) in (1..).zip(roots) {
+                stand(DocumentId { repository, role: "root".to_owned(), version }, bytes)?;
+            }
+        }
+        for (role, (id, bytes)) in &from.sealed {
+            if role == "targets" || from.find_staged(Repository::Image, role).is_some() {
+                stand(id.clone(), bytes)?;
+            }
+        }
+        let documents = from.staged.iter().map(|(id, envelope)| {
+            Ok(RequestedDocument {
+                repository: id.repository,
+                role: id.role.clone(),
+                version: id.version,
+                asked: asked(id),
+                base: Base::of(from, id)?,
+                signed: envelope.signed().clone(),
+            })
+        });
+        Ok(Self {
+            format: REQUEST_FORMAT.to_owned(),
+            note,
+            expires: time::format(expires),
+            holders: from.holders.clone(),
+            online_keys: from.online_keys.to_json(),
+            documents: documents.collect::<anyhow::Result<_>>()?,
+            standing,
+        })
     }
 
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let request: Self = read(path, MAX_REQUEST_BYTES)?;
-        check_format(path, &request.format, REQUEST_FORMAT)?;
-        Ok(request)
+        let bytes = read_limited(path, MAX_REQUEST_BYTES)?;
+        check_format(path, &bytes, REQUEST_FORMAT)?;
+        serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
     }
 
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
         write_atomic(path, &serde_json::to_vec(self)?)
     }
+
+    /// Refuses a request that lay about for too long.
+    pub fn check_expiry(&self, now: Timestamp) -> anyhow::Result<()> {
+        let expires = time::parse(&self.expires).with_context(|| format!("expires {:?} is no time", self.expires))?;
+        if now < expires {
+            return Ok(());
+        }
+        Err(Failure::refused(format!("the request was void from {} on", self.expires), "ask for a new one"))
+    }
+
+    /// Whether a signature to this document is asked for.
+    pub fn asks_for(&self, id: &DocumentId) -> bool {
+        self.documents.iter().any(|one| one.asked && one.repository == id.repository && one.role == id.role)
+    }
+
+    /// The documents of the repository as the request tells them. Nothing of it is trusted yet.
+    pub fn documents(&self) -> anyhow::Result<Documents> {
+        if self.documents.len() + self.standing.len() > MAX_REQUEST_DOCUMENTS {
+            return Err(lie(format!("more than {MAX_REQUEST_DOCUMENTS} documents")));
+        }
+        let mut documents = Documents {
+            limits: Limits::default(),
+            online_keys: OnlineKeys::from_bytes(&self.online_keys.to_bytes())?,
+            holders: self.holders.clone(),
+            image_roots: Vec::new(),
+            director_roots: Vec::new(),
+            sealed: BTreeMap::new(),
+            staged: Vec::new(),
+        };
+        for one in &self.standing {
+            let bytes = one.envelope.to_bytes();
+            let envelope = Envelope::parse(&one.role, &bytes, documents.limit(&one.role), &documents.limits)?;
+            let id = DocumentId { repository: one.repository, role: one.role.clone(), version: one.version };
+            if envelope.signed().get("version") != Some(&id.version.into()) {
+                return Err(lie(format!(
+                    "{}: the request says version {}, the document another",
+                    id.name(),
+                    id.version
+                )));
+            }
+            match (one.role.as_str(), one.repository) {
+                ("root", Repository::Image) => documents.image_roots.push(bytes),
+                ("root", Repository::Director) => documents.director_roots.push(bytes),
+                (_, Repository::Director) => {
+                    return Err(lie(format!("director-{}: no such document is signed offline", one.role)));
+                }
+                _ => drop(documents.sealed.insert(one.role.clone(), (id, bytes))),
+            }
+        }
+        for one in &self.documents {
+            let id = DocumentId { repository: one.repository, role: one.role.clone(), version: one.version };
+            if Base::of(&documents, &id)? != one.base {
+                return Err(lie(format!("{}: the request does not carry the document that it follows", id.name())));
+            }
+            let follows = one.base.as_ref().map_or(1, |base| base.version.saturating_add(1));
+            if id.version != follows {
+                return Err(lie(format!("{} version {}: version {follows} would follow", id.name(), id.version)));
+            }
+            documents.staged.push((id, Envelope::new(one.signed.clone())));
+        }
+        Ok(documents)
+    }
+}
+
+/// A request that contradicts itself.
+fn lie(message: String) -> anyhow::Error {
+    Failure::refused(message, "do not sign this request; ask for a new one")
 }
 
 /// Signatures made elsewhere.
@@ -90,9 +233,9 @@ impl Signatures {
     }
 
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let signatures: Self = read(path, MAX_SIGNATURES_BYTES)?;
-        check_format(path, &signatures.format, SIGNATURES_FORMAT)?;
-        Ok(signatures)
+        let bytes = read_limited(path, MAX_SIGNATURES_BYTES)?;
+        check_format(path, &bytes, SIGNATURES_FORMAT)?;
+        serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
     }
 
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
@@ -100,12 +243,13 @@ impl Signatures {
     }
 }
 
-fn read<T: for<'de> Deserialize<'de>>(path: &Path, limit: u64) -> anyhow::Result<T> {
-    let bytes = read_limited(path, limit)?;
-    serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
-}
-
-fn check_format(path: &Path, found: &str, expected: &str) -> anyhow::Result<()> {
+/// The format is looked at first: a file of another one has other fields.
+fn check_format(path: &Path, bytes: &[u8], expected: &str) -> anyhow::Result<()> {
+    #[derive(Deserialize)]
+    struct Formatted {
+        format: String,
+    }
+    let Formatted { format: found } = serde_json::from_slice(bytes).with_context(|| path.display().to_string())?;
     if found == expected {
         return Ok(());
     }

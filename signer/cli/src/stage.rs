@@ -1,176 +1,50 @@
-//! Staged documents: who may sign them, what is wrong with them, and when they are complete.
+//! The stage of a repository folder: documents that gather signatures, and what happens when they have them.
 
 use crate::args::DiscardArgs;
+use crate::documents::Documents;
 use crate::failure::Failure;
 use crate::folder::{DocumentId, Folder};
 use crate::output;
 use jiff::Timestamp;
 use serde::Serialize;
-use sluice_signer::lint::{self, Lint, Lints};
+use sluice_signer::lint::Lints;
 use sluice_signer::publish::Repository;
-use sluice_signer::root::{RoleKeys, RootMetadata};
-use sluice_signer::{Envelope, Json, OnlineKeys, PublicKey, TargetsMetadata};
-use std::collections::{BTreeMap, BTreeSet};
+use sluice_signer::{Envelope, Json};
+use std::collections::BTreeSet;
+use std::ops::{Deref, DerefMut};
 
-/// A set of holders of whom a threshold must sign a document.
-pub struct Signers {
-    pub keys: BTreeMap<String, PublicKey>,
-    pub role_keys: RoleKeys,
+/// A folder and everything in it.
+pub struct Stage {
+    pub folder: Folder,
+    pub documents: Documents,
 }
 
-impl Signers {
-    /// How many signatures are still needed.
-    pub fn missing(&self, envelope: &Envelope) -> usize {
-        let valid = envelope.valid_signers(&self.keys, &self.role_keys).len();
-        usize::try_from(self.role_keys.threshold).unwrap_or(usize::MAX).saturating_sub(valid)
+impl Deref for Stage {
+    type Target = Documents;
+
+    fn deref(&self) -> &Documents {
+        &self.documents
     }
 }
 
-/// Everything in a folder, read once.
-pub struct Stage {
-    pub folder: Folder,
-    pub online_keys: OnlineKeys,
-    pub holders: BTreeMap<String, String>,
-    pub image_roots: Vec<Vec<u8>>,
-    pub director_roots: Vec<Vec<u8>>,
-    pub sealed: BTreeMap<String, (DocumentId, Vec<u8>)>,
-    pub staged: Vec<(DocumentId, Envelope)>,
+impl DerefMut for Stage {
+    fn deref_mut(&mut self) -> &mut Documents {
+        &mut self.documents
+    }
 }
 
 impl Stage {
     pub fn load(folder: Folder) -> anyhow::Result<Self> {
-        Ok(Self {
+        let documents = Documents {
+            limits: folder.limits.clone(),
             online_keys: folder.online_keys()?,
             holders: folder.holders()?,
             image_roots: folder.sealed_roots(Repository::Image)?,
             director_roots: folder.sealed_roots(Repository::Director)?,
             sealed: folder.sealed_latest()?,
             staged: folder.staged()?,
-            folder,
-        })
-    }
-
-    /// The name of a key's holder, or the first digits of its id.
-    pub fn holder(&self, keyid: &str) -> String {
-        self.holders.get(keyid).cloned().unwrap_or_else(|| output::short_id(keyid).to_owned())
-    }
-
-    pub fn find_staged(&self, repository: Repository, role: &str) -> Option<&(DocumentId, Envelope)> {
-        self.staged.iter().find(|(id, _)| id.repository == repository && id.role == role)
-    }
-
-    fn read_root(&self, bytes: &[u8]) -> anyhow::Result<RootMetadata> {
-        let envelope = Envelope::parse("root", bytes, self.folder.limits.root_bytes, &self.folder.limits)?;
-        Ok(RootMetadata::from_json(envelope.signed(), &self.folder.limits)?)
-    }
-
-    fn read_targets(&self, role: &str, envelope: &Envelope) -> anyhow::Result<TargetsMetadata> {
-        Ok(TargetsMetadata::from_json(role, envelope.signed(), &self.folder.limits)?)
-    }
-
-    fn sealed_targets(&self, role: &str) -> anyhow::Result<Option<TargetsMetadata>> {
-        let Some((_, bytes)) = self.sealed.get(role) else { return Ok(None) };
-        let envelope = Envelope::parse(role, bytes, self.folder.limits.targets_bytes, &self.folder.limits)?;
-        self.read_targets(role, &envelope).map(Some)
-    }
-
-    /// The newest root, staged or complete.
-    pub fn root(&self, repository: Repository) -> anyhow::Result<Option<RootMetadata>> {
-        if let Some((_, envelope)) = self.find_staged(repository, "root") {
-            return Ok(Some(RootMetadata::from_json(envelope.signed(), &self.folder.limits)?));
-        }
-        self.roots(repository).last().map(|bytes| self.read_root(bytes)).transpose()
-    }
-
-    /// The newest document of a targets role, staged or complete.
-    pub fn targets(&self, role: &str) -> anyhow::Result<Option<TargetsMetadata>> {
-        match self.find_staged(Repository::Image, role) {
-            Some((_, envelope)) => self.read_targets(role, envelope).map(Some),
-            None => self.sealed_targets(role),
-        }
-    }
-
-    /// The newest complete document of a targets role.
-    pub fn previous(&self, role: &str) -> anyhow::Result<Option<TargetsMetadata>> {
-        self.sealed_targets(role)
-    }
-
-    /// The signed part of the complete document before this one.
-    pub fn previous_signed(&self, id: &DocumentId) -> anyhow::Result<Option<Json>> {
-        let bytes = match (id.role.as_str(), id.repository) {
-            ("root", repository) => self.roots(repository).last(),
-            (role, _) => self.sealed.get(role).map(|(_, bytes)| bytes),
         };
-        let limits = &self.folder.limits;
-        let read = |bytes: &Vec<u8>| Envelope::parse(&id.role, bytes, self.folder.limit(&id.role), limits);
-        Ok(bytes.map(read).transpose()?.map(|envelope| envelope.signed().clone()))
-    }
-
-    /// The complete roots, from the first on.
-    pub fn roots(&self, repository: Repository) -> &[Vec<u8>] {
-        match repository {
-            Repository::Image => &self.image_roots,
-            Repository::Director => &self.director_roots,
-        }
-    }
-
-    /// Whether the complete document of a targets role has the signatures that these holders must give.
-    pub fn is_signed_by(&self, role: &str, signers: &Signers) -> anyhow::Result<bool> {
-        let Some((_, bytes)) = self.sealed.get(role) else { return Ok(false) };
-        let envelope = Envelope::parse(role, bytes, self.folder.limits.targets_bytes, &self.folder.limits)?;
-        Ok(signers.missing(&envelope) == 0)
-    }
-
-    /// Who must sign a staged document. A root after the first needs the holders of the root before it, too.
-    pub fn signers(&self, id: &DocumentId, envelope: &Envelope) -> anyhow::Result<Vec<Signers>> {
-        if id.role == "root" {
-            let new = RootMetadata::from_json(envelope.signed(), &self.folder.limits)?;
-            let old = self.roots(id.repository).last().map(|bytes| self.read_root(bytes)).transpose()?;
-            return old.iter().chain([&new]).map(root_signers).collect();
-        }
-        if id.role == "targets" {
-            let Some(root) = self.root(Repository::Image)? else { return Ok(Vec::new()) };
-            let role_keys = root.role("targets")?.clone();
-            return Ok(vec![Signers { keys: root.keys, role_keys }]);
-        }
-        let delegation = self.targets("targets")?.and_then(|top| {
-            let role_keys = top.delegation(&id.role)?.keys.clone();
-            Some(Signers { keys: top.delegation_keys, role_keys })
-        });
-        delegation.map(|signers| vec![signers]).ok_or_else(|| {
-            Failure::refused(
-                format!("{}: no targets document delegates to it", id.role),
-                "give the product to its holders with `sluice-sign delegate add`",
-            )
-        })
-    }
-
-    /// Mistakes in a staged document.
-    pub fn lints(&self, id: &DocumentId, envelope: &Envelope, now: Timestamp) -> anyhow::Result<Vec<Lint>> {
-        let limits = &self.folder.limits;
-        let mut lints =
-            lint::lint_document(&id.name(), envelope.signed(), envelope.to_bytes().len(), self.folder.limit(&id.role));
-        match (id.role.as_str(), id.repository) {
-            ("root", repository) => {
-                let root = RootMetadata::from_json(envelope.signed(), limits)?;
-                lints.extend(match repository {
-                    Repository::Image => lint::lint_image_root(&root, &self.online_keys, now),
-                    Repository::Director => lint::lint_director_root(&root, &self.online_keys, now),
-                });
-            }
-            ("targets", _) => lints.extend(lint::lint_top_targets(&self.read_targets("targets", envelope)?, now)),
-            (role, _) => {
-                let new = self.read_targets(role, envelope)?;
-                let previous = self.previous(role)?;
-                if let Some(delegation) = self.targets("targets")?.as_ref().and_then(|top| top.delegation(role)) {
-                    lints.extend(lint::lint_role(delegation, previous.as_ref(), &new, now, limits));
-                }
-            }
-        }
-        let (image, director) = (self.root(Repository::Image)?, self.root(Repository::Director)?);
-        let top = self.targets("targets")?;
-        lints.extend(lint::lint_shared_keys(image.as_ref(), director.as_ref(), top.as_ref()));
-        Ok(lints)
+        Ok(Self { folder, documents })
     }
 
     /// Puts a document into the stage, replacing an unsigned one of the same role, when no lint speaks against it.
@@ -195,16 +69,6 @@ impl Stage {
         self.staged.push((id.clone(), envelope.clone()));
         Lints(self.lints(id, &envelope, now)?).into_result().map_err(|lints| refuse(id, &lints))?;
         self.folder.stage(id, &envelope)
-    }
-
-    /// The version that the next document of a role has: the one that gathers signatures, or one more than the
-    /// complete one.
-    pub fn next_version(&self, role: &str) -> u64 {
-        match (self.find_staged(Repository::Image, role), self.sealed.get(role)) {
-            (Some((id, _)), _) => id.version,
-            (None, Some((id, _))) => id.version.saturating_add(1),
-            (None, None) => 1,
-        }
     }
 
     /// Moves every document that is complete, and whose voucher is complete, to its place. Returns what moved.
@@ -234,10 +98,6 @@ impl Stage {
         self.staged = staged;
         Ok(moved)
     }
-}
-
-fn root_signers(root: &RootMetadata) -> anyhow::Result<Signers> {
-    Ok(Signers { keys: root.keys.clone(), role_keys: root.role("root")?.clone() })
 }
 
 /// A refusal that lists every mistake on a line of its own.

@@ -64,8 +64,8 @@ pub fn status(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<(
 }
 
 fn describe_complete(stage: &Stage, document: &NewDocument, now: Timestamp) -> anyhow::Result<Complete> {
-    let limits = &stage.folder.limits;
-    let envelope = Envelope::parse(&document.role, &document.bytes, stage.folder.limit(&document.role), limits)?;
+    let limits = &stage.limits;
+    let envelope = Envelope::parse(&document.role, &document.bytes, stage.limit(&document.role), limits)?;
     let expires = if document.role == "root" {
         RootMetadata::from_json(envelope.signed(), limits)?.expires
     } else {
@@ -120,7 +120,7 @@ pub fn complete(stage: &Stage) -> Vec<NewDocument> {
 
 /// Checks every complete document with the code that the server and devices run.
 pub fn check(stage: &Stage, now: Timestamp) -> Result<Accepted, PublishError> {
-    let context = PublishContext { online_keys: &stage.online_keys, now, limits: &stage.folder.limits };
+    let context = PublishContext { online_keys: &stage.online_keys, now, limits: &stage.limits };
     publish_check(&ImageDocuments::default(), &complete(stage), &context)
 }
 

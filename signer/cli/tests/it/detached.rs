@@ -1,7 +1,8 @@
 //! Signing on machines that do not have the repository: requests out, signatures back, in any order.
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Run, Sandbox};
 use insta::assert_snapshot;
+use serde_json::Value;
 
 fn staged() -> Sandbox {
     let sandbox = Sandbox::with_first_release();
@@ -79,17 +80,128 @@ fn a_forged_signature_is_refused() {
     assert!(run.stderr.contains("not valid"), "{}", run.stderr);
 }
 
+/// Runs a holder's program on a request that somebody changed on the way.
+fn sign_changed(sandbox: &Sandbox, change: impl FnOnce(&mut Value), more: &[&str]) -> Run {
+    let mut request: Value = serde_json::from_slice(&sandbox.read("x.fwreq")).unwrap();
+    change(&mut request);
+    sandbox.write("changed.fwreq", &serde_json::to_vec(&request).unwrap());
+    let run = sandbox.run_with("sign --request changed.fwreq --key keys/cam-a.key --out y.fwsig", more);
+    assert_eq!(sandbox.path("y.fwsig").exists(), run.code == 0, "{}", run.transcript());
+    run
+}
+
+/// The standing document of a role.
+fn standing<'a>(request: &'a mut Value, role: &str) -> &'a mut Value {
+    let all = request["standing"].as_array_mut().unwrap();
+    all.iter_mut().find(|one| one["role"] == role).unwrap()
+}
+
 #[test]
-fn a_request_that_lies_about_its_version_is_not_signed() {
+fn a_request_is_judged_by_the_signers_own_program() {
+    let refused = |reason: &str, change: fn(&mut Value)| {
+        let run = sign_changed(&staged(), change, &[]);
+        assert_eq!(run.code, 3, "{reason}: {}", run.transcript());
+        assert!(run.stderr.contains(reason), "{reason}: {}", run.transcript());
+    };
+    refused("acme-cam version 3: version 2 would follow", |request| request["documents"][0]["version"] = 3.into());
+    refused("the request says version 2, the document another", |request| {
+        request["documents"][0]["signed"]["version"] = 7.into();
+    });
+    refused("does not carry the document that it follows", |request| {
+        standing(request, "acme-cam")["envelope"]["signed"]["targets"] = serde_json::json!({});
+    });
+    refused("does not carry the document that it follows", |request| {
+        request["documents"][0]["base"]["version"] = 0.into();
+    });
+    refused("does not carry the document that it follows", |request| request["documents"][0]["base"] = Value::Null);
+    refused("root: 1 of 2", |request| {
+        standing(request, "root")["envelope"]["signatures"].as_array_mut().unwrap().pop();
+    });
+    refused("security counter 2, 7 was published", |request| {
+        let targets = &mut request["documents"][0]["signed"]["targets"];
+        targets["acme-cam/2.4.1/main.bin"]["custom"]["security_counter"] = 2.into();
+    });
+    refused("a security release without an advisory", |request| {
+        let targets = &mut request["documents"][0]["signed"]["targets"];
+        targets["acme-cam/2.4.1/main.bin"]["custom"].as_object_mut().unwrap().remove("advisories");
+    });
+    refused("may sign nothing of this request", |request| request["documents"][0]["asked"] = false.into());
+}
+
+#[test]
+fn a_request_of_another_repository_is_told_by_the_root_that_the_holder_has() {
     let sandbox = staged();
-    let text = String::from_utf8(sandbox.read("x.fwreq")).unwrap();
-    sandbox.write(
-        "x.fwreq",
-        text.replacen("\"role\":\"acme-cam\",\"version\":2", "\"role\":\"acme-cam\",\"version\":3", 1).as_bytes(),
-    );
-    let run = sandbox.run("sign --request x.fwreq --key keys/cam-a.key --out y.fwsig");
+    let with_root = |root: &str| sign_changed(&sandbox, |_| {}, &["--root", root]);
+    let run = with_root("repo/metadata/1.root.json").ok();
+    assert!(run.stderr.contains("the request goes on from repo/metadata/1.root.json"), "{}", run.stderr);
+    std::fs::remove_file(sandbox.path("y.fwsig")).unwrap();
+    let other = Sandbox::new();
+    other.run(&Sandbox::INIT.replace("--id acme", "--id other")).ok();
+    other.sign_by(&["root-a", "root-b"]);
+    sandbox.write("other.json", &other.read("repo/metadata/1.root.json"));
+    let run = with_root("other.json");
     assert_eq!(run.code, 3, "{}", run.transcript());
-    assert!(!sandbox.path("y.fwsig").exists());
+    assert!(run.stderr.contains("other.json is no root of the repository"), "{}", run.stderr);
+}
+
+#[test]
+fn a_request_is_void_after_a_while() {
+    let mut sandbox = staged();
+    sandbox.run("request --repo repo --out short.fwreq --valid-days 1 --note first\u{7}").ok();
+    let run = sandbox.run("sign --request short.fwreq --key keys/cam-a.key --out y.fwsig").ok();
+    assert!(run.stderr.contains("note: first\\u{7}"), "what would ring is shown: {}", run.stderr);
+    sandbox.now = "2026-06-02T12:00:00Z";
+    let run = sandbox.run("sign --request short.fwreq --key keys/cam-a.key --out z.fwsig");
+    assert_eq!(run.code, 3, "{}", run.transcript());
+    assert!(run.stderr.contains("void from 2026-06-02T12:00:00Z on"), "{}", run.stderr);
+    sandbox.run("sign --request x.fwreq --key keys/cam-a.key --out z.fwsig").ok();
+}
+
+#[test]
+fn images_are_held_against_the_holders_own_copies() {
+    let sandbox = staged();
+    std::fs::create_dir(sandbox.path("mine")).unwrap();
+    let line = "sign --request x.fwreq --key keys/cam-a.key --out y.fwsig --images mine";
+    std::fs::copy(sandbox.path("notes.md"), sandbox.path("mine/notes.md")).unwrap();
+    let missing = sandbox.run(line);
+    assert_eq!(missing.code, 3, "{}", missing.transcript());
+    assert!(missing.stderr.contains("acme-cam/2.4.1/main.bin: no file in mine is this image"), "{}", missing.stderr);
+    // Another image of the same length, as somebody in the middle would make.
+    sandbox.write("mine/cam.bin", &vec![b'x'; sandbox.read("cam-2.4.1.bin").len()]);
+    assert_eq!(sandbox.run(line).code, 3);
+    std::fs::copy(sandbox.path("cam-2.4.1.bin"), sandbox.path("mine/built.bin")).unwrap();
+    let run = sandbox.run(line).ok();
+    assert!(run.stderr.contains("acme-cam/2.4.1/main.bin is in mine"), "{}", run.stderr);
+    sandbox.run("merge --repo repo y.fwsig").ok();
+}
+
+#[test]
+fn a_request_carries_what_it_refers_to_and_asks_for_one_role() {
+    let sandbox = Sandbox::new();
+    for line in [Sandbox::INIT, Sandbox::DELEGATE, Sandbox::V1] {
+        sandbox.run(line).ok();
+    }
+    // Nothing is complete yet: the product's holders come from a document that waits, too.
+    sandbox.run("request --repo repo --out x.fwreq --role acme-cam").ok();
+    let run = sandbox.run("sign --request x.fwreq --key keys/cam-a.key --out cam-a.fwsig").ok();
+    assert!(run.stderr.starts_with("the first roots are still being signed"), "{}", run.stderr);
+    assert_eq!(sandbox.run("sign --request x.fwreq --key keys/lead-a.key --out y.fwsig").code, 3, "not asked for");
+    sandbox.run("merge --repo repo cam-a.fwsig").ok();
+}
+
+#[test]
+fn a_document_whose_holders_changed_is_shown_with_a_warning() {
+    let sandbox = Sandbox::with_first_release();
+    for (seed, name) in (41..).zip(["cam-d", "cam-e"]) {
+        sandbox.holder(name, seed);
+    }
+    let line =
+        "delegate rotate --repo repo --product acme-cam --add keys/cam-d.pub keys/cam-e.pub --remove cam-a cam-b";
+    sandbox.run(line).ok();
+    sandbox.sign_by(&["lead-a", "lead-b"]);
+    sandbox.run("request --repo repo --out x.fwreq").ok();
+    let run = sandbox.run("sign --request x.fwreq --key keys/cam-d.key --out y.fwsig").ok();
+    assert!(run.stderr.contains("today's holders have not signed the document before it"), "{}", run.stderr);
 }
 
 #[test]

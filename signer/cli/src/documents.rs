@@ -1,0 +1,221 @@
+//! The documents of a repository as they stand: who may sign them, and what is wrong with them. They come from a folder, or
+//! with a signing request.
+
+use crate::failure::Failure;
+use crate::folder::DocumentId;
+use crate::output;
+use jiff::Timestamp;
+use sluice_signer::lint::{self, Lint};
+use sluice_signer::publish::Repository;
+use sluice_signer::root::{RoleKeys, RootMetadata};
+use sluice_signer::{DirectorTrust, Envelope, Json, Limits, OnlineKeys, PublicKey, TargetsMetadata, TrustedRepository};
+use std::collections::BTreeMap;
+
+/// A set of holders of whom a threshold must sign a document.
+pub struct Signers {
+    pub keys: BTreeMap<String, PublicKey>,
+    pub role_keys: RoleKeys,
+}
+
+impl Signers {
+    /// How many signatures are still needed.
+    pub fn missing(&self, envelope: &Envelope) -> usize {
+        let valid = envelope.valid_signers(&self.keys, &self.role_keys).len();
+        usize::try_from(self.role_keys.threshold).unwrap_or(usize::MAX).saturating_sub(valid)
+    }
+}
+
+/// Every document of a repository, read once.
+pub struct Documents {
+    pub limits: Limits,
+    pub online_keys: OnlineKeys,
+    pub holders: BTreeMap<String, String>,
+    pub image_roots: Vec<Vec<u8>>,
+    pub director_roots: Vec<Vec<u8>>,
+    pub sealed: BTreeMap<String, (DocumentId, Vec<u8>)>,
+    pub staged: Vec<(DocumentId, Envelope)>,
+}
+
+impl Documents {
+    /// The name of a key's holder, or the first digits of its id.
+    pub fn holder(&self, keyid: &str) -> String {
+        self.holders.get(keyid).cloned().unwrap_or_else(|| output::short_id(keyid).to_owned())
+    }
+
+    pub fn find_staged(&self, repository: Repository, role: &str) -> Option<&(DocumentId, Envelope)> {
+        self.staged.iter().find(|(id, _)| id.repository == repository && id.role == role)
+    }
+
+    fn read_root(&self, bytes: &[u8]) -> anyhow::Result<RootMetadata> {
+        let envelope = Envelope::parse("root", bytes, self.limits.root_bytes, &self.limits)?;
+        Ok(RootMetadata::from_json(envelope.signed(), &self.limits)?)
+    }
+
+    fn read_targets(&self, role: &str, envelope: &Envelope) -> anyhow::Result<TargetsMetadata> {
+        Ok(TargetsMetadata::from_json(role, envelope.signed(), &self.limits)?)
+    }
+
+    fn sealed_targets(&self, role: &str) -> anyhow::Result<Option<TargetsMetadata>> {
+        let Some((_, bytes)) = self.sealed.get(role) else { return Ok(None) };
+        let envelope = Envelope::parse(role, bytes, self.limits.targets_bytes, &self.limits)?;
+        self.read_targets(role, &envelope).map(Some)
+    }
+
+    /// The newest root, staged or complete.
+    pub fn root(&self, repository: Repository) -> anyhow::Result<Option<RootMetadata>> {
+        if let Some((_, envelope)) = self.find_staged(repository, "root") {
+            return Ok(Some(RootMetadata::from_json(envelope.signed(), &self.limits)?));
+        }
+        self.roots(repository).last().map(|bytes| self.read_root(bytes)).transpose()
+    }
+
+    /// The newest document of a targets role, staged or complete.
+    pub fn targets(&self, role: &str) -> anyhow::Result<Option<TargetsMetadata>> {
+        match self.find_staged(Repository::Image, role) {
+            Some((_, envelope)) => self.read_targets(role, envelope).map(Some),
+            None => self.sealed_targets(role),
+        }
+    }
+
+    /// The newest complete document of a targets role.
+    pub fn previous(&self, role: &str) -> anyhow::Result<Option<TargetsMetadata>> {
+        self.sealed_targets(role)
+    }
+
+    /// The signed part of the complete document before this one.
+    pub fn previous_signed(&self, id: &DocumentId) -> anyhow::Result<Option<Json>> {
+        let bytes = match (id.role.as_str(), id.repository) {
+            ("root", repository) => self.roots(repository).last(),
+            (role, _) => self.sealed.get(role).map(|(_, bytes)| bytes),
+        };
+        let limits = &self.limits;
+        let read = |bytes: &Vec<u8>| Envelope::parse(&id.role, bytes, self.limit(&id.role), limits);
+        Ok(bytes.map(read).transpose()?.map(|envelope| envelope.signed().clone()))
+    }
+
+    /// The complete roots, from the first on.
+    pub fn roots(&self, repository: Repository) -> &[Vec<u8>] {
+        match repository {
+            Repository::Image => &self.image_roots,
+            Repository::Director => &self.director_roots,
+        }
+    }
+
+    /// Whether the complete document of a targets role has the signatures that these holders must give.
+    pub fn is_signed_by(&self, role: &str, signers: &Signers) -> anyhow::Result<bool> {
+        let Some((_, bytes)) = self.sealed.get(role) else { return Ok(false) };
+        let envelope = Envelope::parse(role, bytes, self.limits.targets_bytes, &self.limits)?;
+        Ok(signers.missing(&envelope) == 0)
+    }
+
+    /// Who must sign a staged document. A root after the first needs the holders of the root before it, too.
+    pub fn signers(&self, id: &DocumentId, envelope: &Envelope) -> anyhow::Result<Vec<Signers>> {
+        if id.role == "root" {
+            let new = RootMetadata::from_json(envelope.signed(), &self.limits)?;
+            let old = self.roots(id.repository).last().map(|bytes| self.read_root(bytes)).transpose()?;
+            return old.iter().chain([&new]).map(root_signers).collect();
+        }
+        if id.role == "targets" {
+            let Some(root) = self.root(Repository::Image)? else { return Ok(Vec::new()) };
+            let role_keys = root.role("targets")?.clone();
+            return Ok(vec![Signers { keys: root.keys, role_keys }]);
+        }
+        let delegation = self.targets("targets")?.and_then(|top| {
+            let role_keys = top.delegation(&id.role)?.keys.clone();
+            Some(Signers { keys: top.delegation_keys, role_keys })
+        });
+        delegation.map(|signers| vec![signers]).ok_or_else(|| {
+            Failure::refused(
+                format!("{}: no targets document delegates to it", id.role),
+                "give the product to its holders with `sluice-sign delegate add`",
+            )
+        })
+    }
+
+    /// Mistakes in a staged document.
+    pub fn lints(&self, id: &DocumentId, envelope: &Envelope, now: Timestamp) -> anyhow::Result<Vec<Lint>> {
+        let limits = &self.limits;
+        let mut lints =
+            lint::lint_document(&id.name(), envelope.signed(), envelope.to_bytes().len(), self.limit(&id.role));
+        match (id.role.as_str(), id.repository) {
+            ("root", repository) => {
+                let root = RootMetadata::from_json(envelope.signed(), limits)?;
+                lints.extend(match repository {
+                    Repository::Image => lint::lint_image_root(&root, &self.online_keys, now),
+                    Repository::Director => lint::lint_director_root(&root, &self.online_keys, now),
+                });
+            }
+            ("targets", _) => lints.extend(lint::lint_top_targets(&self.read_targets("targets", envelope)?, now)),
+            (role, _) => {
+                let new = self.read_targets(role, envelope)?;
+                let previous = self.previous(role)?;
+                if let Some(delegation) = self.targets("targets")?.as_ref().and_then(|top| top.delegation(role)) {
+                    lints.extend(lint::lint_role(delegation, previous.as_ref(), &new, now, limits));
+                }
+            }
+        }
+        let (image, director) = (self.root(Repository::Image)?, self.root(Repository::Director)?);
+        let top = self.targets("targets")?;
+        lints.extend(lint::lint_shared_keys(image.as_ref(), director.as_ref(), top.as_ref()));
+        Ok(lints)
+    }
+
+    /// The version that the next document of a role has: the one that gathers signatures, or one more than the
+    /// complete one.
+    pub fn next_version(&self, role: &str) -> u64 {
+        match (self.find_staged(Repository::Image, role), self.sealed.get(role)) {
+            (Some((id, _)), _) => id.version,
+            (None, Some((id, _))) => id.version.saturating_add(1),
+            (None, None) => 1,
+        }
+    }
+
+    /// Whether both chains of roots hold, each root signed by the holders of the one before it and by its own.
+    pub fn verify_roots(&self) -> anyhow::Result<()> {
+        if let Some((first, rest)) = self.image_roots.split_first() {
+            let mut chain = TrustedRepository::from_root(first, &self.limits)?;
+            for root in rest {
+                chain.update_root(root)?;
+            }
+        }
+        if let Some((first, rest)) = self.director_roots.split_first() {
+            let mut chain = DirectorTrust::from_root(first, &self.limits)?;
+            for root in rest {
+                chain.update_root(root)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the complete document before this one has the signatures of those who vouch for its role today. It may lack
+    /// them when its holders have just changed.
+    pub fn is_previous_vouched_for(&self, id: &DocumentId) -> anyhow::Result<bool> {
+        let signers = match id.role.as_str() {
+            "root" => return Ok(true),
+            "targets" => {
+                let Some(root) = self.image_roots.last().map(|bytes| self.read_root(bytes)).transpose()? else {
+                    return Ok(!self.sealed.contains_key("targets"));
+                };
+                Some(Signers { role_keys: root.role("targets")?.clone(), keys: root.keys })
+            }
+            role => self.sealed_targets("targets")?.and_then(|top| {
+                let role_keys = top.delegation(role)?.keys.clone();
+                Some(Signers { role_keys, keys: top.delegation_keys })
+            }),
+        };
+        match signers {
+            _ if !self.sealed.contains_key(&id.role) => Ok(true),
+            Some(signers) => self.is_signed_by(&id.role, &signers),
+            None => Ok(false),
+        }
+    }
+
+    /// Bytes of a role's document.
+    pub fn limit(&self, role: &str) -> u64 {
+        if role == "root" { self.limits.root_bytes } else { self.limits.targets_bytes }
+    }
+}
+
+fn root_signers(root: &RootMetadata) -> anyhow::Result<Signers> {
+    Ok(Signers { keys: root.keys.clone(), role_keys: root.role("root")?.clone() })
+}
