@@ -213,6 +213,14 @@ pub enum Lint {
         /// What it names.
         value: String,
     },
+    /// Overrides that cannot be read, or of what cannot be overridden.
+    #[error("{role}: {problem}")]
+    Overrides {
+        /// The role.
+        role: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// More bytes than stock clients read.
     #[error("{role}: {length} bytes are over the {limit} that clients accept")]
     Size {
@@ -223,6 +231,31 @@ pub enum Lint {
         /// Bytes allowed.
         limit: u64,
     },
+}
+
+impl Lint {
+    /// Codes of the lints that people may override: what is unwise, not what breaks clients or hides what was published.
+    pub const OVERRIDABLE: [&str; 6] = [
+        "threshold-one",
+        "threshold-too-high",
+        "too-few-holders",
+        "lifetime",
+        "security-counter",
+        "security-without-advisory",
+    ];
+
+    /// The code by which this lint is overridden; see [`Overrides`](crate::overrides::Overrides).
+    pub fn override_code(&self) -> Option<&'static str> {
+        match self {
+            Self::ThresholdOne { .. } => Some("threshold-one"),
+            Self::ThresholdTooHigh { .. } => Some("threshold-too-high"),
+            Self::TooFewHolders { .. } => Some("too-few-holders"),
+            Self::Lifetime { .. } => Some("lifetime"),
+            Self::SecurityCounter { .. } => Some("security-counter"),
+            Self::SecurityWithoutAdvisory { .. } => Some("security-without-advisory"),
+            _ => None,
+        }
+    }
 }
 
 /// All mistakes found, in the order of checking.

@@ -5,6 +5,7 @@ use crate::error::VerifyError;
 use crate::limits::Limits;
 use crate::lint::{self, Lints};
 use crate::online::OnlineKeys;
+use crate::overrides::Overrides;
 use crate::release::ReleaseCustom;
 use crate::repository::TrustedRepository;
 use crate::roles::FileMeta;
@@ -76,6 +77,8 @@ pub struct AcceptedDocument {
     pub version: u64,
     /// Whether it was new.
     pub outcome: Outcome,
+    /// Lints that its signers overrode, with their reasons.
+    pub overrides: Overrides,
 }
 
 /// One image of the documents in a publication.
@@ -179,13 +182,24 @@ pub fn publish_check(
     context: &PublishContext<'_>,
 ) -> Result<Accepted, PublishError> {
     check_shape(new)?;
-    let mut ingest = Ingest { context, new, after: current.clone(), documents: Vec::new(), lints: Vec::new() };
+    let mut ingest = Ingest {
+        context,
+        new,
+        after: current.clone(),
+        documents: Vec::new(),
+        lints: Vec::new(),
+        overrides: BTreeMap::new(),
+    };
     let image_root = ingest.roots(Repository::Image)?;
     let director_root = ingest.roots(Repository::Director)?;
     let top = ingest.top_targets(image_root.as_ref())?;
     let targets = ingest.roles(image_root.as_ref(), top.as_ref())?;
     ingest.lints.extend(lint::lint_shared_keys(image_root.as_ref(), director_root.as_ref(), top.as_ref()));
     Lints(ingest.lints).into_result()?;
+    // Of several new roots only the last is linted: from the end on.
+    for document in ingest.documents.iter_mut().rev().filter(|document| document.outcome == Outcome::Published) {
+        document.overrides = ingest.overrides.remove(&(document.repository, document.role.clone())).unwrap_or_default();
+    }
     Ok(Accepted { documents_after: ingest.after, documents: ingest.documents, targets })
 }
 

@@ -103,6 +103,9 @@ impl App {
                 .map(|document| format!("{}/{} {}", repository(document.repository).as_str(), document.role, document.version))
                 .collect::<Vec<_>>(),
             "releases": entries.releases.iter().map(|entry| format!("{} {}", entry.product.product.name, entry.release.version)).collect::<Vec<_>>(),
+            "overrides": accepted.documents.iter()
+                .flat_map(|document| document.overrides.iter().map(|(code, reason)| format!("{} {}: {code}: {reason}", document.role, document.version)))
+                .collect::<Vec<_>>(),
             "withdrawn": entries.withdrawn.iter().map(|(name, _)| name).collect::<Vec<_>>(),
         });
         tx.audit_add(now, actor.name(), "publish", "repository", &detail).await?;

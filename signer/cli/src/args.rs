@@ -1,7 +1,9 @@
 //! What can be typed.
 
+use crate::failure::Failure;
 use crate::token::Scheme;
 use clap::{Args, Parser, Subcommand};
+use sluice_signer::Overrides;
 use std::path::PathBuf;
 
 /// Sign firmware releases offline, with several holders, and publish them.
@@ -180,6 +182,31 @@ pub struct RootInitArgs {
     /// Days until the roots expire.
     #[arg(long, default_value_t = 365, value_name = "DAYS")]
     pub expires_days: u32,
+    /// What is overridden.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
+}
+
+/// What is done although a lint speaks against it.
+#[derive(Debug, Args)]
+pub struct OverrideArgs {
+    /// Override a lint, by the code that its message ends with and a reason. Both are recorded in the document, and
+    /// every holder who signs it must agree. May be given again.
+    #[arg(long = "override", value_name = "CODE=REASON")]
+    list: Vec<String>,
+}
+
+impl OverrideArgs {
+    /// The overrides as they were typed.
+    pub fn read(&self) -> anyhow::Result<Overrides> {
+        let mut overrides = Overrides::default();
+        for one in &self.list {
+            let (code, reason) = one.split_once('=').unwrap_or((one, ""));
+            let next = "give --override CODE=REASON";
+            overrides.add(code, reason).map_err(|error| Failure::refused(error.to_string(), next))?;
+        }
+        Ok(overrides)
+    }
 }
 
 /// What changes about the holders of a role.
@@ -212,6 +239,9 @@ pub struct RootRotateArgs {
     /// Days until the new documents expire.
     #[arg(long, default_value_t = 365, value_name = "DAYS")]
     pub expires_days: u32,
+    /// What is overridden.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
 }
 
 /// `delegate rotate`
@@ -229,6 +259,9 @@ pub struct DelegateRotateArgs {
     /// Days until the top targets document expires.
     #[arg(long, default_value_t = 365, value_name = "DAYS")]
     pub expires_days: u32,
+    /// What is overridden.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
 }
 
 /// `delegate`
@@ -258,6 +291,9 @@ pub struct DelegateAddArgs {
     /// Days until the top targets document expires.
     #[arg(long, default_value_t = 365, value_name = "DAYS")]
     pub expires_days: u32,
+    /// What is overridden.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
 }
 
 /// `release`
@@ -324,6 +360,9 @@ pub struct ReleaseNewArgs {
     /// Days until the product's document expires.
     #[arg(long, default_value_t = 120, value_name = "DAYS")]
     pub expires_days: u32,
+    /// What is overridden.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
 }
 
 /// `sign`
@@ -356,6 +395,10 @@ pub struct SignArgs {
     /// Do not ask for confirmation (asked only at a terminal).
     #[arg(long)]
     pub yes: bool,
+    /// Agree to an override of the documents to be signed, by its code; may be given again. Without it you are asked at a
+    /// terminal to type it.
+    #[arg(long = "agree-to-override", value_name = "CODE")]
+    pub agreed: Vec<String>,
 }
 
 /// `request`
@@ -401,6 +444,9 @@ pub struct RenewArgs {
     /// Days until the new document expires; 365, or 120 for a product.
     #[arg(long, value_name = "DAYS")]
     pub expires_days: Option<u32>,
+    /// What is overridden.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
 }
 
 /// `discard`

@@ -87,15 +87,15 @@ pub fn root_init(args: &RootInitArgs, now: Timestamp, json: bool) -> anyhow::Res
         staged: Vec::new(),
         online_keys: online,
     };
-    let mut stage = Stage { folder, documents };
+    let overrides = args.overrides.read()?;
+    let mut stage = Stage { folder, documents, overrides };
     // Both are linted before anything is written, and the key list, which makes a folder of ours, comes last.
     for (repository, root) in [(Repository::Image, &image_root), (Repository::Director, &director_root)] {
         let id = DocumentId { repository, role: "root".to_owned(), version: 1 };
         stage.staged.push((id, Envelope::new(root.to_json())));
     }
-    for (id, envelope) in stage.staged.clone() {
-        let lints = sluice_signer::Lints(stage.lints(&id, &envelope, now)?);
-        lints.into_result().map_err(|lints| crate::stage::refuse(&id, &lints))?;
+    for (id, _) in stage.staged.clone() {
+        stage.overridden(&id, now)?;
     }
     for (id, envelope) in &stage.staged {
         stage.folder.stage(id, envelope)?;
@@ -131,6 +131,7 @@ fn new_root<'a>(
 /// `delegate add`
 pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let mut stage = Stage::load(Folder::open(&args.repo)?)?;
+    stage.overrides = args.overrides.read()?;
     if !sluice_signer::path::is_delegated_role_name(&args.product) {
         let message = format!("{:?} cannot be the name of a product role", args.product);
         return Err(Failure::refused(message, "use letters, digits, '-', '_' and '.', and no role of TUF"));
@@ -175,6 +176,7 @@ pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyho
 /// `renew`: the next version of a role's document, the same but for its expiry.
 pub fn renew(args: &RenewArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let mut stage = Stage::load(Folder::open(&args.repo)?)?;
+    stage.overrides = args.overrides.read()?;
     let product = !matches!(args.role.as_str(), "root" | "director-root" | "targets");
     let days = args.expires_days.unwrap_or(if product { crate::release::EXPIRES_DAYS } else { ROOT_EXPIRES_DAYS });
     let expires = edge::in_days(now, days)?;

@@ -7,7 +7,7 @@ use crate::stage::Stage;
 use serde::Serialize;
 use sluice_signer::publish::Repository;
 use sluice_signer::root::{RoleKeys, RootMetadata};
-use sluice_signer::{Envelope, Json, Limits, TargetsMetadata, sha256, time};
+use sluice_signer::{Envelope, Json, Limits, Overrides, TargetsMetadata, sha256, time};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -115,15 +115,18 @@ pub fn changes(
     limits: &Limits,
     holder: &dyn Fn(&str) -> String,
 ) -> anyhow::Result<(String, Vec<String>)> {
+    let overridden = Overrides::of(envelope.signed())?;
+    let overridden = overridden.iter().map(|(code, reason)| format!("! overrides {code}: {reason}"));
     if id.role == "root" {
         let root = RootMetadata::from_json(envelope.signed(), limits)?;
         let previous = previous.map(|previous| RootMetadata::from_json(previous, limits)).transpose()?;
-        return Ok((time::format(root.expires), root_lines(id, &root, previous.as_ref(), holder)));
+        let lines = overridden.chain(root_lines(id, &root, previous.as_ref(), holder)).collect();
+        return Ok((time::format(root.expires), lines));
     }
     let previous = previous.map(|previous| TargetsMetadata::from_json(&id.role, previous, limits)).transpose()?;
     let previous = previous.as_ref();
     let targets = TargetsMetadata::from_json(&id.role, envelope.signed(), limits)?;
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = overridden.collect();
     for delegation in &targets.delegations {
         let known = previous.and_then(|previous| previous.delegation(&delegation.name));
         let mark = match known {

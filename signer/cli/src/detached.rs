@@ -7,7 +7,7 @@ use crate::documents::Documents;
 use crate::failure::Failure;
 use crate::folder::{DocumentId, Folder, read_limited};
 use crate::key::HolderKey;
-use crate::sign::{DocumentName, SignReport};
+use crate::sign::{DocumentName, SignReport, agree};
 use crate::signing_file::{DetachedSignature, Request, Signatures};
 use crate::stage::{self, Stage};
 use crate::{edge, output, release};
@@ -56,7 +56,7 @@ pub fn sign(args: &SignArgs, file: &Path, out: &Path, now: Timestamp, json: bool
     let keyid = signing_key.public().keyid();
 
     let mut chosen = Vec::new();
-    for (id, envelope) in &documents.staged {
+    for (id, envelope) in documents.staged.iter().map(|(id, envelope)| (id, envelope)) {
         let wanted = request.asks_for(id) && args.role.as_ref().is_none_or(|role| *role == id.name());
         let authorised = documents.signers(id, envelope)?.iter().any(|one| one.role_keys.keyids.contains(keyid));
         if wanted && authorised {
@@ -78,6 +78,7 @@ pub fn sign(args: &SignArgs, file: &Path, out: &Path, now: Timestamp, json: bool
         show(&documents, id, envelope)?;
         check_images(&documents, id, envelope, args.images.as_deref())?;
     }
+    agree(args, chosen.iter().copied())?;
     if !edge::confirm("Sign?", args.yes)? {
         return Err(Failure::refused("not signed", "nothing was written"));
     }

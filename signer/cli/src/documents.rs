@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use sluice_signer::lint::{self, Lint};
 use sluice_signer::publish::Repository;
 use sluice_signer::root::{RoleKeys, RootMetadata};
-use sluice_signer::{DirectorTrust, Envelope, Json, Limits, OnlineKeys, PublicKey, TargetsMetadata, TrustedRepository};
+use sluice_signer::{
+    DirectorTrust, Envelope, Json, Limits, OnlineKeys, Overrides, PublicKey, TargetsMetadata, TrustedRepository,
+};
 use std::collections::BTreeMap;
 
 /// A set of holders of whom a threshold must sign a document.
@@ -132,7 +134,7 @@ impl Documents {
         })
     }
 
-    /// Mistakes in a staged document.
+    /// Mistakes in a staged document that its signers do not override.
     pub fn lints(&self, id: &DocumentId, envelope: &Envelope, now: Timestamp) -> anyhow::Result<Vec<Lint>> {
         let limits = &self.limits;
         let mut lints =
@@ -157,7 +159,7 @@ impl Documents {
         let (image, director) = (self.root(Repository::Image)?, self.root(Repository::Director)?);
         let top = self.targets("targets")?;
         lints.extend(lint::lint_shared_keys(image.as_ref(), director.as_ref(), top.as_ref()));
-        Ok(lints)
+        Ok(Overrides::apply(&id.name(), envelope.signed(), lints))
     }
 
     /// The version that the next document of a role has: the one that gathers signatures, or one more than the

@@ -99,3 +99,14 @@ pub fn confirm(question: &str, yes: bool) -> anyhow::Result<bool> {
     std::io::stdin().read_line(&mut line)?;
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
+
+/// Whether the person at the terminal types these words. Without a terminal nobody does.
+pub fn typed(words: &str) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    eprint!("Type {words:?} to agree: ");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim() == words)
+}

@@ -26,6 +26,7 @@ const BLOCK_BYTES: usize = 1 << 16;
 /// `release new`
 pub fn new(args: &ReleaseNewArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let mut stage = Stage::load(Folder::open(&args.repo)?)?;
+    stage.overrides = args.overrides.read()?;
     if stage.targets("targets")?.is_none_or(|top| top.delegation(&args.product).is_none()) {
         let message = format!("product {} is given to nobody", args.product);
         return Err(Failure::refused(message, "give it to its holders with `sluice-sign delegate add`"));

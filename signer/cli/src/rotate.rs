@@ -29,6 +29,7 @@ pub fn root(args: &RootRotateArgs, now: Timestamp, json: bool) -> anyhow::Result
         }
     };
     let mut stage = Stage::load(Folder::open(&args.repo)?)?;
+    stage.overrides = args.overrides.read()?;
     let Some(mut root) = stage.root(repository)?.filter(|_| !stage.roots(repository).is_empty()) else {
         return Err(Failure::refused("there is no complete root yet", "see who must sign with `sluice-sign status`"));
     };
@@ -63,6 +64,7 @@ pub fn root(args: &RootRotateArgs, now: Timestamp, json: bool) -> anyhow::Result
 /// `delegate rotate`
 pub fn delegate(args: &DelegateRotateArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let mut stage = Stage::load(Folder::open(&args.repo)?)?;
+    stage.overrides = args.overrides.read()?;
     let unknown = || {
         let message = format!("product {} has no holders yet", args.product);
         Failure::refused(message, "give it to them with `sluice-sign delegate add`")

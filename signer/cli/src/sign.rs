@@ -11,7 +11,7 @@ use crate::stage::{self, Stage};
 use crate::{edge, output, release};
 use jiff::Timestamp;
 use serde::Serialize;
-use sluice_signer::{Envelope, Lints, TargetsMetadata};
+use sluice_signer::{Envelope, Lints, Overrides, TargetsMetadata};
 use std::path::Path;
 
 #[derive(Serialize)]
@@ -101,6 +101,7 @@ fn sign_folder(args: &SignArgs, repo: &Path, now: Timestamp, json: bool) -> anyh
         check_blobs(&stage, id, envelope)?;
         eprintln!("{}", Staged::of(&stage, id, envelope)?.text());
     }
+    agree(args, chosen.iter().filter_map(|&index| stage.staged.get(index)).map(|(id, envelope)| (id, envelope)))?;
     if !edge::confirm("Sign?", args.yes)? {
         return Err(Failure::refused("not signed", "nothing was changed"));
     }
@@ -117,6 +118,23 @@ fn sign_folder(args: &SignArgs, repo: &Path, now: Timestamp, json: bool) -> anyh
     let complete = stage.settle()?;
     let report = SignReport::new(&stage, Some(keyid), &signed, &complete)?;
     output::print(json, &report, || report.text())
+}
+
+/// Every holder agrees to what a document overrides: by typing it, or beforehand on the command line.
+pub fn agree<'a>(
+    args: &SignArgs,
+    documents: impl Iterator<Item = (&'a DocumentId, &'a Envelope)>,
+) -> anyhow::Result<()> {
+    for (id, envelope) in documents {
+        for (code, reason) in Overrides::of(envelope.signed())?.iter() {
+            if args.agreed.iter().any(|agreed| agreed == code) || edge::typed(&format!("override {code}"))? {
+                continue;
+            }
+            let message = format!("{} overrides {code} ({reason}), and you did not agree", id.name());
+            return Err(Failure::refused(message, "do not sign it, or give --agree-to-override CODE"));
+        }
+    }
+    Ok(())
 }
 
 fn nothing_for(stage: &Stage, keyid: &str) -> anyhow::Error {

@@ -7,9 +7,9 @@ use crate::folder::{DocumentId, Folder};
 use crate::output;
 use jiff::Timestamp;
 use serde::Serialize;
-use sluice_signer::lint::Lints;
+use sluice_signer::lint::{Lint, Lints};
 use sluice_signer::publish::Repository;
-use sluice_signer::{Envelope, Json};
+use sluice_signer::{Envelope, Json, Overrides};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
@@ -17,6 +17,8 @@ use std::ops::{Deref, DerefMut};
 pub struct Stage {
     pub folder: Folder,
     pub documents: Documents,
+    /// Lints that whoever stages overrides.
+    pub overrides: Overrides,
 }
 
 impl Deref for Stage {
@@ -44,7 +46,7 @@ impl Stage {
             sealed: folder.sealed_latest()?,
             staged: folder.staged()?,
         };
-        Ok(Self { folder, documents })
+        Ok(Self { folder, documents, overrides: Overrides::default() })
     }
 
     /// Puts a document into the stage, replacing an unsigned one of the same role, when no lint speaks against it.
@@ -65,10 +67,24 @@ impl Stage {
         let kept: Vec<_> =
             self.staged.drain(..).filter(|(old, _)| (old.repository, &old.role) != (id.repository, &id.role)).collect();
         self.staged = kept;
-        let envelope = Envelope::new(signed);
-        self.staged.push((id.clone(), envelope.clone()));
-        Lints(self.lints(id, &envelope, now)?).into_result().map_err(|lints| refuse(id, &lints))?;
+        self.staged.push((id.clone(), Envelope::new(signed)));
+        let envelope = self.overridden(id, now)?;
         self.folder.stage(id, &envelope)
+    }
+
+    /// A staged document with the overrides that it needs in it. Fails when a lint stands that is not overridden.
+    pub fn overridden(&mut self, id: &DocumentId, now: Timestamp) -> anyhow::Result<Envelope> {
+        let position = self.staged.iter().position(|(staged, _)| staged == id);
+        let Some((_, envelope)) = position.and_then(|position| self.staged.get(position)).cloned() else {
+            anyhow::bail!("{} version {} is not staged", id.name(), id.version);
+        };
+        let lints = self.lints(id, &envelope, now)?;
+        let envelope = Envelope::new(self.overrides.record(&lints, envelope.signed().clone()));
+        Lints(self.lints(id, &envelope, now)?).into_result().map_err(|lints| refuse(id, &lints))?;
+        if let Some((_, staged)) = position.and_then(|position| self.documents.staged.get_mut(position)) {
+            *staged = envelope.clone();
+        }
+        Ok(envelope)
     }
 
     /// Moves every document that is complete, and whose voucher is complete, to its place. Returns what moved.
@@ -102,8 +118,12 @@ impl Stage {
 
 /// A refusal that lists every mistake on a line of its own.
 pub fn refuse(id: &DocumentId, lints: &Lints) -> anyhow::Error {
-    let lines: Vec<String> = lints.0.iter().map(|lint| format!("\n  - {lint}")).collect();
-    let message = format!("{} version {} is refused:{}", id.name(), id.version, lines.concat());
+    let line = |lint: &Lint| match lint.override_code() {
+        Some(code) => format!("\n  - {lint} [{code}]"),
+        None => format!("\n  - {lint}"),
+    };
+    let message =
+        format!("{} version {} is refused:{}", id.name(), id.version, lints.0.iter().map(line).collect::<String>());
     Failure::refused(message, "correct what is named and run the command again; nothing was changed")
 }
 

@@ -5,11 +5,14 @@ use super::{
 };
 use crate::envelope::Envelope;
 use crate::error::VerifyError;
+use crate::json::Json;
 use crate::limits::Limits;
 use crate::lint::{self, Lint};
+use crate::overrides::Overrides;
 use crate::repository::read_targets;
 use crate::root::{RootChain, RootMetadata, check_expiry};
 use crate::targets::TargetsMetadata;
+use std::collections::BTreeMap;
 
 /// A publication being checked.
 pub(super) struct Ingest<'a> {
@@ -18,6 +21,8 @@ pub(super) struct Ingest<'a> {
     pub after: ImageDocuments,
     pub documents: Vec<AcceptedDocument>,
     pub lints: Vec<Lint>,
+    /// What the newest document of each role overrides.
+    pub overrides: BTreeMap<(Repository, String), Overrides>,
 }
 
 impl Ingest<'_> {
@@ -26,7 +31,15 @@ impl Ingest<'_> {
     }
 
     fn accept(&mut self, repository: Repository, role: &str, version: u64, outcome: Outcome) {
-        self.documents.push(AcceptedDocument { repository, role: role.to_owned(), version, outcome });
+        let (role, overrides) = (role.to_owned(), Overrides::default());
+        self.documents.push(AcceptedDocument { repository, role, version, outcome, overrides });
+    }
+
+    /// Notes what is wrong with a new document and was not overridden in it.
+    fn lint(&mut self, repository: Repository, role: &str, signed: &Json, lints: Vec<Lint>) {
+        let overrides = Overrides::of(signed).unwrap_or_default();
+        self.overrides.insert((repository, role.to_owned()), overrides);
+        self.lints.extend(Overrides::apply(role, signed, lints));
     }
 
     /// Walks the whole chain from the first root, as a device from a warehouse does, and appends the new ones.
@@ -66,11 +79,12 @@ impl Ingest<'_> {
         if changed {
             let (online, now) = (self.context.online_keys, self.context.now);
             let envelope = Envelope::parse("root", &chain.bytes, limits.root_bytes, limits)?;
-            self.lints.extend(lint::lint_document("root", envelope.signed(), chain.bytes.len(), limits.root_bytes));
-            self.lints.extend(match repository {
+            let mut lints = lint::lint_document("root", envelope.signed(), chain.bytes.len(), limits.root_bytes);
+            lints.extend(match repository {
                 Repository::Image => lint::lint_image_root(&chain.root, online, now),
                 Repository::Director => lint::lint_director_root(&chain.root, online, now),
             });
+            self.lint(repository, "root", envelope.signed(), lints);
         }
         match repository {
             Repository::Image => self.after.roots = roots,
@@ -96,8 +110,9 @@ impl Ingest<'_> {
             let outcome = successor("targets", before, &document, limits)?;
             if outcome == Outcome::Published {
                 check_expiry("targets", metadata.expires, self.context.now)?;
-                self.lints.extend(lint::lint_document("targets", envelope.signed(), bytes.len(), limits.targets_bytes));
-                self.lints.extend(lint::lint_top_targets(&metadata, self.context.now));
+                let mut lints = lint::lint_document("targets", envelope.signed(), bytes.len(), limits.targets_bytes);
+                lints.extend(lint::lint_top_targets(&metadata, self.context.now));
+                self.lint(Repository::Image, "targets", envelope.signed(), lints);
             }
             self.accept(Repository::Image, "targets", metadata.version, outcome);
             self.after.targets = Some(bytes);
@@ -137,8 +152,9 @@ impl Ingest<'_> {
             if outcome == Outcome::Published {
                 check_expiry(role, metadata.expires, self.context.now)?;
                 let length = document.bytes.len();
-                self.lints.extend(lint::lint_document(role, envelope.signed(), length, limits.targets_bytes));
-                self.lints.extend(lint::lint_role(delegation, previous.as_ref(), &metadata, self.context.now, limits));
+                let mut lints = lint::lint_document(role, envelope.signed(), length, limits.targets_bytes);
+                lints.extend(lint::lint_role(delegation, previous.as_ref(), &metadata, self.context.now, limits));
+                self.lint(Repository::Image, role, envelope.signed(), lints);
             }
             for target in metadata.targets.values() {
                 let known = previous.as_ref().is_some_and(|previous| previous.targets.contains_key(&target.path));

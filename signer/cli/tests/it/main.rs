@@ -4,6 +4,7 @@ mod ceremony;
 mod detached;
 mod documentation;
 mod keys;
+mod overrides;
 mod publishing;
 mod refusals;
 mod rotation;
