@@ -19,6 +19,8 @@ use ingest::{Ingest, read_published};
 
 /// Documents in one publication: each costs signature checks before it can be refused.
 pub const MAX_DOCUMENTS: usize = 64;
+/// Bytes of documents in one publication that [`batches`] makes: with Base64 around them they stay below what a server reads.
+pub const MAX_BATCH_BYTES: usize = 16 << 20;
 
 /// Which of the two repositories a document belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -201,6 +203,35 @@ pub fn publish_check(
         document.overrides = ingest.overrides.remove(&(document.repository, document.role.clone())).unwrap_or_default();
     }
     Ok(Accepted { documents_after: ingest.after, documents: ingest.documents, targets })
+}
+
+/// Documents in the order of trust, cut into as many publications as they need.
+pub fn batches(documents: Vec<NewDocument>) -> Vec<Vec<NewDocument>> {
+    let mut batches: Vec<Vec<NewDocument>> = Vec::new();
+    let mut bytes = 0;
+    for document in documents {
+        bytes += document.bytes.len();
+        match batches.last_mut() {
+            Some(batch) if batch.len() < MAX_DOCUMENTS && bytes <= MAX_BATCH_BYTES => batch.push(document),
+            _ => {
+                bytes = document.bytes.len();
+                batches.push(vec![document]);
+            }
+        }
+    }
+    batches
+}
+
+/// Checks documents of any number, as if they were published one batch after the other on an empty server.
+pub fn check_all(documents: Vec<NewDocument>, context: &PublishContext<'_>) -> Result<Accepted, PublishError> {
+    let mut all = Accepted { documents_after: ImageDocuments::default(), documents: Vec::new(), targets: Vec::new() };
+    for batch in batches(documents) {
+        let accepted = publish_check(&all.documents_after, &batch, context)?;
+        all.documents_after = accepted.documents_after;
+        all.documents.extend(accepted.documents);
+        all.targets.extend(accepted.targets);
+    }
+    Ok(all)
 }
 
 fn check_shape(new: &[NewDocument]) -> Result<(), PublishError> {

@@ -8,9 +8,9 @@ use crate::output;
 use crate::stage::Stage;
 use jiff::Timestamp;
 use serde::Serialize;
-use sluice_signer::publish::{Accepted, NewDocument, PublishContext, Repository, publish_check};
+use sluice_signer::publish::{Accepted, NewDocument, PublishContext, Repository, check_all};
 use sluice_signer::root::RootMetadata;
-use sluice_signer::{Envelope, ImageDocuments, PublishError, TargetsMetadata, time};
+use sluice_signer::{Envelope, PublishError, TargetsMetadata, time};
 use std::process::ExitCode;
 
 #[derive(Serialize)]
@@ -121,7 +121,7 @@ pub fn complete(stage: &Stage) -> Vec<NewDocument> {
 /// Checks every complete document with the code that the server and devices run.
 pub fn check(stage: &Stage, now: Timestamp) -> Result<Accepted, PublishError> {
     let context = PublishContext { online_keys: &stage.online_keys, now, limits: &stage.limits };
-    publish_check(&ImageDocuments::default(), &complete(stage), &context)
+    check_all(complete(stage), &context)
 }
 
 #[derive(Serialize)]

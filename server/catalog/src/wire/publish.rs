@@ -79,7 +79,7 @@ pub struct PublishedRelease {
 }
 
 /// Answer of `POST /api/v1/publish`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PublishResponse {
     /// Every release of the product roles in the request.
