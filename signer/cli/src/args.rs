@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use crate::failure::Failure;
+use crate::product::Evidence;
 use crate::token::Scheme;
 use clap::{Args, Parser, Subcommand};
 use sluice_signer::Overrides;
@@ -33,6 +34,9 @@ pub enum Command {
     /// Give a product line to its holders.
     #[command(subcommand)]
     Delegate(DelegateCommand),
+    /// Write down what releases of a product must be like.
+    #[command(subcommand)]
+    Product(ProductCommand),
     /// Prepare releases.
     #[command(subcommand)]
     Release(ReleaseCommand),
@@ -296,6 +300,52 @@ pub struct DelegateAddArgs {
     pub overrides: OverrideArgs,
 }
 
+/// `product`
+#[derive(Debug, Subcommand)]
+pub enum ProductCommand {
+    /// Enter a product into the registry, or change what is given.
+    Set(ProductSetArgs),
+    /// Show the registry.
+    Show(ProductShowArgs),
+}
+
+/// `product set`
+#[derive(Debug, Args)]
+pub struct ProductSetArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// Product line.
+    #[arg(long)]
+    pub product: String,
+    /// Hardware id that there is; may be given again, and replaces the list.
+    #[arg(long = "hw-id", value_name = "ID")]
+    pub hw_ids: Vec<String>,
+    /// Last day of support, YYYY-MM-DD; later on only security and recovery releases are signed.
+    #[arg(long, value_name = "DAY")]
+    pub support_end: Option<String>,
+    /// Lowest security counter of a new release.
+    #[arg(long)]
+    pub security_counter: Option<u64>,
+    /// What every new release must come with; may be given again, and replaces the list.
+    #[arg(long, value_enum)]
+    pub require: Vec<Evidence>,
+    /// Builder whose provenance is believed: its id and its public key; may be given again.
+    #[arg(long = "builder", value_name = "ID=PUB")]
+    pub builders: Vec<String>,
+}
+
+/// `product show`
+#[derive(Debug, Args)]
+pub struct ProductShowArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// Show this product line only.
+    #[arg(long)]
+    pub product: Option<String>,
+}
+
 /// `release`
 #[derive(Debug, Subcommand)]
 pub enum ReleaseCommand {
@@ -348,10 +398,10 @@ pub struct ReleaseNewArgs {
     /// Release notes in Markdown.
     #[arg(long, value_name = "FILE")]
     pub notes: Option<PathBuf>,
-    /// Software bill of materials.
+    /// Software bill of materials: CycloneDX or SPDX in JSON.
     #[arg(long, value_name = "FILE")]
     pub sbom: Option<PathBuf>,
-    /// Provenance statement.
+    /// Provenance statement: SLSA in a DSSE envelope, by a builder that the product registry knows.
     #[arg(long, value_name = "FILE")]
     pub provenance: Option<PathBuf>,
     /// Raw image of a component, for example main=build/cam.bin; may be given again.
@@ -386,7 +436,8 @@ pub struct SignArgs {
     /// With --request: a root of the repository that you hold yourself; the request must go on from it.
     #[arg(long, value_name = "FILE", requires = "request")]
     pub root: Option<PathBuf>,
-    /// With --request: a folder with your own copies of the images, which must be those to be signed.
+    /// With --request: a folder with your own copies of the images and what comes with them, which must be those to be
+    /// signed.
     #[arg(long, value_name = "DIR", requires = "request")]
     pub images: Option<PathBuf>,
     /// Sign this role only: `root`, `director-root`, `targets` or a product.

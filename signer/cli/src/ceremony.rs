@@ -81,6 +81,7 @@ pub fn root_init(args: &RootInitArgs, now: Timestamp, json: bool) -> anyhow::Res
     let documents = Documents {
         limits: folder.limits.clone(),
         holders: BTreeMap::new(),
+        products: BTreeMap::new(),
         image_roots: Vec::new(),
         director_roots: Vec::new(),
         sealed: BTreeMap::new(),

@@ -10,7 +10,7 @@ use crate::key::HolderKey;
 use crate::sign::{DocumentName, SignReport, agree};
 use crate::signing_file::{DetachedSignature, Request, Signatures};
 use crate::stage::{self, Stage};
-use crate::{edge, output, release};
+use crate::{edge, output, product, release};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -76,7 +76,7 @@ pub fn sign(args: &SignArgs, file: &Path, out: &Path, now: Timestamp, json: bool
         let lints = Lints(documents.lints(id, envelope, now)?);
         lints.into_result().map_err(|lints| stage::refuse(id, &lints))?;
         show(&documents, id, envelope)?;
-        check_images(&documents, id, envelope, args.images.as_deref())?;
+        check_images(&documents, id, envelope, now, args.images.as_deref())?;
     }
     agree(args, chosen.iter().copied())?;
     if !edge::confirm("Sign?", args.yes)? {
@@ -137,6 +137,7 @@ fn check_images(
     documents: &Documents,
     id: &DocumentId,
     envelope: &Envelope,
+    now: Timestamp,
     folder: Option<&Path>,
 ) -> anyhow::Result<()> {
     if id.role == "root" || id.role == "targets" {
@@ -152,15 +153,21 @@ fn check_images(
         if !new.is_empty() {
             eprintln!("  the images were not looked at; --images DIR holds them against copies of your own");
         }
+        for line in product::check(documents, id, envelope, now, &mut |_, _| Ok(None))? {
+            eprintln!("  {line}");
+        }
         return Ok(());
     };
     let mut images = Images::list(folder)?;
     for target in new {
-        if !images.hold(&target.sha256, target.length)? {
+        if images.find(&target.sha256, target.length)?.is_none() {
             let message = format!("{}: no file in {} is this image", target.path, folder.display());
             return Err(Failure::refused(message, "build the images yourself, or do not sign"));
         }
         eprintln!("  {} is in {}", target.path, folder.display());
+    }
+    for line in product::check(documents, id, envelope, now, &mut |digest, length| images.find(digest, length))? {
+        eprintln!("  {line}");
     }
     Ok(())
 }
@@ -189,7 +196,7 @@ impl Images {
         Ok(Self { files, hashed: BTreeMap::new() })
     }
 
-    fn hold(&mut self, digest: &Sha256Digest, length: u64) -> anyhow::Result<bool> {
+    fn find(&mut self, digest: &Sha256Digest, length: u64) -> anyhow::Result<Option<PathBuf>> {
         for path in self.files.get(&length).into_iter().flatten() {
             let found = match self.hashed.get(path) {
                 Some(found) => *found,
@@ -197,10 +204,10 @@ impl Images {
             };
             self.hashed.insert(path.clone(), found);
             if found == *digest {
-                return Ok(true);
+                return Ok(Some(path.clone()));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::failure::Failure;
 use crate::folder::DocumentId;
 use crate::output;
+use crate::product::Registry;
 use jiff::Timestamp;
 use sluice_signer::lint::{self, Lint};
 use sluice_signer::publish::Repository;
@@ -32,6 +33,7 @@ pub struct Documents {
     pub limits: Limits,
     pub online_keys: OnlineKeys,
     pub holders: BTreeMap<String, String>,
+    pub products: Registry,
     pub image_roots: Vec<Vec<u8>>,
     pub director_roots: Vec<Vec<u8>>,
     pub sealed: BTreeMap<String, (DocumentId, Vec<u8>)>,

@@ -3,6 +3,7 @@
 //! ```text
 //! online-keys.json           the server's public keys
 //! holders.json               names of key ids, for messages only
+//! products.json              what releases of each product must be like
 //! metadata/N.ROLE.json       complete documents of the image repository
 //! director/metadata/N.root.json
 //! staged/image/N.ROLE.json   documents that still gather signatures
@@ -11,6 +12,7 @@
 //! ```
 
 use crate::failure::Failure;
+use crate::product::Registry;
 use anyhow::Context as _;
 use sluice_signer::publish::Repository;
 use sluice_signer::{Envelope, Limits, OnlineKeys, Sha256Digest};
@@ -125,6 +127,20 @@ impl Folder {
         let mut holders = self.holders()?;
         holders.extend(names);
         write_atomic(&self.path.join("holders.json"), &serde_json::to_vec_pretty(&holders)?)
+    }
+
+    /// What releases of each product must be like.
+    pub fn products(&self) -> anyhow::Result<Registry> {
+        let path = self.path.join("products.json");
+        if !path.exists() {
+            return Ok(Registry::new());
+        }
+        let bytes = read_limited(&path, MAX_SMALL_FILE_BYTES)?;
+        serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
+    }
+
+    pub fn write_products(&self, registry: &Registry) -> anyhow::Result<()> {
+        write_atomic(&self.path.join("products.json"), &serde_json::to_vec_pretty(registry)?)
     }
 
     fn sealed_dir(&self, repository: Repository) -> PathBuf {

@@ -11,6 +11,7 @@ mod failure;
 mod folder;
 mod key;
 mod output;
+mod product;
 mod publish;
 mod release;
 mod rotate;
@@ -50,6 +51,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Root(args::RootCommand::Rotate(change)) => rotate::root(&change, now, json)?,
         Command::Delegate(args::DelegateCommand::Rotate(change)) => rotate::delegate(&change, now, json)?,
         Command::Delegate(args::DelegateCommand::Add(add)) => ceremony::delegate_add(&add, now, json)?,
+        Command::Product(command) => product::run(&command, json)?,
         Command::Release(args::ReleaseCommand::New(new)) => release::new(&new, now, json)?,
         Command::Sign(args) => sign::run(&args, now, json)?,
         Command::Request(args) => detached::request(&args, now, json)?,

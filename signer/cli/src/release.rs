@@ -4,13 +4,13 @@ use crate::args::ReleaseNewArgs;
 use crate::failure::Failure;
 use crate::folder::{DocumentId, Folder};
 use crate::stage::Stage;
-use crate::{describe, edge};
+use crate::{describe, edge, product};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use sluice_signer::release::{ReleaseCustom, ReleaseKind, parse_date};
-use sluice_signer::{RepositoryTarget, Sha256Digest, TargetsMetadata};
+use sluice_signer::{Envelope, RepositoryTarget, Sha256Digest, TargetsMetadata};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -46,7 +46,7 @@ pub fn new(args: &ReleaseNewArgs, now: Timestamp, json: bool) -> anyhow::Result<
     let mut files = Vec::new();
     for (file, name, field) in [
         (&args.notes, "notes.md", &mut release.notes),
-        (&args.sbom, "bom.cdx.json", &mut release.sbom),
+        (&args.sbom, sbom_name(args.sbom.as_deref())?, &mut release.sbom),
         (&args.provenance, "provenance.dsse.json", &mut release.provenance),
     ] {
         if let Some(file) = file {
@@ -78,7 +78,11 @@ pub fn new(args: &ReleaseNewArgs, now: Timestamp, json: bool) -> anyhow::Result<
         document.targets.insert(path.clone(), target);
         kept.insert(sha256, *file);
     }
-    stage.put(&DocumentId::image(&args.product, document.version), document.to_json(), now)?;
+    let id = DocumentId::image(&args.product, document.version);
+    product::check(&stage, &id, &Envelope::new(document.to_json()), now, &mut |digest, _| {
+        Ok(kept.get(digest).map(|file| file.to_path_buf()))
+    })?;
+    stage.put(&id, document.to_json(), now)?;
     for (sha256, file) in kept {
         keep(&stage.folder, &sha256, file)?;
     }
@@ -88,6 +92,11 @@ pub fn new(args: &ReleaseNewArgs, now: Timestamp, json: bool) -> anyhow::Result<
         |id| id.role == args.product,
         "let the holders sign with `sluice-sign sign`, then `sluice-sign publish`",
     )
+}
+
+/// The usual file name of a bill of materials, which is read and checked for it.
+fn sbom_name(file: Option<&Path>) -> anyhow::Result<&'static str> {
+    Ok(file.map(product::read_sbom).transpose()?.map_or("bom.cdx.json", |bill| bill.format.file_name()))
 }
 
 /// The signed facts, from what was typed. The component is set for each image.

@@ -99,7 +99,11 @@ fn sign_folder(args: &SignArgs, repo: &Path, now: Timestamp, json: bool) -> anyh
         let Some((id, envelope)) = stage.staged.get(index) else { continue };
         Lints(stage.lints(id, envelope, now)?).into_result().map_err(|lints| stage::refuse(id, &lints))?;
         check_blobs(&stage, id, envelope)?;
-        eprintln!("{}", Staged::of(&stage, id, envelope)?.text());
+        eprint!("{}", Staged::of(&stage, id, envelope)?.text());
+        for line in stage.check_products(id, envelope, now)? {
+            eprintln!("  {line}");
+        }
+        eprintln!();
     }
     agree(args, chosen.iter().filter_map(|&index| stage.staged.get(index)).map(|(id, envelope)| (id, envelope)))?;
     if !edge::confirm("Sign?", args.yes)? {

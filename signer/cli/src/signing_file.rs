@@ -3,6 +3,7 @@
 use crate::documents::Documents;
 use crate::failure::Failure;
 use crate::folder::{DocumentId, read_limited, write_atomic};
+use crate::product::Registry;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub struct Request {
     expires: String,
     /// Names of key ids, for messages.
     holders: BTreeMap<String, String>,
+    /// What releases of each product must be like.
+    products: Registry,
     /// The server's public keys.
     online_keys: Json,
     /// Complete documents that the ones to be signed follow: all roots, the top targets document, the last of each role.
@@ -122,6 +125,7 @@ impl Request {
             note,
             expires: time::format(expires),
             holders: from.holders.clone(),
+            products: from.products.clone(),
             online_keys: from.online_keys.to_json(),
             documents: documents.collect::<anyhow::Result<_>>()?,
             standing,
@@ -161,6 +165,7 @@ impl Request {
             limits: Limits::default(),
             online_keys: OnlineKeys::from_bytes(&self.online_keys.to_bytes())?,
             holders: self.holders.clone(),
+            products: self.products.clone(),
             image_roots: Vec::new(),
             director_roots: Vec::new(),
             sealed: BTreeMap::new(),

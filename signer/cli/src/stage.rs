@@ -4,7 +4,7 @@ use crate::args::DiscardArgs;
 use crate::documents::Documents;
 use crate::failure::Failure;
 use crate::folder::{DocumentId, Folder};
-use crate::output;
+use crate::{output, product};
 use jiff::Timestamp;
 use serde::Serialize;
 use sluice_signer::lint::{Lint, Lints};
@@ -41,6 +41,7 @@ impl Stage {
             limits: folder.limits.clone(),
             online_keys: folder.online_keys()?,
             holders: folder.holders()?,
+            products: folder.products()?,
             image_roots: folder.sealed_roots(Repository::Image)?,
             director_roots: folder.sealed_roots(Repository::Director)?,
             sealed: folder.sealed_latest()?,
@@ -85,6 +86,13 @@ impl Stage {
             *staged = envelope.clone();
         }
         Ok(envelope)
+    }
+
+    /// Holds new releases against the product registry, with the files that the folder keeps.
+    pub fn check_products(&self, id: &DocumentId, envelope: &Envelope, now: Timestamp) -> anyhow::Result<Vec<String>> {
+        product::check(self, id, envelope, now, &mut |digest, _| {
+            Ok(Some(self.folder.blob(digest)).filter(|file| file.exists()))
+        })
     }
 
     /// Moves every document that is complete, and whose voucher is complete, to its place. Returns what moved.

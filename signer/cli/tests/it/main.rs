@@ -5,6 +5,7 @@ mod detached;
 mod documentation;
 mod keys;
 mod overrides;
+mod products;
 mod publishing;
 mod refusals;
 mod rotation;
