@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
+/// With less, the segments of a few threads alone take more than the bound.
+const MIN_PATCH_MEMORY_MIB: u64 = 64;
+/// A tebibyte: more is a mistake of unit.
+const MAX_PATCH_MEMORY_MIB: u64 = 1 << 20;
+
 /// Everything that can be configured. Unknown settings are refused, so that a typing error is found at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -25,6 +30,8 @@ pub struct Settings {
     pub worker_threads: usize,
     /// Patches larger than this percentage of the compressed full image are not offered.
     pub patch_max_percent: u8,
+    /// MiB that making one patch may use beyond both images.
+    pub patch_memory_mib: u64,
     /// Devices kept in memory.
     pub device_cache: usize,
     /// TLS, needed beyond loopback unless a proxy is trusted.
@@ -67,6 +74,7 @@ impl Default for Settings {
             poll_interval_s: 300,
             worker_threads: 2,
             patch_max_percent: 70,
+            patch_memory_mib: 2048,
             device_cache: 200_000,
             tls: None,
             behind_tls_proxy: false,
@@ -99,6 +107,8 @@ pub const TEMPLATE: &str = r#"# Sluice server configuration. Every line is a def
 #worker_threads = 2
 # A patch larger than this percentage of the compressed full image is not offered.
 #patch_max_percent = 70
+# MiB that making one patch may use beyond both images; with less, large images take longer.
+#patch_memory_mib = 2048
 # Devices kept in memory (about 2 kB each).
 #device_cache = 200000
 
@@ -153,6 +163,9 @@ impl Settings {
         }
         if !(1..=100).contains(&self.patch_max_percent) {
             bail!("patch_max_percent {}: 1 to 100", self.patch_max_percent);
+        }
+        if !(MIN_PATCH_MEMORY_MIB..=MAX_PATCH_MEMORY_MIB).contains(&self.patch_memory_mib) {
+            bail!("patch_memory_mib {}: {MIN_PATCH_MEMORY_MIB} to {MAX_PATCH_MEMORY_MIB}", self.patch_memory_mib);
         }
         if let Some(url) = &self.public_url {
             url::Url::parse(url).with_context(|| format!("public_url `{url}` is no URL"))?;

@@ -89,6 +89,7 @@ pub async fn app_with(
         rules: Rules {
             poll_interval_s: settings.poll_interval_s,
             patch_max_percent: settings.patch_max_percent,
+            patch_memory: settings.patch_memory_mib << 20,
             bootstrap,
         },
         live: Live::default(),

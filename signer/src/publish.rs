@@ -265,6 +265,14 @@ impl ImageDocuments {
             .collect()
     }
 
+    /// Roles that stand and to which the top targets document does not delegate any more. They stay in the snapshot, as clients
+    /// want it, and sign nothing.
+    pub fn undelegated(&self, limits: &Limits) -> Result<Vec<String>, VerifyError> {
+        let Some(bytes) = &self.targets else { return Ok(Vec::new()) };
+        let top = read_published("targets", bytes, limits)?;
+        Ok(self.roles.keys().filter(|role| top.delegation(role).is_none()).cloned().collect())
+    }
+
     /// The repository id that the newest image root states; snapshot and timestamp carry it too.
     pub fn repo_id(&self, limits: &Limits) -> Result<Option<String>, VerifyError> {
         let Some(bytes) = self.roots.last() else { return Ok(None) };

@@ -37,6 +37,8 @@ pub struct Rules {
     pub poll_interval_s: u32,
     /// Patches larger than this percentage of the compressed full image are not offered.
     pub patch_max_percent: u8,
+    /// Bytes that making one patch may use beyond both images.
+    pub patch_memory: u64,
     /// SHA-256 of the bootstrap token, while there is one.
     pub bootstrap: Option<Digest>,
 }

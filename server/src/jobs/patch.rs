@@ -138,8 +138,8 @@ pub async fn run(app: &Arc<App>, claim: &Claim) -> Result<Ended> {
         DecoderProfile::Mcu => Profile::Mcu,
         DecoderProfile::Raw => return Err(Error::internal(anyhow::anyhow!("profile raw takes no patches"))),
     };
-    let started = app.now();
-    let built = blocking(move || build(&old, &new, engine)).await?;
+    let (started, memory) = (app.now(), app.rules.patch_memory);
+    let built = blocking(move || build(&old, &new, engine, memory)).await?;
     failpoint("job.patch.after_build");
     let length = i64::try_from(built.bytes.len()).map_err(Error::internal)?;
     let worth = length.saturating_mul(100) <= yardstick.saturating_mul(i64::from(app.rules.patch_max_percent));
@@ -184,8 +184,14 @@ pub async fn run(app: &Arc<App>, claim: &Claim) -> Result<Ended> {
 }
 
 /// Builds a patch and applies it once: what a device would make of it must be the new image.
-fn build(old: &[u8], new: &[u8], profile: Profile) -> Result<sluice_delta::Patch> {
-    let options = DiffOptions { profile, inside: profile.unfolds(), budget: BUDGET, ..DiffOptions::default() };
+fn build(old: &[u8], new: &[u8], profile: Profile, memory: u64) -> Result<sluice_delta::Patch> {
+    let options = DiffOptions {
+        profile,
+        inside: profile.unfolds(),
+        budget: BUDGET,
+        memory: Some(memory),
+        ..DiffOptions::default()
+    };
     let patch = sluice_delta::diff(old, new, &options, &|_| ControlFlow::Continue(())).map_err(Error::internal)?;
     let made = try_apply(old, &patch.bytes, patch.head_len, patch.head_sha256(), new.len())?;
     if made != Digest::of(new) {

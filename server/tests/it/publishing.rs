@@ -23,6 +23,7 @@ both_engines!(
     facts_that_contradict_are_refused,
     an_unknown_product_is_refused,
     a_release_that_is_signed_no_more_is_withdrawn,
+    a_product_that_nobody_may_sign_for_any_more_loses_its_releases,
     of_two_publications_at_once_one_wins,
     documents_that_are_no_documents,
 );
@@ -265,4 +266,28 @@ fn documents_that_are_no_documents(engine: Engine) {
         let elsewhere = json!({"documents": [{"repository": "moon", "role": "root", "version": 1, "body": ""}]});
         send(&elsewhere).refused(Kind::Malformed);
     });
+}
+
+fn a_product_that_nobody_may_sign_for_any_more_loses_its_releases(engine: Engine) {
+    let mut world = World::new(engine);
+    let (first, second) = world.two_releases();
+    let bar = Release::new(BAR, "1.0", 1, &IMAGES[2]);
+    world.release(&bar);
+    world.publish(&[world.ceremony.top(2, &[BAR])]).expect(200);
+    let withdrawn = |product: &str, version: &str| {
+        let path = format!("/api/v1/products/{product}/releases/{version}");
+        world.admin.get(&path).expect(200).json::<ReleaseDetail>().release.withdrawn_at.is_some()
+    };
+    assert!(withdrawn(CAM, &first.version) && withdrawn(CAM, &second.version) && !withdrawn(BAR, "1.0"));
+    // Clients that hold the snapshot want every role in the next one; they find no target in it any more.
+    let device = world.server.client();
+    let snapshot: serde_json::Value = {
+        let timestamp: serde_json::Value = device.get("/metadata/timestamp.json").expect(200).json();
+        let version = &timestamp["signed"]["meta"]["snapshot.json"]["version"];
+        device.get(&format!("/metadata/{version}.snapshot.json")).expect(200).json()
+    };
+    assert!(snapshot["signed"]["meta"].get("acme-cam.json").is_some());
+    for release in [&first, &second] {
+        assert!(device.get(&release.url()).status >= 400, "{}", release.url());
+    }
 }

@@ -275,6 +275,26 @@ pub enum DelegateCommand {
     Add(DelegateAddArgs),
     /// Stage the top targets document with other holders of a product, or another threshold.
     Rotate(DelegateRotateArgs),
+    /// Stage the top targets document without a product line: its keys then sign nothing any more, and its releases are
+    /// withdrawn.
+    Revoke(DelegateRevokeArgs),
+}
+
+/// `delegate revoke`
+#[derive(Debug, Args)]
+pub struct DelegateRevokeArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// Product line.
+    #[arg(long)]
+    pub product: String,
+    /// Days until the top targets document expires.
+    #[arg(long, default_value_t = 365, value_name = "DAYS")]
+    pub expires_days: u32,
+    /// What is overridden.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
 }
 
 /// `delegate add`
@@ -351,6 +371,28 @@ pub struct ProductShowArgs {
 pub enum ReleaseCommand {
     /// Hash the images of a release and stage the product's next document.
     New(Box<ReleaseNewArgs>),
+    /// Stage the product's next document without a release, which devices are then offered no more.
+    Withdraw(ReleaseWithdrawArgs),
+}
+
+/// `release withdraw`
+#[derive(Debug, Args)]
+pub struct ReleaseWithdrawArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// Product line.
+    #[arg(long)]
+    pub product: String,
+    /// Version of the release.
+    #[arg(long)]
+    pub version: String,
+    /// Days until the product's document expires.
+    #[arg(long, default_value_t = 120, value_name = "DAYS")]
+    pub expires_days: u32,
+    /// What is overridden.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
 }
 
 /// `release new`

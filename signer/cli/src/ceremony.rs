@@ -162,8 +162,10 @@ pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyho
         terminating: true,
     });
     stage.put(&DocumentId::image("targets", top.version), top.to_json(), now)?;
-    let product = TargetsMetadata::new(1, edge::in_days(now, crate::release::EXPIRES_DAYS)?, root.repo_id);
-    stage.put(&DocumentId::image(&args.product, 1), product.to_json(), now)?;
+    // A product that was revoked goes on with its versions, and without the releases of whoever lost it.
+    let version = stage.next_version(&args.product);
+    let product = TargetsMetadata::new(version, edge::in_days(now, crate::release::EXPIRES_DAYS)?, root.repo_id);
+    stage.put(&DocumentId::image(&args.product, version), product.to_json(), now)?;
     stage.folder.add_holders(holders.names())?;
     stage.holders = stage.folder.holders()?;
     describe::print_staged(

@@ -48,10 +48,10 @@ struct PublishReport<'a> {
 /// `publish`
 pub fn run(args: &PublishArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let stage = Stage::load(Folder::open(&args.repo)?)?;
-    let accepted = status::check(&stage, now).map_err(|error| {
+    let accepted = status::check(&stage, now)?.map_err(|error| {
         Failure::refused(format!("the documents would be refused: {error}"), "see `sluice-sign verify`")
     })?;
-    let documents = status::complete(&stage);
+    let documents = status::complete(&stage)?;
     if documents.is_empty() {
         return Err(Failure::refused("no document is complete", "see who must sign with `sluice-sign status`"));
     }

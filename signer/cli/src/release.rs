@@ -1,6 +1,6 @@
-//! `release new`: hashing images, keeping them by digest, staging the product's next document.
+//! `release new` and `release withdraw`: hashing images, keeping them by digest, staging the product's next document.
 
-use crate::args::ReleaseNewArgs;
+use crate::args::{ReleaseNewArgs, ReleaseWithdrawArgs};
 use crate::failure::Failure;
 use crate::folder::{DocumentId, Folder};
 use crate::stage::Stage;
@@ -86,6 +86,29 @@ pub fn new(args: &ReleaseNewArgs, now: Timestamp, json: bool) -> anyhow::Result<
     for (sha256, file) in kept {
         keep(&stage.folder, &sha256, file)?;
     }
+    describe::print_staged(
+        &stage,
+        json,
+        |id| id.role == args.product,
+        "let the holders sign with `sluice-sign sign`, then `sluice-sign publish`",
+    )
+}
+
+/// `release withdraw`
+pub fn withdraw(args: &ReleaseWithdrawArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
+    let mut stage = Stage::load(Folder::open(&args.repo)?)?;
+    stage.overrides = args.overrides.read()?;
+    let prefix = format!("{}/{}/", args.product, args.version);
+    let document = stage.targets(&args.product)?;
+    let signs = |document: &TargetsMetadata| document.targets.keys().any(|path| path.starts_with(&prefix));
+    let Some(mut document) = document.filter(signs) else {
+        let message = format!("{} {} is no signed release", args.product, args.version);
+        return Err(Failure::refused(message, "see the releases with `sluice-sign status`, or give another version"));
+    };
+    document.targets.retain(|path, _| !path.starts_with(&prefix));
+    document.version = stage.next_version(&args.product);
+    document.expires = edge::in_days(now, args.expires_days)?;
+    stage.put(&DocumentId::image(&args.product, document.version), document.to_json(), now)?;
     describe::print_staged(
         &stage,
         json,

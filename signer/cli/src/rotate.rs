@@ -1,7 +1,7 @@
-//! `root rotate` and `delegate rotate`: holders come and go. What the new holders have not signed is staged anew with the same
+//! `root rotate`, `delegate rotate` and `delegate revoke`: holders come and go. What the new holders have not signed is staged anew with the same
 //! content, so that a rotation is complete when everything it staged is.
 
-use crate::args::{DelegateRotateArgs, HolderChange, RootRotateArgs};
+use crate::args::{DelegateRevokeArgs, DelegateRotateArgs, HolderChange, RootRotateArgs};
 use crate::ceremony::Holders;
 use crate::documents::Signers;
 use crate::failure::Failure;
@@ -75,9 +75,7 @@ pub fn delegate(args: &DelegateRotateArgs, now: Timestamp, json: bool) -> anyhow
     delegation.keys = change.apply(&args.product, &delegation.keys, &top.delegation_keys)?;
     let signers = delegation.keys.clone();
     top.delegation_keys.extend(change.added());
-    let used = |keyid: &String| top.delegations.iter().any(|one| one.keys.keyids.contains(keyid));
-    let keys = top.delegation_keys.iter().filter(|(keyid, _)| used(keyid));
-    top.delegation_keys = keys.map(|(keyid, key)| (keyid.clone(), key.clone())).collect();
+    keep_used_keys(&mut top);
     top.version = stage.next_version("targets");
     top.expires = edge::in_days(now, args.expires_days)?;
 
@@ -97,6 +95,36 @@ pub fn delegate(args: &DelegateRotateArgs, now: Timestamp, json: bool) -> anyhow
     }
     let next = "let the holders of targets sign with `sluice-sign sign`, and those of the product when it is staged";
     finish(stage, &change, json, next, |id| id.role == "targets" || id.role == args.product)
+}
+
+/// `delegate revoke`
+pub fn revoke(args: &DelegateRevokeArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
+    let mut stage = Stage::load(Folder::open(&args.repo)?)?;
+    stage.overrides = args.overrides.read()?;
+    let top = stage.targets("targets")?.filter(|top| top.delegation(&args.product).is_some());
+    let Some(mut top) = top else {
+        let message = format!("product {} has no holders", args.product);
+        return Err(Failure::refused(message, "see the products with `sluice-sign status`"));
+    };
+    if stage.find_staged(Repository::Image, &args.product).is_some() {
+        let message = format!("a document of product {} is staged, and nobody could sign it any more", args.product);
+        let next = format!("drop it with `sluice-sign discard --role {}`", args.product);
+        return Err(Failure::refused(message, &next));
+    }
+    top.delegations.retain(|one| one.name != args.product);
+    keep_used_keys(&mut top);
+    top.version = stage.next_version("targets");
+    top.expires = edge::in_days(now, args.expires_days)?;
+    stage.put(&DocumentId::image("targets", top.version), top.to_json(), now)?;
+    let next = "let the holders of targets sign with `sluice-sign sign`, then `sluice-sign publish`";
+    describe::print_staged(&stage, json, |id| id.role == "targets", next)
+}
+
+/// Drops keys that no product names any more.
+fn keep_used_keys(top: &mut TargetsMetadata) {
+    let used = |keyid: &String| top.delegations.iter().any(|one| one.keys.keyids.contains(keyid));
+    let keys = top.delegation_keys.iter().filter(|(keyid, _)| used(keyid));
+    top.delegation_keys = keys.map(|(keyid, key)| (keyid.clone(), key.clone())).collect();
 }
 
 fn finish(

@@ -32,7 +32,7 @@ struct Complete {
 pub fn status(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let stage = Stage::load(Folder::open(&args.repo)?)?;
     let mut complete = Vec::new();
-    for document in newest(&stage) {
+    for document in newest(&stage)? {
         complete.push(describe_complete(&stage, &document, now)?);
     }
     let staged =
@@ -85,18 +85,18 @@ fn describe_complete(stage: &Stage, document: &NewDocument, now: Timestamp) -> a
 }
 
 /// The newest complete document of every role, in the order of trust.
-fn newest(stage: &Stage) -> Vec<NewDocument> {
-    let mut documents = complete(stage);
+fn newest(stage: &Stage) -> anyhow::Result<Vec<NewDocument>> {
+    let mut documents = complete(stage)?;
     let mut newest: Vec<NewDocument> = Vec::new();
     for document in documents.drain(..) {
         newest.retain(|known| (known.repository, &known.role) != (document.repository, &document.role));
         newest.push(document);
     }
-    newest
+    Ok(newest)
 }
 
-/// Every complete document as it is published: all roots, and the newest of every other role.
-pub fn complete(stage: &Stage) -> Vec<NewDocument> {
+/// Every complete document as it is published: all roots, and the newest of every other role to which somebody delegates.
+pub fn complete(stage: &Stage) -> anyhow::Result<Vec<NewDocument>> {
     let mut documents = Vec::new();
     for (repository, roots) in [(Repository::Image, &stage.image_roots), (Repository::Director, &stage.director_roots)]
     {
@@ -107,7 +107,9 @@ pub fn complete(stage: &Stage) -> Vec<NewDocument> {
             bytes: bytes.clone(),
         }));
     }
-    let mut others: Vec<_> = stage.sealed.values().collect();
+    let top = stage.previous("targets")?;
+    let delegated = |role: &str| role == "targets" || top.as_ref().is_some_and(|top| top.delegation(role).is_some());
+    let mut others: Vec<_> = stage.sealed.values().filter(|(id, _)| delegated(&id.role)).collect();
     others.sort_by_key(|(id, _)| (id.role != "targets", id.role.clone()));
     documents.extend(others.into_iter().map(|(id, bytes)| NewDocument {
         repository: id.repository,
@@ -115,13 +117,13 @@ pub fn complete(stage: &Stage) -> Vec<NewDocument> {
         version: id.version,
         bytes: bytes.clone(),
     }));
-    documents
+    Ok(documents)
 }
 
 /// Checks every complete document with the code that the server and devices run.
-pub fn check(stage: &Stage, now: Timestamp) -> Result<Accepted, PublishError> {
+pub fn check(stage: &Stage, now: Timestamp) -> anyhow::Result<Result<Accepted, PublishError>> {
     let context = PublishContext { online_keys: &stage.online_keys, now, limits: &stage.limits };
-    check_all(complete(stage), &context)
+    Ok(check_all(complete(stage)?, &context))
 }
 
 #[derive(Serialize)]
@@ -153,7 +155,7 @@ pub fn verify(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<E
             missing.push(role.to_owned());
         }
     }
-    let (releases, refused) = match check(&stage, now) {
+    let (releases, refused) = match check(&stage, now)? {
         Ok(accepted) => (accepted.targets.iter().filter(|target| target.release.is_some()).count(), None),
         Err(error) => (0, Some(error.to_string())),
     };

@@ -63,7 +63,7 @@ pub(super) async fn entries(app: &App, accepted: &Accepted) -> Result<Entries> {
             entries.releases.push(entry);
         }
     }
-    withdrawn(app, accepted, &mut entries);
+    withdrawn(app, accepted, &mut entries)?;
     // Orders of new floors may lie in the same publication.
     resolve_floors(&mut entries)?;
     Ok(entries)
@@ -201,11 +201,20 @@ fn texts<T: std::str::FromStr>(set: &std::collections::BTreeSet<String>) -> Resu
     Ok(set.iter().cloned().collect())
 }
 
-/// A release whose role was published anew without it is withdrawn: that is how offline keys revoke.
-fn withdrawn(app: &App, accepted: &Accepted, entries: &mut Entries) {
+/// A release whose role was published anew without it is withdrawn, and so is every release of a role to which the new top
+/// targets document does not delegate any more: that is how offline keys revoke.
+fn withdrawn(app: &App, accepted: &Accepted, entries: &mut Entries) -> Result<()> {
     let products = app.live.products();
-    let roles =
-        accepted.documents.iter().filter(|document| document.outcome == Outcome::Published).map(|d| d.role.as_str());
+    let new = |role: &str| {
+        accepted.documents.iter().any(|document| document.outcome == Outcome::Published && document.role == role)
+    };
+    let undelegated = if new("targets") {
+        accepted.documents_after.undelegated(&sluice_signer::Limits::default()).map_err(Error::internal)?
+    } else {
+        Vec::new()
+    };
+    let published = accepted.documents.iter().map(|document| document.role.as_str()).filter(|role| new(role));
+    let roles = published.chain(undelegated.iter().map(String::as_str));
     for view in roles.filter_map(|role| products.by_name(role)) {
         for release in view.releases().iter().filter(|release| release.release.withdrawn_at.is_none()) {
             let signed = release
@@ -218,6 +227,7 @@ fn withdrawn(app: &App, accepted: &Accepted, entries: &mut Entries) {
             }
         }
     }
+    Ok(())
 }
 
 fn resolve_floors(entries: &mut Entries) -> Result<()> {

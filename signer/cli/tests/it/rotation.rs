@@ -107,3 +107,53 @@ fn a_change_that_cannot_be_is_refused_and_changes_nothing() {
     }
     assert_eq!(sandbox.run("root rotate --repo repo").code, 2, "at least one change");
 }
+
+#[test]
+fn a_product_line_is_revoked_and_given_to_others() {
+    let sandbox = with_new_holders();
+    sandbox.run("delegate revoke --repo repo --product acme-phone").transcript();
+    assert_eq!(sandbox.run("delegate revoke --repo repo --product acme-phone").code, 3);
+    let revoked = sandbox.run("delegate revoke --repo repo --product acme-cam").ok();
+    assert!(revoked.stdout.contains("- product acme-cam"), "{}", revoked.stdout);
+    sandbox.sign_by(&["lead-a", "lead-b"]);
+    assert!(verifies(&sandbox), "the product's document stays, and nobody looks for it");
+    assert_eq!(sandbox.run(Sandbox::V2).code, 3, "its holders make no release any more");
+    let top: serde_json::Value = serde_json::from_slice(&sandbox.read("repo/metadata/2.targets.json")).unwrap();
+    assert_eq!(
+        top["signed"].get("delegations").and_then(|block| block["keys"].as_object()).map_or(0, serde_json::Map::len),
+        0
+    );
+    // Others take it over: versions go on, releases begin anew.
+    sandbox.holder("cam-f", 51);
+    sandbox
+        .run("delegate add --repo repo --product acme-cam --holder keys/cam-d.pub keys/cam-e.pub keys/cam-f.pub")
+        .ok();
+    sandbox.sign_by(&["lead-a", "lead-b", "cam-d", "cam-e"]);
+    assert!(verifies(&sandbox));
+    let role: serde_json::Value = serde_json::from_slice(&sandbox.read("repo/metadata/2.acme-cam.json")).unwrap();
+    assert_eq!(role["signed"]["targets"], serde_json::json!({}));
+}
+
+#[test]
+fn a_staged_release_stands_in_the_way_of_revoking_its_product() {
+    let sandbox = with_new_holders();
+    sandbox.run(Sandbox::V2).ok();
+    let run = sandbox.run("delegate revoke --repo repo --product acme-cam");
+    assert!(run.code == 3 && run.stderr.contains("discard --role acme-cam"), "{}", run.transcript());
+    sandbox.run("discard --repo repo --role acme-cam").ok();
+    sandbox.run("delegate revoke --repo repo --product acme-cam").ok();
+}
+
+#[test]
+fn a_release_is_withdrawn_by_its_holders() {
+    let sandbox = Sandbox::with_first_release();
+    sandbox.run(Sandbox::V2).ok();
+    sandbox.sign_by(&["cam-a", "cam-b"]);
+    let floor = sandbox.run("release withdraw --repo repo --product acme-cam --version 2.4.0");
+    assert!(floor.code == 3 && floor.stderr.contains("names min_installed 2.4.0"), "{}", floor.transcript());
+    assert_eq!(sandbox.run("release withdraw --repo repo --product acme-cam --version 2.4").code, 3);
+    let run = sandbox.run("release withdraw --repo repo --product acme-cam --version 2.4.1").ok();
+    assert!(run.stdout.contains("- acme-cam/2.4.1/main.bin"), "{}", run.stdout);
+    sandbox.sign_by(&["cam-a", "cam-c"]);
+    assert!(verifies(&sandbox));
+}
