@@ -77,21 +77,35 @@ fn json(request: &HttpRequest, cache: &'static str, body: Bytes) -> HttpResponse
         .body(body)
 }
 
-/// `DIRECTORY/DIGEST.FILE`, as clients ask with consistent snapshots.
+/// What a path below `/targets/` asks for: the digest, and the target's own path. With consistent snapshots that is
+/// `DIRECTORY/DIGEST.FILE` by the specification, and `DIGEST.DIRECTORY/FILE` from tough. No product's name has a full
+/// stop, so nothing can be read in both ways.
+fn asked(path: &str) -> Option<(Digest, String)> {
+    let digest_and_rest = |text: &str| -> Option<(Digest, String)> {
+        let (digest, rest) = text.split_once('.')?;
+        Some((digest.parse().ok()?, rest.to_owned()))
+    };
+    if let Some(asked) = digest_and_rest(path) {
+        return Some(asked);
+    }
+    let (directory, file) = path.rsplit_once('/')?;
+    let (digest, file) = digest_and_rest(file)?;
+    Some((digest, format!("{directory}/{file}")))
+}
+
+/// A target by digest and path, as clients ask with consistent snapshots.
 async fn target(shared: web::Data<Shared>, request: HttpRequest, path: web::Path<String>) -> Answer {
     let missing = || Error::not_found("target", &*path);
-    let (directory, file) = path.rsplit_once('/').ok_or_else(missing)?;
-    let (digest, file) = file.split_once('.').ok_or_else(missing)?;
-    let digest: Digest = digest.parse().map_err(|_| missing())?;
-    let product = directory.split('/').next().unwrap_or_default();
+    let (digest, target) = asked(&path).ok_or_else(missing)?;
+    let product = target.split('/').next().unwrap_or_default();
     auth::may_read(&shared, &request, product).await?;
     // A blob is served under the path that signed metadata gives it and no other: else a public product's path would open
     // a gated one's bytes.
-    let signed = shared.app.live.documents().target(&format!("{directory}/{file}"));
+    let signed = shared.app.live.documents().target(&target);
     if signed.is_none_or(|(signed, _)| signed != digest) {
         return Err(missing().into());
     }
-    blobs::serve(&shared, &request, digest, cache(&shared, product), Some(file)).await
+    blobs::serve(&shared, &request, digest, cache(&shared, product), target.rsplit('/').next()).await
 }
 
 /// A gated product's bytes are not for shared caches.
@@ -121,4 +135,35 @@ fn find(shared: &Shared, pid: &str, version: &str, file: &str) -> Option<(String
         .find(|view| view.release.version.as_str() == version && view.release.withdrawn_at.is_none())?;
     let artifact = release.artifacts.iter().find(|artifact| artifact.path.rsplit('/').next() == Some(file))?;
     Some((product.product.name.to_string(), artifact.sha256))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_a_path_ask_for_the_same() {
+        let digest = Digest::of(b"an image");
+        let wanted = Some((digest, "acme-cam/2.4.0/main.bin".to_owned()));
+        assert_eq!(asked(&format!("acme-cam/2.4.0/{digest}.main.bin")), wanted);
+        assert_eq!(asked(&format!("{digest}.acme-cam/2.4.0/main.bin")), wanted);
+    }
+
+    #[test]
+    fn a_path_without_a_digest_in_its_place_asks_for_nothing() {
+        let digest = Digest::of(b"an image").to_string();
+        for path in [
+            "",
+            "/",
+            ".",
+            "acme-cam/2.4.0/main.bin",
+            &format!("acme-cam/{digest}.2.4.0/main.bin"),
+            &format!("acme-cam/2.4.0/main.{digest}.bin"),
+            &format!("{digest}/acme-cam/2.4.0/main.bin"),
+            &format!("{}.acme-cam/2.4.0/main.bin", &digest[1..]),
+            &digest,
+        ] {
+            assert_eq!(asked(path), None, "{path}");
+        }
+    }
 }

@@ -263,7 +263,7 @@ fn gated_metadata_and_images_want_a_token(engine: Engine) {
     stranger.enrol(None).expect(200);
     stranger.open_session();
     let anyone = world.server.client();
-    for path in ["/metadata/1.acme-bar.json", &bar.url(), "/92b2/1.0/0/main.bin"] {
+    for path in ["/metadata/1.acme-bar.json", &bar.url(), &bar.url_by_hash(), "/92b2/1.0/0/main.bin"] {
         let shown = own.client.get(path).expect(200);
         assert_eq!(auditor.get(path).expect(200).body, shown.body);
         world.server.unchanged(|| {
@@ -280,6 +280,11 @@ fn gated_metadata_and_images_want_a_token(engine: Engine) {
     // A public product's path does not open a gated one's bytes.
     anyone.get(&format!("/targets/acme-cam/1.0/{}.main.bin", bar.digest())).refused(Kind::NotFound);
     anyone.get(&format!("/targets/acme-cam/2.4.0/{}.main.bin", bar.digest())).refused(Kind::NotFound);
+    anyone.get(&format!("/targets/{}.acme-cam/2.4.0/main.bin", bar.digest())).refused(Kind::NotFound);
+    // Nor does a second digest open them.
+    let twice = format!("/targets/{}.acme-bar/1.0/{}.main.bin", cam.digest(), bar.digest());
+    anyone.get(&twice).refused(Kind::Forbidden);
+    own.client.get(&twice).refused(Kind::NotFound);
     let path = format!("/api/v1/products/{BAR}/devices/SN-1/state");
     world.admin.post(&path, &json!({"state": "blocked"})).expect(200);
     own.client.get("/metadata/1.acme-bar.json").refused(Kind::Forbidden);

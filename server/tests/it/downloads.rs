@@ -37,6 +37,12 @@ fn a_target_is_served_whole_and_in_ranges(place: Place) {
     assert_eq!(whole.header("cache-control"), "public, max-age=31536000, immutable");
     assert_eq!(whole.header("content-disposition"), "attachment; filename=\"main.bin\"");
     assert_eq!(client.get(&format!("/{CAM_PID}/2.4.0/0/main.bin")).expect(200).body, *image);
+    let by_hash = client.get(&release.url_by_hash()).expect(200);
+    assert_eq!(by_hash.body, *image);
+    for header in ["etag", "accept-ranges", "cache-control", "content-disposition"] {
+        assert_eq!(by_hash.header(header), whole.header(header));
+    }
+    client.head(&release.url_by_hash()).expect(200);
     let head = client.head(&path).expect(200);
     assert_eq!((head.header("content-length"), head.body.len()), (image.len().to_string().as_str(), 0));
     let last = image.len() - 1;

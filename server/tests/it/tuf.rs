@@ -108,7 +108,7 @@ fn documents_are_served_as_they_were_signed(engine: Engine) {
 
 fn what_does_not_exist_is_not_found(engine: Engine) {
     let mut world = World::new(engine);
-    world.two_releases();
+    let (first, _) = world.two_releases();
     let client = world.server.client();
     for path in [
         "/metadata/2.root.json",
@@ -127,6 +127,9 @@ fn what_does_not_exist_is_not_found(engine: Engine) {
         "/targets/main.bin",
         "/targets/",
         &format!("/targets/acme-cam/2.4.0/{}.main.bin", "0".repeat(64)),
+        &format!("/targets/{}.acme-cam/2.4.0/main.bin", "0".repeat(64)),
+        &format!("/targets/{}.acme-cam/2.4.1/main.bin", first.digest()),
+        &format!("/targets/{}.acme-cam%2f2.4.0/main.bin", first.digest()),
         "/431a/9.9/0/main.bin",
         "/ffff/2.4.0/0/main.bin",
         "/431a/2.4.0/0/other.bin",

@@ -99,6 +99,11 @@ impl Release {
         format!("/targets/{}/{}/{}.{}.bin", self.product, self.version, self.digest(), self.component)
     }
 
+    /// The path with which tough asks.
+    pub fn url_by_hash(&self) -> String {
+        format!("/targets/{}.{}", self.digest(), self.path())
+    }
+
     /// Its files: image first, then notes.
     pub fn blobs(&self) -> Vec<Vec<u8>> {
         std::iter::once(self.image.clone()).chain(self.notes.iter().map(|text| text.clone().into_bytes())).collect()
