@@ -3,6 +3,7 @@
 //! Depends on none of our crates: it runs them as separate programs, exactly as a user would.
 
 pub mod apt;
+pub mod clients;
 pub mod demo;
 pub mod lint;
 pub mod postgres;

@@ -20,7 +20,7 @@ struct Cli {
 enum Task {
     /// Play the whole story with the real programs: sign, publish, enrol, patch, roll out, deny, tamper, recover.
     Demo(demo::Options),
-    /// Run all tests: starts PostgreSQL, prepares Python's TUF client, builds the programs, runs cargo test.
+    /// Run all tests: starts PostgreSQL, prepares TUF clients of other people, builds the programs, runs cargo test.
     Test {
         /// Passed on to cargo test, such as `-p sluice-server` or `-- name_of_a_test`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

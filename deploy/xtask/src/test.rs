@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::steps::{Steps, cargo};
-use crate::{apt, postgres, python};
+use crate::{apt, clients, postgres, python};
 
 /// Variable with the folder of the programs that integration tests run.
 pub const BIN_DIR_VARIABLE: &str = "SLUICE_BIN_DIR";
@@ -21,6 +21,11 @@ pub fn target_dir() -> Result<PathBuf> {
         metadata.get("target_directory").and_then(Value::as_str).context("cargo metadata names no target folder")?;
     Ok(PathBuf::from(dir))
 }
+
+/// The package whose tests need the signer and other people's clients.
+const SERVER: &str = "sluice-server";
+/// The package of the program with which they sign.
+const SIGNER: &str = "sluice-sign";
 
 /// Programs that tests call: those that make patches and images, and tokens for keys.
 const PROGRAMS: [&str; 10] =
@@ -38,14 +43,24 @@ pub fn run(steps: &Steps, args: &[String]) -> Result<ExitCode> {
     }
     // Cargo ignores `-p` beside `--workspace` without a word, so a chosen package takes its place.
     let chosen = chosen_packages(args);
+    let server_is_tested = chosen.is_empty() || chosen.iter().any(|word| word.ends_with(SERVER));
     let scope = if chosen.is_empty() { vec!["--workspace"] } else { chosen };
     // With the same targets and features that `cargo test` takes, so that nothing is built twice.
     let mut build = cargo(&["build", "--bins", "--tests"]);
     let (profile, folder) = if is_release(args) { (Some("--release"), "release") } else { (None, "debug") };
     steps.run("building programs and tests (cargo build)", build.args(&scope).args(profile))?;
+    let mut test = cargo(&["test"]);
+    if server_is_tested {
+        // Its tests sign with the real program, and let clients read that others wrote.
+        if scope != ["--workspace"] {
+            let mut build = cargo(&["build", "--package", SIGNER]);
+            steps.run("building the signer (cargo build)", build.args(profile))?;
+        }
+        test.env(clients::NODE_VARIABLE, clients::node(steps, &target)?);
+        test.env(clients::RUST_VARIABLE, clients::rust(steps, &target)?);
+    }
     let server = postgres::Server::start(steps)?;
     steps.announce("running tests (cargo test)");
-    let mut test = cargo(&["test"]);
     if scope == ["--workspace"] {
         test.arg("--workspace");
     }

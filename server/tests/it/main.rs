@@ -9,13 +9,13 @@ mod harness;
 
 mod api;
 mod blobs;
+mod clients;
 mod devices;
 mod downloads;
 mod graphql;
 mod kill;
 mod polling;
 mod publishing;
-mod python;
 mod refusals;
 mod rollouts;
 mod stack;

@@ -1,9 +1,9 @@
 """Downloads one target with python-tuf, the reference client, from a running Sluice server.
 
-Usage: download.py BASE_URL FOLDER ROOT_FILE TARGET_PATH [TOKEN]
+Usage: download.py METADATA_URL TARGETS_URL FOLDER ROOT_FILE TARGET_PATH [TOKEN]
 
-Prints one line of JSON: the path of the file and the versions of the documents that vouched for it, or the HTTP status
-with which the server refused.
+Prints one line of JSON: the path of the verified file and what was signed about it, that no role lists it, or why the
+client refused.
 """
 
 import json
@@ -12,21 +12,19 @@ import sys
 import urllib.error
 import urllib.request
 
-from tuf.api.exceptions import DownloadHTTPError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.ngclient import FetcherInterface, Updater
 
 
 class Fetcher(FetcherInterface):
-    """Fetches with a bearer token when there is one."""
+    """Fetches with a bearer token, which the stock fetcher cannot send."""
 
     def __init__(self, token):
         super().__init__()
         self.token = token
 
     def _fetch(self, url):
-        request = urllib.request.Request(url)
-        if self.token:
-            request.add_header("Authorization", f"Bearer {self.token}")
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.token}"})
         try:
             response = urllib.request.urlopen(request, timeout=30)
         except urllib.error.HTTPError as error:
@@ -34,7 +32,7 @@ class Fetcher(FetcherInterface):
         return iter(lambda: response.read(65536), b"")
 
 
-def main(base, folder, root_file, target_path, token=None):
+def main(metadata_url, targets_url, folder, root_file, target_path, token=None):
     metadata, targets = os.path.join(folder, "metadata"), os.path.join(folder, "targets")
     os.makedirs(metadata, exist_ok=True)
     os.makedirs(targets, exist_ok=True)
@@ -42,10 +40,10 @@ def main(base, folder, root_file, target_path, token=None):
         root = file.read()
     updater = Updater(
         metadata_dir=metadata,
-        metadata_base_url=f"{base}/metadata/",
+        metadata_base_url=metadata_url,
         target_dir=targets,
-        target_base_url=f"{base}/targets/",
-        fetcher=Fetcher(token),
+        target_base_url=targets_url,
+        fetcher=Fetcher(token) if token else None,
         bootstrap=root,
     )
     try:
@@ -53,13 +51,12 @@ def main(base, folder, root_file, target_path, token=None):
         info = updater.get_targetinfo(target_path)
         if info is None:
             return {"missing": target_path}
-        return {
-            "file": updater.download_target(info),
-            "custom": info.unrecognized_fields["custom"],
-            "metadata": sorted(name for name in os.listdir(metadata) if name.endswith(".json")),
-        }
-    except DownloadHTTPError as error:
-        return {"status": error.status_code}
+        file = updater.download_target(info)
+        with open(os.path.join(metadata, "root.json"), "rb") as kept:
+            version = json.load(kept)["signed"]["version"]
+        return {"file": file, "custom": info.unrecognized_fields["custom"], "root": version}
+    except (DownloadError, RepositoryError) as error:
+        return {"refused": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

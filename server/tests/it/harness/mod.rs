@@ -1,16 +1,23 @@
 //! What the tests stand on: the running server, the offline side that signs, and a device.
 
 pub mod ceremony;
+#[macro_use]
+pub mod clients;
 pub mod device;
 pub mod http;
+pub mod mirror;
+pub mod offline;
 pub mod s3;
 pub mod server;
 pub mod wait;
 pub mod world;
 
 pub use ceremony::{Ceremony, Release};
+pub use clients::{Installation, StockClient};
 pub use device::TestDevice;
 pub use http::{Answer, Client};
+pub use mirror::Mirror;
+pub use offline::Offline;
 pub use server::{Place, TestServer};
 pub use world::World;
 
