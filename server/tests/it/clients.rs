@@ -1,5 +1,7 @@
 //! Repositories made with `sluice-sign`, served by the server, read by TUF clients that nobody here wrote.
 
+use serde_json::Value;
+
 use crate::harness::ceremony::bytes_of;
 use crate::harness::clients::Run;
 use crate::harness::world::{BAR, CAM, IMAGES};
@@ -8,6 +10,7 @@ use crate::harness::{Engine, Installation, Mirror, Offline, Place, Release, Stoc
 every_client!(
     a_ceremony_a_rotation_and_what_follows_are_accepted,
     what_is_not_as_it_was_signed_is_refused,
+    stolen_online_keys_sign_no_release,
     a_gated_product_wants_a_token,
     a_product_without_documents_hides_others_from_tough_only,
 );
@@ -143,6 +146,27 @@ fn what_is_not_as_it_was_signed_is_refused(client: StockClient) {
     mirror.changed(&images, |image| image.clone_from(&first.image), || device.refuses(&mirror.url, &second.path()));
     mirror.changed(&images, |image| image.push(0), || device.refuses(&mirror.url, &second.path()));
     accepted(&device, &mirror.url, &second, 2);
+}
+
+fn stolen_online_keys_sign_no_release(client: StockClient) {
+    let scene = Scene::new();
+    let [first, second, _] = releases();
+    let mirror = scene.mirror(&[first.clone(), second.clone()]);
+    let keys = &scene.world.server.app.keys;
+    // With what the thief vouches for, nothing is wrong but what is said below.
+    let honest = mirror.forged(keys, CAM, |_| {});
+    mirror.with(honest, || accepted(&scene.device(client), &mirror.url, &second, 1));
+    let one_signature = |document: &mut Value| drop(document["signatures"].as_array_mut().unwrap().pop());
+    let one_signature_twice = |document: &mut Value| document["signatures"][1] = document["signatures"][0].clone();
+    let another_image = |document: &mut Value| {
+        let targets = &mut document["signed"]["targets"];
+        targets[second.path()] = targets[first.path()].clone();
+    };
+    let forgeries: [&dyn Fn(&mut Value); 3] = [&one_signature, &one_signature_twice, &another_image];
+    for forgery in forgeries {
+        let files = mirror.forged(keys, CAM, forgery);
+        mirror.with(files, || scene.device(client).refuses(&mirror.url, &second.path()));
+    }
 }
 
 fn a_gated_product_wants_a_token(client: StockClient) {

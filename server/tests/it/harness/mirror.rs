@@ -8,10 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use sluice_catalog::Digest;
+use sluice_server::keys::Keys;
+use sluice_signer::{Envelope, Json, SigningKey};
 
 use super::Client;
 
+/// Longest document that is signed anew.
+const DOCUMENT_LIMIT: u64 = 5_000_000;
 /// How long a client may take to send its request.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -73,16 +78,57 @@ impl Mirror {
         self.files.lock().unwrap().keys().cloned().collect()
     }
 
-    /// Serves these files with changed bytes while `during` runs, and then the true ones again.
-    pub fn changed<T>(&self, paths: &[String], change: impl Fn(&mut Vec<u8>), during: impl FnOnce() -> T) -> T {
+    /// Serves these files instead of the true ones while `during` runs.
+    pub fn with<T>(&self, files: Files, during: impl FnOnce() -> T) -> T {
         let before = self.files.lock().unwrap().clone();
-        for path in paths {
-            change(self.files.lock().unwrap().get_mut(path).unwrap());
-        }
+        self.files.lock().unwrap().extend(files);
         let result = during();
         *self.files.lock().unwrap() = before;
         result
     }
+
+    /// Serves these files with changed bytes while `during` runs.
+    pub fn changed<T>(&self, paths: &[String], change: impl Fn(&mut Vec<u8>), during: impl FnOnce() -> T) -> T {
+        let mut files = Files::new();
+        for path in paths {
+            let mut bytes = self.files.lock().unwrap()[path].clone();
+            change(&mut bytes);
+            files.insert(path.clone(), bytes);
+        }
+        self.with(files, during)
+    }
+
+    fn document(&self, end: &str) -> (String, Value) {
+        let files = self.files.lock().unwrap();
+        let (path, bytes) = files.iter().find(|(path, _)| path.ends_with(end)).unwrap();
+        (path.clone(), serde_json::from_slice(bytes).unwrap())
+    }
+
+    /// What a thief of the server's keys could serve: a changed document of a role, which snapshot and timestamp vouch for.
+    pub fn forged(&self, keys: &Keys, role: &str, change: impl FnOnce(&mut Value)) -> Files {
+        let (path, mut document) = self.document(&format!(".{role}.json"));
+        change(&mut document);
+        let mut vouched = serde_json::to_vec(&document).unwrap();
+        let mut files = Files::from([(path, vouched.clone())]);
+        let mut file = format!("{role}.json");
+        for (end, key) in [(".snapshot.json", &keys.snapshot), ("/timestamp.json", &keys.timestamp)] {
+            let (path, mut voucher) = self.document(end);
+            let entry = &mut voucher["signed"]["meta"][&file];
+            entry["length"] = json!(vouched.len());
+            entry["hashes"] = json!({"sha256": Digest::of(&vouched)});
+            vouched = signed(&voucher["signed"], key);
+            files.insert(path, vouched.clone());
+            end[1..].clone_into(&mut file);
+        }
+        files
+    }
+}
+
+fn signed(document: &Value, key: &SigningKey) -> Vec<u8> {
+    let document = serde_json::to_vec(document).unwrap();
+    let mut envelope = Envelope::new(Json::parse(&document, DOCUMENT_LIMIT).unwrap());
+    envelope.sign(key);
+    envelope.to_bytes()
 }
 
 fn answer(mut stream: &TcpStream, files: &Mutex<Files>) -> std::io::Result<()> {
