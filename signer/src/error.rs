@@ -135,6 +135,14 @@ pub enum VerifyError {
         /// The role that must come first.
         needs: String,
     },
+    /// The repository does not have a document that it must have.
+    #[error("{role}: the repository has no {file}")]
+    Missing {
+        /// The role.
+        role: String,
+        /// Its file.
+        file: String,
+    },
     /// The snapshot does not list the role.
     #[error("{role}: not listed in the snapshot")]
     NotInSnapshot {

@@ -9,7 +9,8 @@
 //! * [`key`] and [`key_file`] hold TUF key objects and PKCS#8 private key files.
 //! * [`envelope`] signs, detaches and merges signatures.
 //! * [`root`], [`roles`], [`targets`], [`release`] are typed views of the documents.
-//! * [`repository`] is the trusted set that a device keeps (TUF specification, section 5).
+//! * [`repository`] is the trusted set that a device keeps (TUF specification, section 5), and [`refresh`](mod@refresh) the
+//!   order in which a client asks for its documents.
 //! * [`director`] and [`agree`](mod@agree) are the per-device answer and the comparison of both repositories.
 //! * [`publish`] and [`online`] are the server's side: ingest checks, and its snapshot and timestamp roles.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
@@ -29,6 +30,7 @@ pub mod overrides;
 pub mod path;
 pub mod provenance;
 pub mod publish;
+pub mod refresh;
 pub mod release;
 pub mod repository;
 pub mod roles;
@@ -54,6 +56,7 @@ pub use online::OnlineKeys;
 pub use overrides::{OverrideError, Overrides};
 pub use provenance::{Builder, Provenance, ProvenanceError};
 pub use publish::{Accepted, ImageDocuments, NewDocument, PublishContext, PublishError, publish_check};
+pub use refresh::{Ask, Given, Refresh};
 pub use release::{ReleaseCustom, ReleaseKind};
 pub use repository::{Found, Lookup, RepositoryState, TrustedRepository, Wanted};
 pub use roles::{FileMeta, SnapshotMetadata, TimestampMetadata};

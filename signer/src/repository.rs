@@ -2,9 +2,8 @@
 //! section 5, without IO. The caller fetches what [`TrustedRepository::wanted_snapshot`], [`Lookup::NeedsRole`] and
 //! their like ask for, and hands in the bytes.
 //!
-//! A refresh is: every next root until there is none, [`check_root_expiry`](TrustedRepository::check_root_expiry),
-//! timestamp, snapshot when wanted, top targets when wanted, then delegated roles as the search for a target names
-//! them. A document that is refused changes nothing.
+//! [`Refresh`](crate::refresh::Refresh) gives the order in which they are asked for. A document that is refused changes
+//! nothing.
 
 use crate::envelope::Envelope;
 use crate::error::VerifyError;
@@ -174,6 +173,10 @@ impl TrustedRepository {
         }
     }
 
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// The trusted root.
     pub fn root(&self) -> &RootMetadata {
         &self.chain.root
@@ -294,6 +297,26 @@ impl TrustedRepository {
         check_expiry(role, new.metadata.expires, now)?;
         self.roles.insert(role.to_owned(), new);
         self.forget_undelegated(role);
+        Ok(())
+    }
+
+    /// Takes top targets that no snapshot vouches for: a director may have root and targets only. Their version must not go
+    /// down, and one version has one content.
+    pub fn update_lone_targets(&mut self, bytes: &[u8], now: Timestamp) -> Result<(), VerifyError> {
+        self.chain.check_expiry(now)?;
+        let new = self.read_role("targets", "root", bytes)?;
+        if let Some(old) = self.roles.get("targets") {
+            let (trusted, found) = (old.metadata.version, new.metadata.version);
+            if found < trusted {
+                return Err(VerifyError::Rollback { role: "targets".to_owned(), trusted, found });
+            }
+            if found == trusted && old.envelope.signed() != new.envelope.signed() {
+                return Err(VerifyError::Equivocation { role: "targets".to_owned(), version: found });
+            }
+        }
+        check_expiry("targets", new.metadata.expires, now)?;
+        self.roles.insert("targets".to_owned(), new);
+        self.forget_undelegated("targets");
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Refreshing the trusted documents: the director's root chain, and the image repository as the TUF specification has it
 //! in section 5. Every body is read up to the signer's limit for its kind and no further.
 
-use sluice_signer::{Found, Lookup, RootUpdate, VerifyError, Wanted};
+use sluice_signer::{Found, Lookup, Refresh, RootUpdate, VerifyError, Wanted};
 
 use crate::agent::Agent;
 use crate::error::AgentError;
@@ -41,24 +41,19 @@ impl Agent<'_> {
     }
 
     fn refresh_documents(&mut self) -> Result<(), AgentError> {
-        let now = self.now();
-        for _ in 0..=self.limits.root_rotations {
-            let path = format!("/metadata/{}.root.json", self.repository.root_version() + 1);
-            let Some(bytes) = self.fetch_document("image root", &path, self.limits.root_bytes)? else { break };
-            self.repository.update_root(&bytes).map_err(refused("image root"))?;
+        let (now, mut refresh) = (self.now(), Refresh::new());
+        loop {
+            let Some(ask) = refresh.next(&self.repository, now).map_err(refused("image repository"))? else {
+                return Ok(());
+            };
+            let (what, path) = (name_of(ask.role), format!("/metadata/{}", ask.file));
+            let document = if ask.optional {
+                self.fetch_document(what, &path, ask.limit)?
+            } else {
+                Some(self.must_fetch(what, &path, ask.limit)?)
+            };
+            refresh.give(&mut self.repository, document.as_deref(), now).map_err(refused(what))?;
         }
-        self.repository.check_root_expiry(now).map_err(refused("image root"))?;
-        let bytes = self.must_fetch("timestamp", "/metadata/timestamp.json", self.limits.timestamp_bytes)?;
-        self.repository.update_timestamp(&bytes, now).map_err(refused("timestamp"))?;
-        if let Some(wanted) = self.repository.wanted_snapshot() {
-            let bytes = self.fetch_wanted("snapshot", &wanted)?;
-            self.repository.update_snapshot(&bytes, now).map_err(refused("snapshot"))?;
-        }
-        if let Some(wanted) = self.repository.wanted_role("targets") {
-            let bytes = self.fetch_wanted("targets", &wanted)?;
-            self.repository.update_targets("targets", "root", &bytes, now).map_err(refused("targets"))?;
-        }
-        Ok(())
     }
 
     /// Finds what offline keys signed about a path, loading delegated roles on the way.
@@ -105,6 +100,11 @@ impl Agent<'_> {
             _ => Err(reply.denied(what)),
         }
     }
+}
+
+/// What an image repository's document is called in messages.
+fn name_of(role: &'static str) -> &'static str {
+    if role == "root" { "image root" } else { role }
 }
 
 fn refused(what: &'static str) -> impl FnOnce(VerifyError) -> AgentError {

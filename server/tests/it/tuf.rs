@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use sluice_catalog::Kind;
-use sluice_signer::{Limits, Lookup, RepositoryState, TrustedRepository};
+use sluice_signer::{Limits, Lookup, Refresh, RepositoryState, TrustedRepository};
 
 use crate::harness::ceremony::bytes_of;
 use crate::harness::world::{BAR, CAM, IMAGES};
@@ -20,21 +20,11 @@ both_engines!(
 
 /// Refreshes as the specification says; the versions of timestamp and snapshot afterwards.
 fn refresh(repository: &mut TrustedRepository, client: &Client, now: Timestamp) -> (u64, u64) {
-    loop {
-        let answer = client.get(&format!("/metadata/{}.root.json", repository.root_version() + 1));
-        if answer.status == 404 {
-            break;
-        }
-        repository.update_root(&answer.expect(200).body).unwrap();
-    }
-    repository.check_root_expiry(now).unwrap();
-    repository.update_timestamp(&client.get("/metadata/timestamp.json").expect(200).body, now).unwrap();
-    if let Some(wanted) = repository.wanted_snapshot() {
-        repository.update_snapshot(&client.get(&format!("/metadata/{}", wanted.file)).expect(200).body, now).unwrap();
-    }
-    if let Some(wanted) = repository.wanted_role("targets") {
-        let body = client.get(&format!("/metadata/{}", wanted.file)).expect(200).body;
-        repository.update_targets("targets", "root", &body, now).unwrap();
+    let mut refresh = Refresh::new();
+    while let Some(ask) = refresh.next(repository, now).unwrap() {
+        let answer = client.get(&format!("/metadata/{}", ask.file));
+        let document = (!ask.optional || answer.status != 404).then(|| answer.expect(200).body);
+        refresh.give(repository, document.as_deref(), now).unwrap();
     }
     (repository.timestamp_version().unwrap(), repository.snapshot_version().unwrap())
 }

@@ -599,6 +599,9 @@ pub struct TufArgs {
     /// File with a token that the repository wants for what is not public, in its first line.
     #[arg(long, value_name = "FILE", global = true)]
     pub token_file: Option<PathBuf>,
+    /// Seconds after which a document that is not whole is given up, and a target that came with less than 8 KiB a second.
+    #[arg(long, value_name = "SECONDS", global = true, default_value_t = crate::http::TIMEOUT_S)]
+    pub timeout: u64,
     /// What to do.
     #[command(subcommand)]
     pub command: TufCommand,

@@ -3,12 +3,14 @@
 
 mod args;
 mod ceremony;
+mod client;
 mod describe;
 mod detached;
 mod documents;
 mod edge;
 mod failure;
 mod folder;
+mod http;
 mod key;
 mod output;
 mod product;

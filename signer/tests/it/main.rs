@@ -8,6 +8,7 @@ mod frozen;
 mod key_files;
 mod keys;
 mod publication;
+mod refresh;
 mod repository_attacks;
 mod repository_state;
 mod sample;
