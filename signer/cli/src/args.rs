@@ -54,6 +54,9 @@ pub enum Command {
     Status(FolderArgs),
     /// Check everything as the server and every device will. Exits 1 when something is missing or wrong.
     Verify(FolderArgs),
+    /// Go through everything that was ever complete: who signed it, and whether anything changed since. Exits 1 when
+    /// something did.
+    Audit(AuditArgs),
     /// Send images and complete documents to a server.
     Publish(PublishArgs),
     /// Fetch a target from any TUF repository, as a client does that trusts its root.
@@ -559,6 +562,23 @@ pub struct FolderArgs {
     /// The repository folder.
     #[arg(long, value_name = "DIR")]
     pub repo: PathBuf,
+}
+
+/// `audit`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// Also compare with what this server shows its devices.
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// File with a token for what is not public, in its first line.
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub token_file: Option<PathBuf>,
+    /// Seconds to wait for each document.
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::http::TIMEOUT_S)]
+    pub timeout: u64,
 }
 
 /// `publish`

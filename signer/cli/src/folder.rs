@@ -56,7 +56,8 @@ impl DocumentId {
         }
     }
 
-    fn file(&self) -> String {
+    /// The name of its file.
+    pub fn file(&self) -> String {
         format!("{}.{}.json", self.version, self.role)
     }
 
@@ -189,6 +190,16 @@ impl Folder {
             documents.insert(role, (id, bytes));
         }
         Ok(documents)
+    }
+
+    /// Every complete document of both repositories, in the order of trust and then of versions.
+    pub fn history(&self) -> anyhow::Result<Vec<DocumentId>> {
+        let mut ids = Vec::new();
+        for repository in [Repository::Image, Repository::Director] {
+            ids.extend(list(&self.sealed_dir(repository), repository)?);
+        }
+        ids.sort_by(|one, other| (one.rank(), &one.role, one.version).cmp(&(other.rank(), &other.role, other.version)));
+        Ok(ids)
     }
 
     pub fn sealed(&self, id: &DocumentId) -> anyhow::Result<Vec<u8>> {

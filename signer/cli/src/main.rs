@@ -2,6 +2,7 @@
 //! signs them on as many machines as there are holders, and publishes what is complete. Only `publish` uses a network.
 
 mod args;
+mod audit;
 mod ceremony;
 mod client;
 mod describe;
@@ -13,6 +14,7 @@ mod folder;
 mod http;
 mod key;
 mod output;
+mod outside;
 mod product;
 mod publish;
 mod release;
@@ -64,6 +66,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Discard(args) => stage::discard(&args, json)?,
         Command::Status(args) => status::status(&args, now, json)?,
         Command::Verify(args) => return status::verify(&args, now, json),
+        Command::Audit(args) => return audit::run(&args, now, json),
         Command::Publish(args) => publish::run(&args, now, json)?,
         Command::Tuf(args) => return Ok(tuf::run(&args, now, json)),
         Command::Completion { shell } => {

@@ -4,8 +4,9 @@
 use crate::args::PublishArgs;
 use crate::failure::{self, Failure};
 use crate::folder::Folder;
+use crate::http::{Http, TIMEOUT_S};
 use crate::stage::Stage;
-use crate::{edge, output, release, status};
+use crate::{edge, output, outside, release, status};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -78,7 +79,25 @@ pub fn run(args: &PublishArgs, now: Timestamp, json: bool) -> anyhow::Result<()>
         answer.releases.extend(one.releases);
     }
     let report = PublishReport { uploaded, present, uploaded_bytes, server: &answer };
-    output::print(json, &report, || text(&report))
+    output::print(json, &report, || text(&report))?;
+    // As a device would see it now.
+    let http = Http::new(Some(server.token.clone()), TIMEOUT_S);
+    let differences =
+        outside::differences(&stage, &server.base, &http, now).map_err(|error| unaccepted(&format!("{error:#}")))?;
+    match differences.first() {
+        None => Ok(()),
+        Some(first) => Err(unaccepted(first)),
+    }
+}
+
+/// The server said yes, and yet devices would not see what was published.
+fn unaccepted(reason: &str) -> anyhow::Error {
+    Failure {
+        code: failure::SERVER,
+        message: format!("published, but a device that asks the server now would not accept it: {reason}"),
+        next: Some("look at the server and at what stands between it and you, then run the command again".to_owned()),
+    }
+    .into()
 }
 
 fn text(report: &PublishReport<'_>) -> String {

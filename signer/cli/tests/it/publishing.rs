@@ -3,7 +3,8 @@
 use crate::sandbox::{Run, Sandbox};
 use base64::Engine as _;
 use insta::assert_snapshot;
-use sluice_signer::sha256;
+use sluice_signer::roles::FileMeta;
+use sluice_signer::{SigningKey, online, sha256};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -20,6 +21,35 @@ struct Seen {
     trouble: Vec<u16>,
     /// The answer to a publication.
     refusal: Option<(u16, String)>,
+    /// What it shows devices, by path.
+    shown: BTreeMap<String, Vec<u8>>,
+    /// Publications taken.
+    publications: u64,
+}
+
+impl Seen {
+    /// Takes documents in and signs the next snapshot and timestamp, as the real server does.
+    fn show(&mut self, body: &[u8]) {
+        let request: serde_json::Value = serde_json::from_slice(body).unwrap();
+        let mut targets = BTreeMap::new();
+        for document in request["documents"].as_array().unwrap() {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(document["body"].as_str().unwrap()).unwrap();
+            let (role, version) = (document["role"].as_str().unwrap(), document["version"].as_u64().unwrap());
+            let folder = if document["repository"] == "director" { "director" } else { "metadata" };
+            if role != "root" {
+                targets.insert(role.to_owned(), FileMeta::of(version, &bytes));
+            }
+            self.shown.insert(format!("/{folder}/{version}.{role}.json"), bytes);
+        }
+        self.publications += 1;
+        let key = |seed: u8| SigningKey::from_seed(&[seed; 32]).unwrap();
+        let (version, expires, repo) =
+            (self.publications, "2026-06-02T12:00:00Z".parse().unwrap(), Some("acme-image".to_owned()));
+        let snapshot = online::sign_snapshot(version, expires, targets, repo.clone(), &key(101));
+        let timestamp = online::sign_timestamp(version, expires, FileMeta::of(version, &snapshot), repo, &key(102));
+        self.shown.insert(format!("/metadata/{version}.snapshot.json"), snapshot);
+        self.shown.insert("/metadata/timestamp.json".to_owned(), timestamp);
+    }
 }
 
 struct Server {
@@ -106,7 +136,14 @@ fn answer(seen: &mut Seen, method: &str, path: &str, authorised: bool, body: &[u
         }
         "POST" if path == "/api/v1/publish" => match &seen.refusal {
             Some((status, body)) => (*status, body.clone()),
-            None => (200, published(body)),
+            None => {
+                seen.show(body);
+                (200, published(body))
+            }
+        },
+        "GET" => match seen.shown.get(path) {
+            Some(document) => (200, String::from_utf8(document.clone()).unwrap()),
+            None => (404, problem("There is no such document", path)),
         },
         _ => (400, problem("The request is malformed", path)),
     }
@@ -222,4 +259,35 @@ fn an_incomplete_release_stays_at_home() {
     let run = server.publish(&sandbox).ok();
     assert!(run.stderr.contains("acme-cam version 2 is not complete and stays here"), "{}", run.stderr);
     assert_eq!(server.seen.lock().unwrap().blobs.len(), 1);
+}
+
+#[test]
+fn what_a_device_would_not_see_is_told_after_publishing() {
+    let (sandbox, server) = (Sandbox::with_first_release(), Server::start());
+    server.publish(&sandbox).ok();
+    // A proxy that keeps the timestamp of yesterday for ever.
+    let stale = server.seen.lock().unwrap().shown["/metadata/timestamp.json"].clone();
+    sandbox.run(Sandbox::V2).ok();
+    sandbox.sign_by(&["cam-a", "cam-b"]);
+    server.publish(&sandbox).ok();
+    let fresh =
+        std::mem::replace(server.seen.lock().unwrap().shown.get_mut("/metadata/timestamp.json").unwrap(), stale);
+    let audit =
+        |more: &str| sandbox.run(&format!("audit --repo repo --server {} --token-file token{more}", server.address));
+    let run = audit("");
+    assert_eq!(run.code, 1, "{}", run.transcript());
+    assert!(run.stdout.contains("acme-cam: the server has another document than version 2 here"), "{}", run.stdout);
+    server.seen.lock().unwrap().shown.insert("/metadata/timestamp.json".to_owned(), fresh);
+    audit("").ok();
+    // A server that shows documents that nobody signed.
+    let path = "/metadata/2.acme-cam.json";
+    let text = String::from_utf8(server.seen.lock().unwrap().shown[path].clone()).unwrap();
+    let forged = text.replace("\"security_counter\":8", "\"security_counter\":9");
+    server.seen.lock().unwrap().shown.insert(path.to_owned(), forged.into_bytes());
+    let run = audit("");
+    assert!(run.code != 0 && run.stderr.contains("acme-cam"), "{}", run.transcript());
+    // The same seen by publish: it said yes, and devices would not take it.
+    server.seen.lock().unwrap().shown.remove("/metadata/1.targets.json");
+    let run = sandbox.run(&format!("audit --repo repo --server {} --token-file token", server.address));
+    assert_ne!(run.code, 0, "{}", run.transcript());
 }
