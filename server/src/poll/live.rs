@@ -1,7 +1,7 @@
 //! Snapshots of what can be chosen from. Each noun has a generation row, raised in the transaction of its changes; a noun
 //! whose generation differs is read anew and swapped in whole, so a poll sees one consistent state and no lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -238,6 +238,9 @@ async fn encodings(store: &Store) -> Result<EncodingSet> {
 async fn read_documents(store: &Store) -> Result<Documents> {
     let mut documents = Documents::default();
     let limits = Limits::default();
+    // Targets by the role that lists them: what is delegated to nobody any more is served no more.
+    let mut listed: HashMap<String, Vec<(String, (Digest, u64))>> = HashMap::new();
+    let mut signing: HashSet<String> = HashSet::from(["targets".to_owned()]);
     for repository in [Repository::Image, Repository::Director] {
         for Document { role, version, body, .. } in store.document_latest(repository).await? {
             if repository == Repository::Image && !matches!(role.as_str(), "root" | "snapshot" | "timestamp") {
@@ -245,9 +248,12 @@ async fn read_documents(store: &Store) -> Result<Documents> {
                 let metadata = Envelope::parse(&role, &body, limits.targets_bytes, &limits)
                     .and_then(|envelope| TargetsMetadata::from_json(&role, envelope.signed(), &limits))
                     .map_err(|error| StoreError::Corrupt(format!("document {role} {version}: {error}")))?;
-                for (path, target) in metadata.targets {
-                    documents.targets.insert(path, (Digest(target.sha256), target.length));
+                if role == "targets" {
+                    signing.extend(metadata.delegations.into_iter().map(|delegation| delegation.name));
                 }
+                let targets = metadata.targets.into_iter();
+                let entries = targets.map(|(path, target)| (path, (Digest(target.sha256), target.length)));
+                listed.insert(role.clone(), entries.collect());
             }
             if repository == Repository::Director && role == "root" {
                 documents.director_repo_id = Envelope::parse(&role, &body, limits.root_bytes, &limits)
@@ -258,6 +264,9 @@ async fn read_documents(store: &Store) -> Result<Documents> {
             documents.latest.insert((repository, role.clone()), version);
             documents.files.insert((repository, role, version), Bytes::from(body));
         }
+    }
+    for (_, entries) in listed.into_iter().filter(|(role, _)| signing.contains(role)) {
+        documents.targets.extend(entries);
     }
     Ok(documents)
 }
