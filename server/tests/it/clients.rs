@@ -1,5 +1,6 @@
 //! Repositories made with `sluice-sign`, served by the server, read by TUF clients that nobody here wrote.
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::harness::ceremony::bytes_of;
@@ -13,7 +14,10 @@ every_client!(
     stolen_online_keys_sign_no_release,
     a_gated_product_wants_a_token,
     a_product_without_documents_hides_others_from_tough_only,
+    an_expired_product_holds_back_tough_only,
 );
+
+const DAY_S: i64 = 24 * 3600;
 
 /// An installation whose documents the program makes, with two releases of the camera.
 struct Scene {
@@ -203,5 +207,25 @@ fn a_product_without_documents_hides_others_from_tough_only(client: StockClient)
         assert_eq!(ended, Run::Missing);
     } else {
         assert!(matches!(ended, Run::Got { .. }), "{ended:?}");
+    }
+}
+
+fn an_expired_product_holds_back_tough_only(client: StockClient) {
+    let mut world = World::new(Engine::Sqlite);
+    let now = world.ceremony.now;
+    // Published fifty days ago, while it was valid; its holders have not prolonged it.
+    world.server.advance_s(-50 * DAY_S);
+    world.ceremony.now = now - SignedDuration::from_secs(101 * DAY_S);
+    world.publish(&[world.ceremony.role(BAR, 1, &[])]).expect(200);
+    world.server.advance_s(50 * DAY_S);
+    world.ceremony.now = now;
+    let (cam, _) = world.two_releases();
+    let auditor = world.principal("auditor", "auditor");
+    let device = Installation::new(client, &bytes_of(&world.ceremony.image_root(1))).with_token(auditor.token());
+    if client == StockClient::Tough {
+        let reason = device.refuses(&world.server.url, &cam.path());
+        assert!(reason.contains("expired"), "{reason}");
+    } else {
+        accepted(&device, &world.server.url, &cam, 1);
     }
 }

@@ -13,7 +13,7 @@ import { createRequire } from "node:module";
 const require = createRequire(path.join(process.env.SLUICE_TEST_NODE, "package.json"));
 const { Updater } = require("tuf-js");
 
-/** Lets every request carry a bearer token: tuf-js has no option for headers. */
+/** Lets every request carry a bearer token. A fetcher of our own could not tell tuf-js that a root does not exist. */
 function sendToken(token) {
   const plain = globalThis.fetch;
   globalThis.fetch = (url, options) =>
