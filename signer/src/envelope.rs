@@ -5,6 +5,7 @@ use crate::error::VerifyError;
 use crate::fields::Fields;
 use crate::json::Json;
 use crate::key::{PublicKey, SigningKey};
+use crate::legacy::{self, Spelling};
 use crate::limits::{Limits, MAX_NAME_BYTES};
 use crate::root::RoleKeys;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,8 @@ pub struct Signature {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     signed: Json,
+    /// The signed value as our readers know it, where its makers spell it otherwise.
+    read_as: Option<Json>,
     signatures: BTreeMap<String, Vec<u8>>,
 }
 
@@ -51,11 +54,21 @@ pub enum MergeError {
 impl Envelope {
     /// An unsigned document.
     pub fn new(signed: Json) -> Self {
-        Self { signed, signatures: BTreeMap::new() }
+        Self { signed, read_as: None, signatures: BTreeMap::new() }
     }
 
     /// Parses a document of `role` of at most `limit` bytes.
     pub fn parse(role: &str, bytes: &[u8], limit: u64, limits: &Limits) -> Result<Self, VerifyError> {
+        Self::parse_as(Spelling::Tuf, role, bytes, limit, limits)
+    }
+
+    pub(crate) fn parse_as(
+        spelling: Spelling,
+        role: &str,
+        bytes: &[u8],
+        limit: u64,
+        limits: &Limits,
+    ) -> Result<Self, VerifyError> {
         let value = Json::parse(bytes, limit).map_err(|source| VerifyError::Json { role: role.to_owned(), source })?;
         let fields = Fields::of(role, "", &value)?;
         let signed = fields.object("signed")?;
@@ -64,7 +77,11 @@ impl Envelope {
             let entry = Fields::of(role, "signatures", entry)?;
             let keyid = entry.name("keyid")?;
             let text = entry.text("sig")?;
-            let sig = match parse_hex_bytes(text) {
+            let known = parse_hex_bytes(text).or_else(|| match spelling {
+                Spelling::Tuf => None,
+                Spelling::Legacy => legacy::parse_base64(text),
+            });
+            let sig = match known {
                 Some(bytes) if bytes.len() <= MAX_SIGNATURE_BYTES => bytes,
                 _ => return entry.refuse("sig", "lower-case hexadecimal of at most 512 bytes", text),
             };
@@ -72,12 +89,14 @@ impl Envelope {
                 return entry.refuse("keyid", "one signature for each key id", &keyid);
             }
         }
-        Ok(Self { signed: Json::Object(signed.members().clone()), signatures })
+        let signed = Json::Object(signed.members().clone());
+        let read_as = (spelling == Spelling::Legacy).then(|| legacy::read_as(&signed));
+        Ok(Self { signed, read_as, signatures })
     }
 
     /// The signed value.
     pub fn signed(&self) -> &Json {
-        &self.signed
+        self.read_as.as_ref().unwrap_or(&self.signed)
     }
 
     /// The signatures, sorted by key id.

@@ -12,6 +12,7 @@
 //! * [`repository`] is the trusted set that a device keeps (TUF specification, section 5), and [`refresh`](mod@refresh) the
 //!   order in which a client asks for its documents.
 //! * [`director`] and [`agree`](mod@agree) are the per-device answer and the comparison of both repositories.
+//! * [`uptane`] is Uptane's full verification of any two repositories, and [`legacy`] reads those written in the old way.
 //! * [`publish`] and [`online`] are the server's side: ingest checks, and its snapshot and timestamp roles.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
@@ -23,6 +24,7 @@ pub mod error;
 pub mod json;
 pub mod key;
 pub mod key_file;
+pub mod legacy;
 pub mod limits;
 pub mod lint;
 pub mod online;
@@ -38,6 +40,7 @@ pub mod root;
 pub mod sbom;
 pub mod targets;
 pub mod time;
+pub mod uptane;
 
 mod fields;
 

@@ -38,6 +38,7 @@ enum Stage {
     Snapshot,
     Targets,
     LoneTargets,
+    Complete,
     Done,
 }
 
@@ -89,11 +90,12 @@ impl Refresh {
                 },
                 Stage::Targets => match repository.wanted_role("targets") {
                     Some(wanted) => return ask("targets", wanted.file, wanted.limit, false),
-                    None => {
-                        repository.check_current(now)?;
-                        self.stage = Stage::Done;
-                    }
+                    None => self.stage = Stage::Complete,
                 },
+                Stage::Complete => {
+                    repository.check_current(now)?;
+                    self.stage = Stage::Done;
+                }
                 Stage::LoneTargets => {
                     return ask("targets", "targets.json".to_owned(), limits.targets_bytes, false);
                 }
@@ -143,13 +145,14 @@ impl Refresh {
             }
             Stage::Targets => {
                 repository.update_targets("targets", "root", bytes, now)?;
-                Stage::Targets
+                // Once: whatever the snapshot says of it, the same document is not asked for again.
+                Stage::Complete
             }
             Stage::LoneTargets => {
                 repository.update_lone_targets(bytes, now)?;
                 Stage::Done
             }
-            Stage::Done => Stage::Done,
+            stage @ (Stage::Complete | Stage::Done) => stage,
         };
         Ok(Given { trusted: true, forgotten })
     }

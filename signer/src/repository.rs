@@ -9,10 +9,11 @@ use crate::envelope::Envelope;
 use crate::error::VerifyError;
 use crate::json::Json;
 use crate::key::PublicKey;
+use crate::legacy::Spelling;
 use crate::limits::Limits;
 use crate::path::quoted;
 use crate::roles::{FileMeta, SnapshotMetadata, TimestampMetadata};
-use crate::root::{RoleKeys, RootChain, RootMetadata, RootUpdate, check_expiry};
+use crate::root::{RoleKeys, RootChain, RootMetadata, RootUpdate, TOP_LEVEL_ROLES, check_expiry};
 use crate::targets::{RepositoryTarget, TargetsMetadata};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,7 +88,7 @@ struct Loaded<T> {
     signed: Json,
     bytes: Vec<u8>,
     /// Version, length and digest of `bytes`, computed once.
-    file: FileMeta,
+    forms: Vec<FileMeta>,
 }
 
 #[derive(Debug, Clone)]
@@ -96,7 +97,7 @@ struct LoadedRole {
     envelope: Envelope,
     metadata: TargetsMetadata,
     bytes: Vec<u8>,
-    file: FileMeta,
+    forms: Vec<FileMeta>,
 }
 
 /// The trusted documents of one image repository.
@@ -112,9 +113,13 @@ pub struct TrustedRepository {
 impl TrustedRepository {
     /// Starts from a root that is trusted because it was provisioned.
     pub fn from_root(bytes: &[u8], limits: &Limits) -> Result<Self, VerifyError> {
+        Self::start(bytes, Spelling::Tuf, limits)
+    }
+
+    pub(crate) fn start(bytes: &[u8], spelling: Spelling, limits: &Limits) -> Result<Self, VerifyError> {
         Ok(Self {
             limits: limits.clone(),
-            chain: RootChain::start(bytes, limits)?,
+            chain: RootChain::start_as(spelling, bytes, limits)?,
             timestamp: None,
             snapshot: None,
             roles: BTreeMap::new(),
@@ -238,7 +243,7 @@ impl TrustedRepository {
             if found < trusted {
                 return Err(VerifyError::Rollback { role: role(), trusted, found });
             }
-            if found == trusted && old.signed != new.signed {
+            if found == trusted && old.signed != new.signed && self.chain.spelling == Spelling::Tuf {
                 return Err(VerifyError::Equivocation { role: role(), version: found });
             }
             let (trusted, found) = (old.metadata.snapshot.version, new.metadata.snapshot.version);
@@ -254,14 +259,14 @@ impl TrustedRepository {
     /// The snapshot to fetch, when the trusted timestamp names another one than is loaded.
     pub fn wanted_snapshot(&self) -> Option<Wanted> {
         let meta = &self.timestamp.as_ref()?.metadata.snapshot;
-        let current = self.snapshot.as_ref().is_some_and(|loaded| meta.names(&loaded.file));
+        let current = self.snapshot.as_ref().is_some_and(|loaded| meta.names(&loaded.forms));
         (!current).then(|| self.wanted("snapshot", meta, self.limits.snapshot_bytes))
     }
 
     /// Takes the snapshot that the trusted timestamp names.
     pub fn update_snapshot(&mut self, bytes: &[u8], now: Timestamp) -> Result<(), VerifyError> {
         let meta = self.current_timestamp(now)?.snapshot.clone();
-        meta.check_file("snapshot", bytes)?;
+        meta.check_file("snapshot", &self.forms(meta.version, bytes))?;
         let new = self.read_snapshot(bytes)?;
         meta.check_version("snapshot", new.metadata.version)?;
         if let Some(old) = &self.snapshot {
@@ -275,7 +280,9 @@ impl TrustedRepository {
     /// The document of a targets role to fetch, when the trusted snapshot names another one than is loaded.
     pub fn wanted_role(&self, role: &str) -> Option<Wanted> {
         let meta = self.snapshot.as_ref()?.metadata.roles.get(role)?;
-        let current = self.roles.get(role).is_some_and(|loaded| meta.names(&loaded.file));
+        // In the old spelling a version alone does not tell which of its documents it is.
+        let telling = self.chain.spelling == Spelling::Tuf || meta.sha256.is_some();
+        let current = telling && self.roles.get(role).is_some_and(|loaded| meta.names(&loaded.forms));
         (!current).then(|| self.wanted(role, meta, self.limits.targets_bytes))
     }
 
@@ -291,7 +298,7 @@ impl TrustedRepository {
         let Some(meta) = snapshot.roles.get(role).cloned() else {
             return Err(VerifyError::NotInSnapshot { role: role.to_owned() });
         };
-        meta.check_file(role, bytes)?;
+        meta.check_file(role, &self.forms(meta.version, bytes))?;
         let new = self.read_role(role, parent, bytes)?;
         meta.check_version(role, new.metadata.version)?;
         check_expiry(role, new.metadata.expires, now)?;
@@ -310,7 +317,8 @@ impl TrustedRepository {
             if found < trusted {
                 return Err(VerifyError::Rollback { role: "targets".to_owned(), trusted, found });
             }
-            if found == trusted && old.envelope.signed() != new.envelope.signed() {
+            let differs = old.envelope.signed() != new.envelope.signed();
+            if found == trusted && differs && self.chain.spelling == Spelling::Tuf {
                 return Err(VerifyError::Equivocation { role: "targets".to_owned(), version: found });
             }
         }
@@ -403,15 +411,23 @@ impl TrustedRepository {
 
     fn wanted(&self, role: &str, meta: &FileMeta, limit: u64) -> Wanted {
         let name = quoted(role);
+        let legacy = self.chain.spelling == Spelling::Legacy;
         Wanted {
             file: if self.chain.root.consistent_snapshot {
                 format!("{}.{name}.json", meta.version)
+            } else if legacy && !TOP_LEVEL_ROLES.contains(&role) {
+                format!("delegations/{name}.json")
             } else {
                 format!("{name}.json")
             },
             version: meta.version,
-            limit: meta.length.map_or(limit, |length| length.min(limit)),
+            // The old spelling may mean the length of another form than the file's.
+            limit: meta.length.filter(|_| !legacy).map_or(limit, |length| length.min(limit)),
         }
+    }
+
+    fn forms(&self, version: u64, bytes: &[u8]) -> Vec<FileMeta> {
+        FileMeta::forms(self.chain.spelling, version, bytes)
     }
 
     fn current_timestamp(&self, now: Timestamp) -> Result<&TimestampMetadata, VerifyError> {
@@ -426,7 +442,7 @@ impl TrustedRepository {
     fn current_snapshot(&self, now: Timestamp) -> Result<&SnapshotMetadata, VerifyError> {
         let meta = &self.current_timestamp(now)?.snapshot;
         match &self.snapshot {
-            Some(loaded) if meta.names(&loaded.file) => {
+            Some(loaded) if meta.names(&loaded.forms) => {
                 check_expiry("snapshot", loaded.metadata.expires, now)?;
                 Ok(&loaded.metadata)
             }
@@ -437,27 +453,27 @@ impl TrustedRepository {
     /// The loaded document of a role, if it is the one that the snapshot names.
     fn current_role(&self, role: &str) -> Option<&LoadedRole> {
         let meta = self.snapshot.as_ref()?.metadata.roles.get(role)?;
-        self.roles.get(role).filter(|loaded| meta.names(&loaded.file))
+        self.roles.get(role).filter(|loaded| meta.names(&loaded.forms))
     }
 
     fn read_timestamp(&self, bytes: &[u8]) -> Result<Loaded<TimestampMetadata>, VerifyError> {
         let envelope = self.read_online("timestamp", bytes, self.limits.timestamp_bytes)?;
         let metadata = TimestampMetadata::from_json(envelope.signed())?;
         self.chain.check_repository("timestamp", metadata.repo_id.as_ref())?;
-        let file = FileMeta::of(metadata.version, bytes);
-        Ok(Loaded { metadata, signed: envelope.signed().clone(), bytes: bytes.to_vec(), file })
+        let forms = self.forms(metadata.version, bytes);
+        Ok(Loaded { metadata, signed: envelope.signed().clone(), bytes: bytes.to_vec(), forms })
     }
 
     fn read_snapshot(&self, bytes: &[u8]) -> Result<Loaded<SnapshotMetadata>, VerifyError> {
         let envelope = self.read_online("snapshot", bytes, self.limits.snapshot_bytes)?;
         let metadata = SnapshotMetadata::from_json(envelope.signed(), &self.limits)?;
         self.chain.check_repository("snapshot", metadata.repo_id.as_ref())?;
-        let file = FileMeta::of(metadata.version, bytes);
-        Ok(Loaded { metadata, signed: envelope.signed().clone(), bytes: bytes.to_vec(), file })
+        let forms = self.forms(metadata.version, bytes);
+        Ok(Loaded { metadata, signed: envelope.signed().clone(), bytes: bytes.to_vec(), forms })
     }
 
     fn read_online(&self, role: &str, bytes: &[u8], limit: u64) -> Result<Envelope, VerifyError> {
-        let envelope = Envelope::parse(role, bytes, limit, &self.limits)?;
+        let envelope = Envelope::parse_as(self.chain.spelling, role, bytes, limit, &self.limits)?;
         let (keys, role_keys) = (&self.chain.root.keys, self.chain.root.role(role)?);
         envelope.verify_threshold(role, &format!("root version {}", self.chain.root.version), keys, role_keys)?;
         Ok(envelope)
@@ -465,10 +481,12 @@ impl TrustedRepository {
 
     fn read_role(&self, role: &str, parent: &str, bytes: &[u8]) -> Result<LoadedRole, VerifyError> {
         let (keys, role_keys) = self.signers(role, parent)?;
-        let (envelope, metadata) = read_targets(role, parent, bytes, keys, role_keys, &self.limits)?;
+        let envelope = Envelope::parse_as(self.chain.spelling, role, bytes, self.limits.targets_bytes, &self.limits)?;
+        envelope.verify_threshold(role, parent, keys, role_keys)?;
+        let metadata = TargetsMetadata::from_json(role, envelope.signed(), &self.limits)?;
         self.chain.check_repository(role, metadata.repo_id.as_ref())?;
-        let file = FileMeta::of(metadata.version, bytes);
-        Ok(LoadedRole { parent: parent.to_owned(), envelope, metadata, bytes: bytes.to_vec(), file })
+        let forms = self.forms(metadata.version, bytes);
+        Ok(LoadedRole { parent: parent.to_owned(), envelope, metadata, bytes: bytes.to_vec(), forms })
     }
 
     /// The keys that may sign a targets role.

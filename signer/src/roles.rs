@@ -4,6 +4,7 @@ use crate::digest::{Sha256Digest, sha256};
 use crate::error::VerifyError;
 use crate::fields::{Fields, Header, header_json};
 use crate::json::Json;
+use crate::legacy::Spelling;
 use crate::limits::Limits;
 use crate::path::is_role_name;
 use jiff::Timestamp;
@@ -47,32 +48,41 @@ impl FileMeta {
         Json::Object(members)
     }
 
-    /// Compares a file with what was signed about it.
-    pub(crate) fn check_file(&self, role: &str, bytes: &[u8]) -> Result<(), VerifyError> {
-        let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if let Some(expected) = self.length
-            && expected != found
+    /// A file as signed metadata may describe it: by its bytes, and in the old spelling by its canonical form as well.
+    pub(crate) fn forms(spelling: Spelling, version: u64, bytes: &[u8]) -> Vec<Self> {
+        let mut forms = vec![Self::of(version, bytes)];
+        let limit = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if spelling == Spelling::Legacy
+            && let Ok(document) = Json::parse(bytes, limit)
+        {
+            forms.push(Self::of(version, &document.canonical()));
+        }
+        forms
+    }
+
+    /// Compares a file, described by [`FileMeta::forms`], with what was signed about it.
+    pub(crate) fn check_file(&self, role: &str, forms: &[Self]) -> Result<(), VerifyError> {
+        let Some(found) = forms.first() else { return Ok(()) };
+        if let (Some(expected), Some(found)) = (self.length, found.length)
+            && forms.iter().all(|form| form.length != Some(expected))
         {
             return Err(VerifyError::Length { role: role.to_owned(), expected, found });
         }
-        if let Some(expected) = self.sha256 {
-            let found = sha256(bytes);
-            if expected != found {
-                return Err(VerifyError::Hash {
-                    role: role.to_owned(),
-                    expected: hex::encode(expected),
-                    found: hex::encode(found),
-                });
-            }
+        if let (Some(expected), Some(found)) = (self.sha256, found.sha256)
+            && forms.iter().all(|form| form.sha256 != Some(expected))
+        {
+            return Err(VerifyError::Hash {
+                role: role.to_owned(),
+                expected: hex::encode(expected),
+                found: hex::encode(found),
+            });
         }
         Ok(())
     }
 
-    /// Whether a file, described by [`FileMeta::of`], is the one signed here.
-    pub(crate) fn names(&self, file: &Self) -> bool {
-        self.version == file.version
-            && (self.length.is_none() || self.length == file.length)
-            && (self.sha256.is_none() || self.sha256 == file.sha256)
+    /// Whether a file, described by [`FileMeta::forms`], is the one signed here.
+    pub(crate) fn names(&self, forms: &[Self]) -> bool {
+        forms.first().is_some_and(|file| file.version == self.version) && self.check_file("", forms).is_ok()
     }
 
     pub(crate) fn check_version(&self, role: &str, found: u64) -> Result<(), VerifyError> {

@@ -5,6 +5,7 @@ use crate::error::VerifyError;
 use crate::fields::{Fields, Header, header_json};
 use crate::json::Json;
 use crate::key::{KeyError, PublicKey};
+use crate::legacy::Spelling;
 use crate::limits::Limits;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -187,19 +188,24 @@ pub struct RootUpdate {
 pub(crate) struct RootChain {
     pub root: RootMetadata,
     pub bytes: Vec<u8>,
+    pub spelling: Spelling,
     rotations: u32,
 }
 
 impl RootChain {
     /// Starts from a root that is trusted because it was provisioned. It must still be signed by its own threshold.
     pub fn start(bytes: &[u8], limits: &Limits) -> Result<Self, VerifyError> {
-        let (root, envelope) = Self::read(bytes, limits)?;
-        envelope.verify_threshold("root", &format!("root version {}", root.version), &root.keys, root.role("root")?)?;
-        Ok(Self { root, bytes: bytes.to_vec(), rotations: 0 })
+        Self::start_as(Spelling::Tuf, bytes, limits)
     }
 
-    fn read(bytes: &[u8], limits: &Limits) -> Result<(RootMetadata, Envelope), VerifyError> {
-        let envelope = Envelope::parse("root", bytes, limits.root_bytes, limits)?;
+    pub fn start_as(spelling: Spelling, bytes: &[u8], limits: &Limits) -> Result<Self, VerifyError> {
+        let (root, envelope) = Self::read(spelling, bytes, limits)?;
+        envelope.verify_threshold("root", &format!("root version {}", root.version), &root.keys, root.role("root")?)?;
+        Ok(Self { root, bytes: bytes.to_vec(), spelling, rotations: 0 })
+    }
+
+    fn read(spelling: Spelling, bytes: &[u8], limits: &Limits) -> Result<(RootMetadata, Envelope), VerifyError> {
+        let envelope = Envelope::parse_as(spelling, "root", bytes, limits.root_bytes, limits)?;
         let root = RootMetadata::from_json(envelope.signed(), limits)?;
         Ok((root, envelope))
     }
@@ -209,7 +215,7 @@ impl RootChain {
         if self.rotations >= limits.root_rotations {
             return Err(VerifyError::TooManyRotations { limit: limits.root_rotations });
         }
-        let (next, envelope) = Self::read(bytes, limits)?;
+        let (next, envelope) = Self::read(self.spelling, bytes, limits)?;
         for signers in [&self.root, &next] {
             let name = format!("root version {}", signers.version);
             envelope.verify_threshold("root", &name, &signers.keys, signers.role("root")?)?;
@@ -236,7 +242,7 @@ impl RootChain {
         }
         let rotated = TOP_LEVEL_ROLES.iter().filter(|role| self.root.rotates(&next, role)).map(|&role| role.to_owned());
         let update = RootUpdate { version: next.version, rotated: rotated.collect() };
-        *self = Self { root: next, bytes: bytes.to_vec(), rotations: self.rotations + 1 };
+        *self = Self { root: next, bytes: bytes.to_vec(), rotations: self.rotations + 1, spelling: self.spelling };
         Ok(update)
     }
 

@@ -104,6 +104,22 @@ fn a_surface_never_names_the_store() {
 }
 
 #[test]
+fn only_one_command_reads_the_old_spelling() {
+    let way_in = "fn f() { sluice_signer::legacy::trust(a, b); }";
+    let found = places(
+        layers::old_spelling_in_uptane,
+        &[
+            ("signer/cli/src/uptane.rs", way_in),
+            ("signer/cli/src/client.rs", way_in),
+            ("delta/agent/src/metadata.rs", "use sluice_signer::{\n    Refresh,\n    legacy,\n};"),
+            ("server/src/app/publish.rs", "// legacy\nuse sluice_signer::Refresh;"),
+            ("server/ctl/src/main.rs", "mod legacy;"),
+        ],
+    );
+    assert_eq!(found, ["delta/agent/src/metadata.rs:3", "signer/cli/src/client.rs:1"]);
+}
+
+#[test]
 fn the_core_has_no_hidden_inputs() {
     let bad = [
         "SystemTime::now()",

@@ -61,6 +61,9 @@ pub enum Command {
     Publish(PublishArgs),
     /// Fetch a target from any TUF repository, as a client does that trusts its root.
     Tuf(TufArgs),
+    /// Say whether an ECU would install what a director and an image repository offer it: Uptane's full verification. Exits 1
+    /// when it would not.
+    Uptane(UptaneArgs),
     /// Print a completion script.
     Completion {
         /// The shell.
@@ -639,4 +642,36 @@ pub enum TufCommand {
     Refresh,
     /// Refresh, find a target, and download it unless it is there.
     Download,
+}
+
+/// `uptane`
+#[derive(Debug, Args)]
+pub struct UptaneArgs {
+    /// Folder for the trusted documents of both repositories. An empty one trusts the first roots that the repositories serve.
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// Where the director's documents are.
+    #[arg(long, value_name = "URL")]
+    pub director_url: String,
+    /// Where the image repository's documents are.
+    #[arg(long, value_name = "URL")]
+    pub image_url: String,
+    /// Id of an ECU of the vehicle; may be given again, each with its --hw.
+    #[arg(long, value_name = "ID", required = true)]
+    pub ecu: Vec<String>,
+    /// Hardware id of the ECU.
+    #[arg(long, value_name = "ID", required = true)]
+    pub hw: Vec<String>,
+    /// Where the images are; `targets` under the image repository's documents, or beside them when they are in `metadata`.
+    #[arg(long, value_name = "URL")]
+    pub targets_url: Option<String>,
+    /// Do not download the images to compare them with what was signed.
+    #[arg(long)]
+    pub no_images: bool,
+    /// File with a token that the repositories want, in its first line.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Seconds after which a document that is not whole is given up, and an image that came with less than 8 KiB a second.
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::http::TIMEOUT_S)]
+    pub timeout: u64,
 }

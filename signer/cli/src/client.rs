@@ -18,6 +18,8 @@ pub type Reader = fn(&[u8], &Limits) -> Result<TrustedRepository, VerifyError>;
 pub struct Client<'a> {
     /// What it trusts.
     pub trusted: TrustedRepository,
+    /// Whether a kept document of a delegated role is taken when the snapshot names one like it.
+    pub reuse_roles: bool,
     limits: Limits,
     now: Timestamp,
     folder: &'a Path,
@@ -26,6 +28,20 @@ pub struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
+    /// Trusts a root, and keeps it.
+    pub fn trust(
+        folder: &'a Path,
+        root: &[u8],
+        (url, http): (&'a str, &'a Http),
+        now: Timestamp,
+        read: Reader,
+    ) -> anyhow::Result<Self> {
+        let limits = Limits::default();
+        let client = Self { trusted: read(root, &limits)?, reuse_roles: true, limits, now, folder, url, http };
+        client.keep("root", root)?;
+        Ok(client)
+    }
+
     /// Takes up what the folder has; `None` when it trusts no root yet. Of what does not verify, the root ends it; the others
     /// are told of, because they no longer guard against older ones.
     pub fn open(
@@ -53,11 +69,18 @@ impl<'a> Client<'a> {
                 eprintln!("warning: {} is not trusted any more: {error}", file.display());
             }
         }
-        Ok(Some(Self { trusted, limits, now, folder, url, http }))
+        Ok(Some(Self { trusted, reuse_roles: true, limits, now, folder, url, http }))
     }
 
     /// Asks for what is newer. Each document is kept as soon as it is trusted.
-    pub fn refresh(&mut self, mut refresh: Refresh) -> anyhow::Result<()> {
+    pub fn refresh(&mut self, refresh: Refresh) -> anyhow::Result<()> {
+        self.refresh_but(refresh, None).map(drop)
+    }
+
+    /// Like [`refresh`](Self::refresh), but returns the new document of one role instead of keeping it: the caller has more to
+    /// ask of it, and then gives it to [`keep`](Self::keep).
+    pub fn refresh_but(&mut self, mut refresh: Refresh, but: Option<&str>) -> anyhow::Result<Option<Vec<u8>>> {
+        let mut held = None;
         while let Some(ask) = refresh.next(&self.trusted, self.now)? {
             let document = self.document(&ask.file, ask.limit)?;
             let given = match refresh.give(&mut self.trusted, document.as_deref(), self.now) {
@@ -74,11 +97,13 @@ impl<'a> Client<'a> {
             for role in given.forgotten {
                 self.forget(role)?;
             }
-            if let Some(bytes) = document.filter(|_| given.trusted) {
-                self.keep(ask.role, &bytes)?;
+            match document.filter(|_| given.trusted) {
+                Some(bytes) if but == Some(ask.role) => held = Some(bytes),
+                Some(bytes) => self.keep(ask.role, &bytes)?,
+                None => {}
             }
         }
-        Ok(())
+        Ok(held)
     }
 
     /// Searches a target, and loads the roles that may speak for it; `None` when none lists it.
@@ -96,7 +121,8 @@ impl<'a> Client<'a> {
 
     /// Takes the document of a delegated role: the kept one when it is the one wanted, else the repository's.
     fn role(&mut self, role: &str, parent: &str, wanted: &Wanted) -> anyhow::Result<()> {
-        if let Ok(bytes) = read_limited(&file_of(self.folder, role), self.limits.targets_bytes)
+        if self.reuse_roles
+            && let Ok(bytes) = read_limited(&file_of(self.folder, role), self.limits.targets_bytes)
             && self.trusted.update_targets(role, parent, &bytes, self.now).is_ok()
         {
             return Ok(());
@@ -125,7 +151,8 @@ impl<'a> Client<'a> {
         self.http.document(&format!("{}/{name}", self.url.trim_end_matches('/')), limit)
     }
 
-    fn keep(&self, role: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    /// Keeps the trusted document of a role.
+    pub fn keep(&self, role: &str, bytes: &[u8]) -> anyhow::Result<()> {
         write_atomic(&file_of(self.folder, role), bytes)
     }
 

@@ -54,11 +54,7 @@ impl Http {
 
     /// Downloads a target beside its place and moves it there when it is whole and right.
     pub fn target(&self, url: &str, target: &RepositoryTarget, file: &Path) -> anyhow::Result<()> {
-        let time = self.patience + Duration::from_secs(target.length / SLOWEST);
-        let mut response = self.get(url, time)?;
-        if response.status() != StatusCode::OK {
-            return Err(unexpected(url, response.status()));
-        }
+        let mut response = self.open_target(url, target)?;
         let folder = file.parent().context("a target without a folder")?;
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let mut partial = file.as_os_str().to_owned();
@@ -70,6 +66,18 @@ impl Http {
         }
         result?;
         fs::rename(&partial, file).with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// Downloads a target only to see whether it is the signed one.
+    pub fn check_target(&self, url: &str, target: &RepositoryTarget) -> anyhow::Result<()> {
+        let mut response = self.open_target(url, target)?;
+        receive(&mut response, target, &mut std::io::sink()).with_context(|| url.to_owned())
+    }
+
+    fn open_target(&self, url: &str, target: &RepositoryTarget) -> anyhow::Result<ureq::http::Response<ureq::Body>> {
+        let time = self.patience + Duration::from_secs(target.length / SLOWEST);
+        let response = self.get(url, time)?;
+        if response.status() == StatusCode::OK { Ok(response) } else { Err(unexpected(url, response.status())) }
     }
 
     fn get(&self, url: &str, time: Duration) -> anyhow::Result<ureq::http::Response<ureq::Body>> {
@@ -90,9 +98,19 @@ fn download(
     partial: &Path,
 ) -> anyhow::Result<()> {
     let mut out = File::create(partial).with_context(|| format!("cannot write {}", partial.display()))?;
+    receive(response, target, &mut out)?;
+    Ok(out.flush().and_then(|()| out.sync_all())?)
+}
+
+/// Writes a body that must be the target.
+fn receive(
+    response: &mut ureq::http::Response<ureq::Body>,
+    target: &RepositoryTarget,
+    out: &mut impl std::io::Write,
+) -> anyhow::Result<()> {
     let bar = release::progress(target.length, "downloading");
     let reader = response.body_mut().with_config().limit(target.length.saturating_add(2)).reader();
-    let found = copy(bar.wrap_read(reader), &mut out, target.length);
+    let found = copy(bar.wrap_read(reader), out, target.length);
     bar.finish_and_clear();
     let found = found?;
     anyhow::ensure!(
@@ -101,7 +119,7 @@ fn download(
         hex::encode(target.sha256),
         hex::encode(found)
     );
-    Ok(out.flush().and_then(|()| out.sync_all())?)
+    Ok(())
 }
 
 fn unexpected(url: &str, status: StatusCode) -> anyhow::Error {

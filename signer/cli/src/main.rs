@@ -1,5 +1,6 @@
 //! `sluice-sign`: the release engineer's command line. It keeps a repository folder, makes keys, stages documents,
-//! signs them on as many machines as there are holders, and publishes what is complete. Only `publish` uses a network.
+//! signs them on as many machines as there are holders, and publishes what is complete. Only `publish`, `tuf` and `uptane`
+//! use a network.
 
 mod args;
 mod audit;
@@ -25,6 +26,7 @@ mod stage;
 mod status;
 mod token;
 mod tuf;
+mod uptane;
 
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
@@ -69,6 +71,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(args) => return audit::run(&args, now, json),
         Command::Publish(args) => publish::run(&args, now, json)?,
         Command::Tuf(args) => return Ok(tuf::run(&args, now, json)),
+        Command::Uptane(args) => return uptane::run(&args, now, json),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sluice-sign", &mut std::io::stdout());
         }

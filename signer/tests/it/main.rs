@@ -7,6 +7,7 @@ mod documentation;
 mod frozen;
 mod key_files;
 mod keys;
+mod legacy;
 mod publication;
 mod refresh;
 mod repository_attacks;

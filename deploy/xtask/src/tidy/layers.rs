@@ -199,6 +199,24 @@ pub fn core_is_pure(tree: &Tree) -> Report {
     report
 }
 
+/// Only the `uptane` command reads documents of the old spelling: a device must have no way to them.
+pub fn old_spelling_in_uptane(tree: &Tree) -> Report {
+    let mut report = Report::default();
+    let allowed = |path: &str| {
+        path.starts_with("signer/src/") || ["signer/cli/src/uptane.rs", "signer/tests/it/legacy.rs"].contains(&path)
+    };
+    for file in tree.rust().iter().filter(|file| !is_check(&file.path)) {
+        report.scanned += 1;
+        if allowed(&file.path) || !file.tokens.iter().any(|token| token.text == "sluice_signer") {
+            continue;
+        }
+        for token in file.tokens.iter().filter(|token| token.kind == TokenKind::Word && token.text == "legacy") {
+            report.find(&file.path, token.line, "sluice_signer::legacy outside signer/cli/src/uptane.rs");
+        }
+    }
+    report
+}
+
 /// Every migration exists for both engines under the same name.
 pub fn migrations_are_paired(tree: &Tree) -> Report {
     let mut report = Report::default();

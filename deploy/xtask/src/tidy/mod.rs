@@ -63,6 +63,7 @@ pub const RULES: &[Rule] = &[
     Rule { name: "object-store-in-blobs", minimum: 80, check: layers::object_store_in_blobs },
     Rule { name: "surfaces-use-cases-only", minimum: 3, check: layers::surfaces_never_touch_store },
     Rule { name: "pure-core", minimum: 30, check: layers::core_is_pure },
+    Rule { name: "old-spelling-in-uptane", minimum: 80, check: layers::old_spelling_in_uptane },
     Rule { name: "migration-pairs", minimum: 2, check: layers::migrations_are_paired },
     Rule { name: "reasoned-exceptions", minimum: 80, check: style::exceptions_have_reasons },
     Rule { name: "nothing-unfinished", minimum: 80, check: style::nothing_unfinished },

@@ -1,6 +1,7 @@
 //! `tuf`: a client of any repository, here of one that is spread over odd role names, hash prefixes and two delegators of one
 //! role, as other makers of metadata build them.
 
+use crate::files::FileServer;
 use crate::sandbox::{Run, Sandbox};
 use jiff::{SignedDuration, Timestamp};
 use sluice_signer::path::quoted;
@@ -9,37 +10,27 @@ use sluice_signer::{
     Delegation, Envelope, Paths, RepositoryTarget, RoleKeys, RootMetadata, SigningKey, TargetsMetadata, online, sha256,
 };
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
 
 const ODD: &str = "../odd?#role";
 
-#[derive(Default)]
-struct Served {
-    files: BTreeMap<String, Vec<u8>>,
-    requests: Vec<String>,
-}
-
 /// A repository and the server that has its files.
-struct Repository {
-    url: String,
-    served: Arc<Mutex<Served>>,
+pub struct Repository {
+    pub server: FileServer,
     consistent: bool,
     root: u64,
     version: u64,
-    targets: BTreeMap<String, TargetsMetadata>,
+    pub targets: BTreeMap<String, TargetsMetadata>,
 }
 
-fn key(seed: u8) -> SigningKey {
+pub fn key(seed: u8) -> SigningKey {
     SigningKey::from_seed(&[seed; 32]).unwrap()
 }
 
-fn role(seed: u8) -> RoleKeys {
+pub fn role(seed: u8) -> RoleKeys {
     RoleKeys::new([key(seed).public()], 1)
 }
 
-fn signed(signed: sluice_signer::Json, keys: &[u8]) -> Vec<u8> {
+pub fn signed(signed: sluice_signer::Json, keys: &[u8]) -> Vec<u8> {
     let mut envelope = Envelope::new(signed);
     for &seed in keys {
         envelope.sign(&key(seed));
@@ -47,7 +38,7 @@ fn signed(signed: sluice_signer::Json, keys: &[u8]) -> Vec<u8> {
     envelope.to_bytes()
 }
 
-fn in_days(days: i64) -> Timestamp {
+pub fn in_days(days: i64) -> Timestamp {
     "2026-06-01T12:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_hours(24 * days)
 }
 
@@ -55,12 +46,8 @@ fn in_days(days: i64) -> Timestamp {
 const ROLES: [(&str, u8); 4] = [("root", 1), ("snapshot", 2), ("timestamp", 3), ("targets", 4)];
 
 impl Repository {
-    fn start(consistent: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let served = Arc::new(Mutex::new(Served::default()));
-        let shared = Arc::clone(&served);
-        std::thread::spawn(move || listener.incoming().for_each(|stream| serve(stream.unwrap(), &shared)));
+    pub fn start(consistent: bool) -> Self {
+        let server = FileServer::start();
         let mut top = TargetsMetadata::new(1, in_days(9), None);
         let delegation = |name: &str, paths| Delegation { name: name.into(), keys: role(5), paths, terminating: false };
         top.delegation_keys.insert(key(5).public().keyid().to_owned(), key(5).public().clone());
@@ -68,7 +55,7 @@ impl Repository {
         top.delegations =
             vec![delegation(ODD, Paths::pattern("line/*/*")), delegation("bins", Paths::HashPrefixes([prefix].into()))];
         let mut repository =
-            Self { url, served, consistent, root: 1, version: 0, targets: BTreeMap::from([("targets".into(), top)]) };
+            Self { server, consistent, root: 1, version: 0, targets: BTreeMap::from([("targets".into(), top)]) };
         for name in [ODD, "bins"] {
             repository.targets.insert(name.into(), TargetsMetadata::new(1, in_days(9), None));
         }
@@ -76,7 +63,7 @@ impl Repository {
         repository
     }
 
-    fn put(&mut self, version: u64, signers: &[u8]) {
+    pub fn put(&mut self, version: u64, signers: &[u8]) {
         let seed_of = |name: &str, seed: u8| if name == "root" && version > 1 { 11 } else { seed };
         let root = RootMetadata {
             version,
@@ -96,10 +83,10 @@ impl Repository {
     }
 
     fn file(&self, path: &str, bytes: Vec<u8>) {
-        self.served.lock().unwrap().files.insert(format!("/{path}"), bytes);
+        self.server.put(&format!("/{path}"), bytes);
     }
 
-    fn add(&mut self, role: &str, path: &str, content: &[u8]) {
+    pub fn add(&mut self, role: &str, path: &str, content: &[u8]) {
         let sha256 = sha256(content);
         let target = RepositoryTarget { path: path.into(), length: content.len() as u64, sha256, custom: None };
         self.targets.get_mut(role).unwrap().targets.insert(path.into(), target);
@@ -114,7 +101,7 @@ impl Repository {
     }
 
     /// Writes every document anew, one version higher.
-    fn publish(&mut self) {
+    pub fn publish(&mut self) {
         self.version += 1;
         let version = self.version;
         let prefix = if self.consistent { format!("{version}.") } else { String::new() };
@@ -123,8 +110,7 @@ impl Repository {
             metadata.version = version;
             let bytes = signed(metadata.to_json(), &[if name == "targets" { 4 } else { 5 }]);
             files.insert(name.clone(), FileMeta::of(version, &bytes));
-            let path = format!("/metadata/{prefix}{}.json", quoted(name));
-            self.served.lock().unwrap().files.insert(path, bytes);
+            self.server.put(&format!("/metadata/{prefix}{}.json", quoted(name)), bytes);
         }
         let snapshot = online::sign_snapshot(version, in_days(5), files, None, &key(2));
         let meta = FileMeta::of(version, &snapshot);
@@ -133,39 +119,26 @@ impl Repository {
     }
 
     fn run(&self, sandbox: &Sandbox, command: &str) -> Run {
-        sandbox.run(&format!("tuf --metadata-dir trusted --metadata-url {}/metadata {command}", self.url))
+        sandbox.run(&format!("tuf --metadata-dir trusted --metadata-url {}/metadata {command}", self.server.url))
     }
 
     fn download(&self, sandbox: &Sandbox, path: &str) -> Run {
-        let line =
-            format!("tuf --metadata-dir trusted --metadata-url {0}/metadata --target-base-url {0}/targets", self.url);
-        sandbox.run_with(&line, &["--target-dir", "got", "--json", "--target-name", path, "download"])
+        let line = format!(
+            "tuf --metadata-dir trusted --metadata-url {0}/metadata --target-base-url {0}/targets",
+            self.server.url
+        );
+        let more = ["--target-dir", "got", "--json", "--target-name"].into_iter().chain(path.split(' '));
+        sandbox.run_with(&line, &more.chain(["download"]).collect::<Vec<_>>())
     }
 
     fn init(&self, sandbox: &Sandbox) {
-        sandbox.write("root.json", &self.served.lock().unwrap().files["/metadata/1.root.json"]);
+        sandbox.write("root.json", &self.server.get("/metadata/1.root.json"));
         sandbox.run("tuf --metadata-dir trusted init root.json").ok();
     }
 
     fn requests(&self) -> Vec<String> {
-        std::mem::take(&mut self.served.lock().unwrap().requests)
+        self.server.requests()
     }
-}
-
-/// One request on one connection.
-fn serve(mut stream: TcpStream, served: &Mutex<Served>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut line = String::new();
-    reader.read_line(&mut line).unwrap();
-    let Some(path) = line.split_whitespace().nth(1).map(str::to_owned) else { return };
-    while reader.read_line(&mut line).unwrap() > 2 {}
-    let mut served = served.lock().unwrap();
-    let body = served.files.get(&path).cloned();
-    served.requests.push(path);
-    let (status, body) = body.map_or(("404 Not Found", Vec::new()), |body| ("200 OK", body));
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    // A client that has seen enough may have closed.
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
 }
 
 #[test]
@@ -282,4 +255,48 @@ fn a_root_is_followed_only_when_old_and_new_holders_signed_it() {
         assert_eq!(run.code, code, "{signers:?}: {}", run.transcript());
     }
     assert_eq!(repository.run(&sandbox, "--json refresh").ok().json()["root"], 2);
+}
+
+/// A server that sends a byte now and then is given up, although it is never silent for long.
+#[test]
+fn slow_retrieval_attack_is_given_up() {
+    let (sandbox, mut repository) = (Sandbox::new(), Repository::start(true));
+    let tool = b"tool".repeat(50);
+    repository.add("bins", "bin/tool", &tool);
+    repository.publish();
+    repository.init(&sandbox);
+    let place = format!("/targets/{}", repository.place("bin/tool", &sha256(&tool)));
+    for path in ["/metadata/2.root.json", "/metadata/timestamp.json", "/metadata/1.snapshot.json", &place] {
+        let before = repository.server.swap(path, None);
+        repository.server.trickle(path);
+        let run = repository.download(&sandbox, "bin/tool --timeout 1");
+        assert!(run.code == 1 && run.stderr.contains("timeout"), "{path}: {}", run.transcript());
+        repository.server.swap(path, before);
+    }
+    assert_eq!(std::fs::read_dir(sandbox.path("got/bin")).unwrap().count(), 0);
+    repository.download(&sandbox, "bin/tool").ok();
+}
+
+#[test]
+fn endless_data_attack_every_file_is_read_to_its_limit_only() {
+    let (sandbox, mut repository) = (Sandbox::new(), Repository::start(true));
+    let tool = b"tool".repeat(50);
+    repository.add("bins", "bin/tool", &tool);
+    repository.publish();
+    repository.init(&sandbox);
+    let place = format!("/targets/{}", repository.place("bin/tool", &sha256(&tool)));
+    for (path, reason) in [
+        ("/metadata/2.root.json", "no document of at most 512000 bytes"),
+        ("/metadata/timestamp.json", "no document of at most 16384 bytes"),
+        ("/metadata/1.snapshot.json", "no document of at most"),
+        (&place, "200 bytes were signed, more came"),
+    ] {
+        let before = repository.server.swap(path, None);
+        repository.server.endless(path);
+        let run = repository.download(&sandbox, "bin/tool");
+        assert!(run.code == 1 && run.stderr.contains(reason), "{path}: {}", run.transcript());
+        repository.server.swap(path, before);
+    }
+    assert_eq!(std::fs::read_dir(sandbox.path("got/bin")).unwrap().count(), 0);
+    repository.download(&sandbox, "bin/tool").ok();
 }
