@@ -16,6 +16,7 @@
 //! * [`publish`] and [`online`] are the server's side: ingest checks, and its snapshot and timestamp roles.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+pub mod advisory;
 pub mod agree;
 pub mod digest;
 pub mod director;

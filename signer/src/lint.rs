@@ -1,6 +1,7 @@
 //! Mistakes in valid documents that a careful publisher refuses: what locks holders out, confuses roles, breaks
 //! clients or strands devices. The command line runs them before people sign, the server again on ingest.
 
+use crate::advisory;
 use crate::json::Json;
 use crate::key::PublicKey;
 use crate::limits::Limits;
@@ -8,7 +9,7 @@ use crate::online::OnlineKeys;
 use crate::path::is_delegated_role_name;
 use crate::release::{ReleaseCustom, ReleaseKind};
 use crate::root::{RoleKeys, RootMetadata};
-use crate::targets::{Delegation, TargetsMetadata};
+use crate::targets::{Delegation, Paths, TargetsMetadata};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,8 +18,12 @@ use std::fmt;
 pub const MAX_ROOT_LIFETIME: SignedDuration = SignedDuration::from_hours(24 * 400);
 /// Longest life of a product role's document.
 pub const MAX_ROLE_LIFETIME: SignedDuration = SignedDuration::from_hours(24 * 130);
+/// Longest life of a document of advisories: what is said of security must not be kept from devices for long.
+pub const MAX_ADVISORIES_LIFETIME: SignedDuration = SignedDuration::from_hours(24 * 40);
 /// Fewest holders of an offline role: with a threshold of two, one of three keys may be lost.
 pub const MIN_HOLDERS: usize = 3;
+/// Fewest holders of a role of advisories, of whom one signs: it can install nothing, and must be quick.
+pub const MIN_ADVISORIES_HOLDERS: usize = 2;
 
 /// One mistake, with the role and the value that made it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -285,14 +290,25 @@ impl std::error::Error for Lints {}
 
 /// Checks an offline role: enough holders, a threshold that neither one thief nor one loss can decide, honest key ids.
 fn lint_holders(role: &str, keys: &BTreeMap<String, PublicKey>, role_keys: &RoleKeys, lints: &mut Vec<Lint>) {
+    lint_quorum(role, keys, role_keys, (MIN_HOLDERS, 2), lints);
+}
+
+/// The same for so many holders and so many signatures at least.
+fn lint_quorum(
+    role: &str,
+    keys: &BTreeMap<String, PublicKey>,
+    role_keys: &RoleKeys,
+    (min_holders, min_threshold): (usize, u32),
+    lints: &mut Vec<Lint>,
+) {
     let holders = role_keys.materials(keys).len();
     let threshold = role_keys.threshold;
     let needed = usize::try_from(threshold).unwrap_or(usize::MAX);
-    if threshold < 2 {
+    if threshold < min_threshold {
         lints.push(Lint::ThresholdOne { role: role.to_owned(), threshold });
     }
-    if holders < MIN_HOLDERS {
-        lints.push(Lint::TooFewHolders { role: role.to_owned(), holders, min: MIN_HOLDERS });
+    if holders < min_holders {
+        lints.push(Lint::TooFewHolders { role: role.to_owned(), holders, min: min_holders });
     }
     if needed >= holders {
         lints.push(Lint::ThresholdTooHigh { role: role.to_owned(), threshold, holders });
@@ -397,6 +413,12 @@ fn lint_any_root(name: &str, root: &RootMetadata, now: Timestamp) -> Vec<Lint> {
     lints
 }
 
+/// Whether a role signs a product's advisories and nothing else.
+pub fn is_of_advisories(delegation: &Delegation) -> bool {
+    let product = delegation.name.strip_suffix(advisory::ROLE_SUFFIX);
+    product.is_some_and(|product| delegation.paths == Paths::pattern(advisory::pattern_of(product)))
+}
+
 /// Checks the top targets document: it delegates and signs nothing itself.
 pub fn lint_top_targets(targets: &TargetsMetadata, now: Timestamp) -> Vec<Lint> {
     let mut lints = Vec::new();
@@ -404,7 +426,8 @@ pub fn lint_top_targets(targets: &TargetsMetadata, now: Timestamp) -> Vec<Lint> 
         lints.push(Lint::TopTargets { path: path.clone() });
     }
     for delegation in &targets.delegations {
-        lint_holders(&delegation.name, &targets.delegation_keys, &delegation.keys, &mut lints);
+        let quorum = if is_of_advisories(delegation) { (MIN_ADVISORIES_HOLDERS, 1) } else { (MIN_HOLDERS, 2) };
+        lint_quorum(&delegation.name, &targets.delegation_keys, &delegation.keys, quorum, &mut lints);
         if !is_delegated_role_name(&delegation.name) {
             lints.push(Lint::RoleName { role: crate::error::quote(&delegation.name) });
         }
@@ -460,7 +483,9 @@ pub fn lint_role(
     if let Some(child) = new.delegations.first() {
         lints.push(Lint::NestedDelegation { role: role.to_owned(), child: child.name.clone() });
     }
-    lint_lifetime(role, new.expires, now, MAX_ROLE_LIFETIME, &mut lints);
+    let advisories = is_of_advisories(delegation);
+    let lifetime = if advisories { MAX_ADVISORIES_LIFETIME } else { MAX_ROLE_LIFETIME };
+    lint_lifetime(role, new.expires, now, lifetime, &mut lints);
     let highest = previous.map(|previous| highest_counters(role, previous, limits)).unwrap_or_default();
     let orders = new.targets.values().filter_map(|target| target.release(role, limits).ok()?);
     let known: BTreeMap<(String, String), u64> =
@@ -471,7 +496,8 @@ pub fn lint_role(
             lints.push(Lint::Path { role: role.to_owned(), path: path.clone() });
         }
         let before = previous.and_then(|previous| previous.targets.get(path));
-        if before.is_some_and(|before| before != target) {
+        // What is known of a vulnerability changes; what an image is does not.
+        if !advisories && before.is_some_and(|before| before != target) {
             lints.push(Lint::ContentChanged { role: role.to_owned(), path: path.clone() });
         }
         let release = match target.release(role, limits) {

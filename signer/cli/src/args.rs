@@ -40,6 +40,9 @@ pub enum Command {
     /// Prepare releases.
     #[command(subcommand)]
     Release(ReleaseCommand),
+    /// Stage a security advisory of a product in the role of its advisories.
+    #[command(subcommand)]
+    Advisory(AdvisoryCommand),
     /// Sign every staged document that a key is authorised for.
     Sign(SignArgs),
     /// Write a request file, for signing on a machine without the repository.
@@ -312,12 +315,15 @@ pub struct DelegateAddArgs {
     /// Product line, for example `acme-cam`.
     #[arg(long)]
     pub product: String,
-    /// Public key of a holder of the product role; three at least, keys of no other role.
+    /// Give the product's advisories to these holders, in a role of its own: two at least, of whom one signs.
+    #[arg(long)]
+    pub advisories: bool,
+    /// Public key of a holder of the role; three at least, keys of no other role.
     #[arg(long = "holder", required = true, num_args = 1.., value_name = "PUB")]
     pub holders: Vec<PathBuf>,
-    /// Signatures needed for a release.
-    #[arg(long, default_value_t = 2)]
-    pub threshold: u32,
+    /// Signatures needed: 2 for releases, 1 for advisories, unless given.
+    #[arg(long)]
+    pub threshold: Option<u32>,
     /// Days until the top targets document expires.
     #[arg(long, default_value_t = 365, value_name = "DAYS")]
     pub expires_days: u32,
@@ -457,6 +463,36 @@ pub struct ReleaseNewArgs {
     pub components: Vec<String>,
     /// Days until the product's document expires.
     #[arg(long, default_value_t = 120, value_name = "DAYS")]
+    pub expires_days: u32,
+    /// What is overridden.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
+}
+
+/// `advisory`
+#[derive(Debug, Subcommand)]
+pub enum AdvisoryCommand {
+    /// Stage the next document with this advisory, or with its next revision.
+    Add(AdvisoryAddArgs),
+}
+
+/// `advisory add`
+#[derive(Debug, Args)]
+pub struct AdvisoryAddArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// Product line.
+    #[arg(long)]
+    pub product: String,
+    /// Id by which releases name it; a CSAF document must state the same.
+    #[arg(long)]
+    pub id: String,
+    /// The advisory: CSAF or OpenVEX in JSON.
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Days until the document expires.
+    #[arg(long, default_value_t = 30, value_name = "DAYS")]
     pub expires_days: u32,
     /// What is overridden.
     #[command(flatten)]

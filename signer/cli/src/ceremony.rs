@@ -8,6 +8,7 @@ use crate::stage::Stage;
 use crate::{describe, edge, key};
 use anyhow::Context as _;
 use jiff::Timestamp;
+use sluice_signer::advisory;
 use sluice_signer::publish::Repository;
 use sluice_signer::root::{RoleKeys, RootMetadata};
 use sluice_signer::{Delegation, Envelope, OnlineKeys, Paths, PublicKey, TargetsMetadata};
@@ -133,9 +134,13 @@ fn new_root<'a>(
 pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let mut stage = Stage::load(Folder::open(&args.repo)?)?;
     stage.overrides = args.overrides.read()?;
-    if !sluice_signer::path::is_delegated_role_name(&args.product) {
+    let reserved = args.product.ends_with(advisory::ROLE_SUFFIX);
+    if reserved || !sluice_signer::path::is_delegated_role_name(&args.product) {
         let message = format!("{:?} cannot be the name of a product role", args.product);
-        return Err(Failure::refused(message, "use letters, digits, '-', '_' and '.', and no role of TUF"));
+        return Err(Failure::refused(
+            message,
+            "use letters, digits, '-', '_' and '.', no role of TUF, and no '-advisories' at the end",
+        ));
     }
     let holders = Holders::read(&args.holders)?;
     let Some(root) = stage.root(Repository::Image)? else {
@@ -146,7 +151,12 @@ pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyho
         Some(top) => top,
         None => TargetsMetadata::new(1, expires, root.repo_id.clone()),
     };
-    if top.delegation(&args.product).is_some() {
+    let (role, pattern, threshold) = if args.advisories {
+        (advisory::role_of(&args.product), advisory::pattern_of(&args.product), 1)
+    } else {
+        (args.product.clone(), format!("{}/*/*", args.product), 2)
+    };
+    if top.delegation(&role).is_some() {
         let message = format!("product {} has its holders already", args.product);
         return Err(Failure::refused(message, "see them with `sluice-sign status`"));
     }
@@ -156,22 +166,23 @@ pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyho
         top.delegation_keys.insert(key.keyid().to_owned(), key.clone());
     }
     top.delegations.push(Delegation {
-        name: args.product.clone(),
-        keys: holders.role(args.threshold),
-        paths: Paths::pattern(format!("{}/*/*", args.product)),
+        name: role.clone(),
+        keys: holders.role(args.threshold.unwrap_or(threshold)),
+        paths: Paths::pattern(pattern),
         terminating: true,
     });
     stage.put(&DocumentId::image("targets", top.version), top.to_json(), now)?;
     // A product that was revoked goes on with its versions, and without the releases of whoever lost it.
-    let version = stage.next_version(&args.product);
-    let product = TargetsMetadata::new(version, edge::in_days(now, crate::release::EXPIRES_DAYS)?, root.repo_id);
-    stage.put(&DocumentId::image(&args.product, version), product.to_json(), now)?;
+    let version = stage.next_version(&role);
+    let expires = edge::in_days(now, crate::release::expires_days(&role))?;
+    let document = TargetsMetadata::new(version, expires, root.repo_id);
+    stage.put(&DocumentId::image(&role, version), document.to_json(), now)?;
     stage.folder.add_holders(holders.names())?;
     stage.holders = stage.folder.holders()?;
     describe::print_staged(
         &stage,
         json,
-        |id| id.role == "targets" || id.role == args.product,
+        |id| id.role == "targets" || id.role == role,
         "let the holders sign with `sluice-sign sign`, or prepare the first release with `sluice-sign release new`",
     )
 }
@@ -181,7 +192,8 @@ pub fn renew(args: &RenewArgs, now: Timestamp, json: bool) -> anyhow::Result<()>
     let mut stage = Stage::load(Folder::open(&args.repo)?)?;
     stage.overrides = args.overrides.read()?;
     let product = !matches!(args.role.as_str(), "root" | "director-root" | "targets");
-    let days = args.expires_days.unwrap_or(if product { crate::release::EXPIRES_DAYS } else { ROOT_EXPIRES_DAYS });
+    let days =
+        args.expires_days.unwrap_or(if product { crate::release::expires_days(&args.role) } else { ROOT_EXPIRES_DAYS });
     let expires = edge::in_days(now, days)?;
     if let Some((id, _)) = stage.staged.iter().find(|(id, _)| id.name() == args.role) {
         let message = format!("{} version {} is staged already", id.name(), id.version);

@@ -2,6 +2,7 @@
 //! signs them on as many machines as there are holders, and publishes what is complete. Only `publish`, `tuf` and `uptane`
 //! use a network.
 
+mod advisory;
 mod args;
 mod audit;
 mod ceremony;
@@ -61,6 +62,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Product(command) => product::run(&command, json)?,
         Command::Release(args::ReleaseCommand::New(new)) => release::new(&new, now, json)?,
         Command::Release(args::ReleaseCommand::Withdraw(args)) => release::withdraw(&args, now, json)?,
+        Command::Advisory(args::AdvisoryCommand::Add(add)) => advisory::add(&add, now, json)?,
         Command::Sign(args) => sign::run(&args, now, json)?,
         Command::Request(args) => detached::request(&args, now, json)?,
         Command::Merge(args) => detached::merge(&args, now, json)?,

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
+use sluice_signer::advisory::ROLE_SUFFIX;
 use sluice_signer::release::{ReleaseCustom, ReleaseKind, parse_date};
 use sluice_signer::{Envelope, RepositoryTarget, Sha256Digest, TargetsMetadata};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,14 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 /// Days that a product's document lives by default.
-pub const EXPIRES_DAYS: u32 = 120;
+const EXPIRES_DAYS: u32 = 120;
+/// Days that a document of advisories lives by default.
+const ADVISORIES_EXPIRES_DAYS: u32 = 30;
+
+/// Days that the document of a delegated role lives by default.
+pub fn expires_days(role: &str) -> u32 {
+    if role.ends_with(ROLE_SUFFIX) { ADVISORIES_EXPIRES_DAYS } else { EXPIRES_DAYS }
+}
 /// Bytes of one image: the order of magnitude of the largest firmware, and a stop for a file given by mistake.
 const MAX_IMAGE_BYTES: u64 = 16 << 30;
 /// Bytes read at a time.
@@ -189,7 +197,7 @@ pub fn progress(total: u64, what: &'static str) -> ProgressBar {
 }
 
 /// Keeps a copy under its digest; the copy is hashed again, so that a file changed meanwhile is noticed.
-fn keep(folder: &Folder, sha256: &Sha256Digest, file: &Path) -> anyhow::Result<()> {
+pub fn keep(folder: &Folder, sha256: &Sha256Digest, file: &Path) -> anyhow::Result<()> {
     let to = folder.blob(sha256);
     if to.exists() {
         return Ok(());

@@ -89,7 +89,7 @@ pub fn delegate(args: &DelegateRotateArgs, now: Timestamp, json: bool) -> anyhow
     stage.put(&DocumentId::image("targets", top.version), top.to_json(), now)?;
     if let Some(product) = product {
         let version = product.version.saturating_add(1);
-        let expires = edge::in_days(now, release::EXPIRES_DAYS)?;
+        let expires = edge::in_days(now, release::expires_days(&args.product))?;
         let product = TargetsMetadata { version, expires, ..product };
         stage.put(&DocumentId::image(&args.product, version), product.to_json(), now)?;
     }

@@ -1,5 +1,6 @@
 //! The command line as release engineers and holders run it.
 
+mod advisories;
 mod audit;
 mod ceremony;
 mod detached;
