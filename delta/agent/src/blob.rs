@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 
+use jiff::Timestamp;
 use ureq::http::Response;
 use ureq::{Body, BodyReader};
 
@@ -42,6 +43,8 @@ pub struct Blob<'b> {
     since_connect: u64,
     failures: u32,
     received: u64,
+    /// When the rest must have come: a server that drips is given up, and the next round goes on from what came.
+    deadline: Timestamp,
     failure: Option<BlobFailure>,
 }
 
@@ -59,6 +62,7 @@ impl<'b> Blob<'b> {
             since_connect: 0,
             failures: 0,
             received: 0,
+            deadline: http.deadline((host.now)(), total.saturating_sub(position)),
             failure: None,
         }
     }
@@ -158,6 +162,10 @@ impl Read for Blob<'_> {
                 return self.fail(BlobFailure::Stopped);
             }
             let left = self.total.saturating_sub(self.position);
+            if left > 0 && (self.host.now)() > self.deadline {
+                let detail = format!("slower than the configuration allows, {left} bytes are left");
+                return self.fail(BlobFailure::Unreachable(detail));
+            }
             if left == 0 || buffer.is_empty() {
                 return Ok(0);
             }

@@ -54,6 +54,34 @@ pub struct Config {
     /// When to poll.
     #[serde(default)]
     pub poll: PollOptions,
+    /// How slow a server may be.
+    #[serde(default)]
+    pub network: NetworkOptions,
+}
+
+/// How slow a server may be before the device gives an answer up. Without such a bound one that sends a byte now and then would
+/// hold the device for ever, and keep it from the updates that another server or a later round would bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkOptions {
+    /// Seconds that any answer may take, whatever its length.
+    pub patience_s: u32,
+    /// Bytes a second that an answer must bring besides.
+    pub min_bytes_per_s: u32,
+}
+
+impl Default for NetworkOptions {
+    fn default() -> Self {
+        // The slowest links that such devices have bring twice this.
+        Self { patience_s: 60, min_bytes_per_s: 1024 }
+    }
+}
+
+impl NetworkOptions {
+    /// Seconds in which so many bytes must have come.
+    pub(crate) fn seconds_for(self, bytes: u64) -> u64 {
+        u64::from(self.patience_s).saturating_add(bytes / u64::from(self.min_bytes_per_s).max(1))
+    }
 }
 
 /// When to poll.
@@ -135,6 +163,9 @@ impl Config {
         if self.poll.jitter_percent > 100 {
             return refuse("poll.jitter_percent", "at most 100");
         }
+        if self.network.patience_s == 0 || self.network.min_bytes_per_s == 0 {
+            return refuse("network", "patience_s and min_bytes_per_s of 1 or more");
+        }
         Ok(())
     }
 }
@@ -157,6 +188,7 @@ mod tests {
             tls_ca: None,
             boot_check: Vec::new(),
             poll: PollOptions::default(),
+            network: NetworkOptions::default(),
         }
     }
 

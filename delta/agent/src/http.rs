@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use sluice_catalog::Problem;
 use ureq::http::Response;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
-use crate::config::Config;
+use crate::config::{Config, NetworkOptions};
 use crate::error::{AgentError, shown};
 use crate::host::Host;
 use crate::state::read_bounded;
@@ -36,6 +37,7 @@ const MAX_CA_BYTES: u64 = 1 << 20;
 pub struct Http {
     agent: Agent,
     base: String,
+    network: NetworkOptions,
 }
 
 /// What to ask.
@@ -110,7 +112,7 @@ impl Http {
             .user_agent(concat!("sluice-agent/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
-        Ok(Self { agent, base: config.server.clone() })
+        Ok(Self { agent, base: config.server.clone(), network: config.network })
     }
 
     /// The whole URL of what the server named: absolute, or relative to the server.
@@ -148,6 +150,7 @@ impl Http {
 
     fn try_call(&self, request: &Request<'_>) -> Result<Reply, ureq::Error> {
         let url = self.url(request.path);
+        let time = Some(Duration::from_secs(self.network.seconds_for(request.limit)));
         let mut headers: Vec<(&str, String)> = Vec::new();
         if let Some(token) = request.bearer {
             headers.push(("authorization", format!("Bearer {token}")));
@@ -156,13 +159,13 @@ impl Http {
             headers.push(("if-none-match", etag.to_owned()));
         }
         let mut response = if let Some(body) = request.post {
-            let mut builder = self.agent.post(&url);
+            let mut builder = self.agent.post(&url).config().timeout_global(time).build();
             for (name, value) in &headers {
                 builder = builder.header(*name, value);
             }
             if body.is_empty() { builder.send_empty()? } else { builder.content_type("application/json").send(body)? }
         } else {
-            let mut builder = self.agent.get(&url);
+            let mut builder = self.agent.get(&url).config().timeout_global(time).build();
             for (name, value) in &headers {
                 builder = builder.header(*name, value);
             }
@@ -176,6 +179,12 @@ impl Http {
             return Err(ureq::Error::BodyExceedsLimit(request.limit));
         }
         Ok(Reply { status, etag, body })
+    }
+
+    /// When so many bytes must have come, if they are asked for now.
+    pub(crate) fn deadline(&self, now: Timestamp, bytes: u64) -> Timestamp {
+        let seconds = i64::try_from(self.network.seconds_for(bytes)).unwrap_or(i64::MAX);
+        now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
     }
 
     /// Opens a download at `from`. The URL carries its own token, so the session token never travels to a blob store.

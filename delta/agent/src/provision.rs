@@ -8,7 +8,7 @@ use sluice_catalog::text::{Component, HardwareId, ProductName, Serial, Version};
 use sluice_signer::{DirectorTrust, Limits, SigningKey, TrustedRepository, VerifyError, key_file};
 
 use crate::boot::{BootControl, FileBoot};
-use crate::config::{Config, DEFAULT_MAX_IMAGE_BYTES, DEFAULT_RAM_BUDGET, PollOptions};
+use crate::config::{Config, DEFAULT_MAX_IMAGE_BYTES, DEFAULT_RAM_BUDGET, NetworkOptions, PollOptions};
 use crate::error::AgentError;
 use crate::host::Host;
 use crate::http::{Http, Request};
@@ -83,6 +83,7 @@ pub fn provision(state: &StateDir, wanted: &Provision, host: &Host<'_>) -> Resul
         tls_ca: wanted.tls_ca.clone(),
         boot_check: wanted.boot_check.clone(),
         poll: PollOptions::default(),
+        network: NetworkOptions::default(),
     };
     config.check()?;
     let limits = Limits::default();

@@ -24,6 +24,8 @@ pub struct Device {
     pub state: StateDir,
     pub now: Cell<Timestamp>,
     random: Cell<u64>,
+    /// How far the clock goes on with every look at it, milliseconds.
+    pub tick_ms: Cell<i64>,
 }
 
 /// The time at which most tests play.
@@ -78,13 +80,17 @@ impl Device {
         };
         change(&mut wanted);
         let state = StateDir::new(folder.path().join("state"));
-        let device = Self { _folder: folder, state, now: Cell::new(world.now), random: Cell::new(0) };
+        let device =
+            Self { _folder: folder, state, now: Cell::new(world.now), random: Cell::new(0), tick_ms: Cell::new(0) };
         device.with_host(|host| provision(&device.state, &wanted, &host)).unwrap();
         device
     }
 
     pub fn with_host<T>(&self, work: impl FnOnce(Host<'_>) -> T) -> T {
-        let now = || self.now.get();
+        let now = || {
+            self.now.set(self.now.get() + jiff::SignedDuration::from_millis(self.tick_ms.get()));
+            self.now.get()
+        };
         let random = || {
             self.random.set(self.random.get() + 1);
             Sha256::digest(self.random.get().to_le_bytes()).into()

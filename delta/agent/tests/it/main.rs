@@ -9,5 +9,6 @@ mod refusals;
 mod reports;
 mod rollback;
 mod server;
+mod slow;
 mod updates;
 mod world;

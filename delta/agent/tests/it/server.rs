@@ -60,6 +60,10 @@ pub struct Script {
     pub statuses: VecDeque<(String, u16)>,
     /// Hangs up on every request whose path begins so.
     pub dead: Vec<String>,
+    /// Sends a byte now and then, and never ends, for paths that begin so.
+    pub slow: Option<String>,
+    /// Sends bytes as long as somebody reads, for paths that begin so.
+    pub endless: Option<String>,
     /// Signed polls that are still answered; then the server hangs up on every poll.
     pub polls_left: Option<u32>,
     /// Whether metadata asks for a token.
@@ -108,6 +112,8 @@ impl Server {
             cuts: VecDeque::new(),
             statuses: VecDeque::new(),
             dead: Vec::new(),
+            slow: None,
+            endless: None,
             polls_left: None,
             gated: true,
             ignore_ranges: false,
@@ -195,9 +201,35 @@ fn serve(stream: TcpStream, script: &Mutex<Script>) -> std::io::Result<()> {
         if dead_poll || script.dead.iter().any(|dead| seen.path.starts_with(dead.as_str())) {
             return Ok(());
         }
-        respond(&mut script, &seen)
+        let begins = |path: &Option<String>| path.as_ref().is_some_and(|path| seen.path.starts_with(path.as_str()));
+        match (begins(&script.slow), begins(&script.endless)) {
+            (true, _) => Err(Some(respond(&mut script, &seen).body)),
+            (_, true) => Err(None),
+            _ => Ok(respond(&mut script, &seen)),
+        }
     };
-    write_answer(stream, &answer)
+    match answer {
+        Ok(answer) => write_answer(stream, &answer),
+        Err(Some(body)) => drip(stream, body),
+        Err(None) => flood(stream),
+    }
+}
+
+/// What was asked for, a byte at a time, and no end to it.
+fn drip(mut stream: TcpStream, body: Vec<u8>) -> std::io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 X\r\nconnection: close\r\n\r\n")?;
+    for byte in body.into_iter().chain(std::iter::repeat(b' ')) {
+        stream.write_all(&[byte])?;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn flood(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 X\r\nconnection: close\r\n\r\n")?;
+    loop {
+        stream.write_all(&[b' '; 4096])?;
+    }
 }
 
 fn write_answer(mut stream: TcpStream, answer: &Answer) -> std::io::Result<()> {
