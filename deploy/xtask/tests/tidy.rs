@@ -312,6 +312,21 @@ fn problem_kinds_are_documented() {
 }
 
 #[test]
+fn every_attack_has_its_tests_and_every_test_its_row() {
+    let page =
+        "`prose`\n| attack | stops | tests |\n| --- | --- | --- |\n| a | `b` | `a_test`, `no_test`, `a_helper` |\n";
+    let found = places(
+        docs::attacks_are_tested,
+        &[
+            ("docs/attacks.md", page),
+            ("signer/tests/it/attacks.rs", "#[test]\nfn a_test() {}\n#[test]\nfn some_attack_is_refused() {}"),
+            ("signer/src/lib.rs", "fn a_helper() {}\nfn no_attack_here() {}"),
+        ],
+    );
+    assert_eq!(found, ["docs/attacks.md:4", "docs/attacks.md:4", "signer/tests/it/attacks.rs:4"]);
+}
+
+#[test]
 fn links_and_named_paths_lead_to_something() {
     let found = places(
         docs::links_resolve,

@@ -1,6 +1,6 @@
 //! Documents in step with the code: what the code names is documented, and what documents name exists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::TokenKind;
 use super::{Report, Tree};
@@ -121,6 +121,44 @@ pub fn kinds_are_documented(tree: &Tree) -> Report {
                 let message = format!("the problem kind {mention} is in no document under docs/");
                 report.find(&file.path, variant.line, message);
             }
+        }
+    }
+    report
+}
+
+/// The page of attacks: every test that it names exists, and every test that is called an attack is named by it.
+pub fn attacks_are_tested(tree: &Tree) -> Report {
+    const PAGE: &str = "docs/attacks.md";
+    let mut report = Report::default();
+    let Some((_, page)) = tree.files().find(|(path, _)| *path == PAGE) else {
+        report.find(PAGE, 0, "is missing");
+        return report;
+    };
+    let mut functions: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
+    for file in tree.rust().iter().filter(|file| !file.path.starts_with("deploy/xtask/")) {
+        for pair in file.tokens.windows(2) {
+            if let [keyword, name] = pair
+                && keyword.text == "fn"
+                && (file.path.contains("/tests/") || keyword.test)
+            {
+                functions.insert(&name.text, (&file.path, name.line));
+            }
+        }
+    }
+    let mut named = BTreeSet::new();
+    for (number, line) in page.lines().enumerate().filter(|(_, line)| line.starts_with('|')) {
+        let tests = line.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap_or_default();
+        for name in tests.split('`').skip(1).step_by(2) {
+            report.scanned += 1;
+            named.insert(name);
+            if !functions.contains_key(name) {
+                report.find(PAGE, number + 1, format!("there is no test {name}"));
+            }
+        }
+    }
+    for (name, (path, line)) in functions {
+        if name.contains("_attack_") && !named.contains(name) {
+            report.find(path, line, format!("the test {name} is not in {PAGE}"));
         }
     }
     report

@@ -73,6 +73,7 @@ pub const RULES: &[Rule] = &[
     Rule { name: "metrics-documented", minimum: 3, check: docs::metrics_are_documented },
     Rule { name: "reasons-documented", minimum: 30, check: docs::reasons_are_documented },
     Rule { name: "kinds-documented", minimum: 12, check: docs::kinds_are_documented },
+    Rule { name: "attacks-tested", minimum: 60, check: docs::attacks_are_tested },
     Rule { name: "links-resolve", minimum: 10, check: docs::links_resolve },
 ];
 
