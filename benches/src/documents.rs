@@ -206,6 +206,7 @@ mod tests {
             timestamp: public("t"),
             director: public("d"),
             entitlement: public("e"),
+            next: std::collections::BTreeMap::new(),
         };
         let now: Timestamp = "2026-06-01T12:00:00.5Z".parse().unwrap();
         let image = |order: u64, requires: Option<&str>| Image {

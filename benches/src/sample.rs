@@ -188,6 +188,7 @@ pub fn offer() -> Result<Offer> {
         timestamp: documents::key("timestamp")?.public().clone(),
         director: key.public().clone(),
         entitlement: documents::key("entitlement")?.public().clone(),
+        next: std::collections::BTreeMap::new(),
     };
     let product = documents::Product { name: "bench-cam".to_owned(), hw_id: HARDWARE.to_owned(), images: Vec::new() };
     let signed = documents::sign(&product, &online, now)?;

@@ -26,6 +26,8 @@ pub struct Settings {
     pub keys: PathBuf,
     /// Seconds between two polls of a device that runs what it should.
     pub poll_interval_s: u32,
+    /// The snapshot is signed again when so much of its week has gone, in percent; 1 to 90.
+    pub snapshot_renew_percent: u8,
     /// Patch jobs and other work run in this process with so many threads; 0 leaves them to `sluice-server worker`.
     pub worker_threads: usize,
     /// Patches larger than this percentage of the compressed full image are not offered.
@@ -72,6 +74,7 @@ impl Default for Settings {
             blobs: "blobs".into(),
             keys: "keys".into(),
             poll_interval_s: 300,
+            snapshot_renew_percent: 50,
             worker_threads: 2,
             patch_max_percent: 70,
             patch_memory_mib: 2048,
@@ -103,6 +106,8 @@ pub const TEMPLATE: &str = r#"# Sluice server configuration. Every line is a def
 
 # Seconds between two polls of a device that runs what it should.
 #poll_interval_s = 300
+# The snapshot document is signed again when so much of its week has gone, in percent.
+#snapshot_renew_percent = 50
 # Threads for patch jobs in this process; 0 leaves them to `sluice-server worker`.
 #worker_threads = 2
 # A patch larger than this percentage of the compressed full image is not offered.
@@ -160,6 +165,9 @@ impl Settings {
         }
         if !(30..=86_400).contains(&self.poll_interval_s) {
             bail!("poll_interval_s {}: 30 to 86400", self.poll_interval_s);
+        }
+        if !(1..=90).contains(&self.snapshot_renew_percent) {
+            bail!("snapshot_renew_percent {}: 1 to 90", self.snapshot_renew_percent);
         }
         if !(1..=100).contains(&self.patch_max_percent) {
             bail!("patch_max_percent {}: 1 to 100", self.patch_max_percent);

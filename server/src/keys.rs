@@ -1,28 +1,42 @@
 //! Keys that the server holds. None of them can make software: S and T sign which offline-signed documents are current,
 //! D signs which of them a device gets, E signs entitlement certificates. A fifth secret authenticates tokens.
+//!
+//! A role may have a second key beside the one in use, which the next root will name. Which key signs follows from the
+//! published roots alone, so every replica decides alike, before and after a crash: the key that the newest root names
+//! signs, one that no root has named is the successor, one that only older roots named has had its time.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use arc_swap::ArcSwap;
 use sluice_catalog::wire::admin::OnlineKeys;
-use sluice_signer::{PublicKey, SigningKey, key_file};
+use sluice_signer::{NamedKeys, OnlineRole, PublicKey, SigningKey, key_file};
 use zeroize::Zeroizing;
 
 use crate::clock::Dice;
+use crate::failpoint::failpoint;
+
+/// The folder, under that of the keys, of those that have had their time.
+const RETIRED: &str = "retired";
+/// Digits of a key's id in its file name: enough to tell a few apart.
+const NAME_DIGITS: usize = 16;
 
 /// The server's keys.
 #[derive(Debug)]
 pub struct Keys {
-    /// S: image repository `snapshot`.
-    pub snapshot: SigningKey,
-    /// T: image repository `timestamp`.
-    pub timestamp: SigningKey,
-    /// D: director `targets`.
-    pub director: SigningKey,
-    /// E: entitlement certificates.
-    pub entitlement: SigningKey,
+    folder: PathBuf,
+    held: ArcSwap<Vec<Held>>,
     /// Authenticates session tokens, blob tokens and challenges.
     pub tokens: TokenKey,
+}
+
+/// A key in a file of the folder: `ROLE.pem`, or `ROLE-ID.pem` when it was made to follow another.
+#[derive(Clone, Debug)]
+struct Held {
+    role: OnlineRole,
+    key: Arc<SigningKey>,
+    file: PathBuf,
 }
 
 /// The secret behind every token the server can check without the database.
@@ -34,25 +48,40 @@ impl std::fmt::Debug for TokenKey {
     }
 }
 
+/// The published root names a key that this server does not have: it must not sign, because no device would take it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the published root names {} key {keyid}, and the keys folder {} does not have it: copy the folder of the server \
+     that made the key, or let the holders sign roots that name this server's (`keys export`, `sluice-sign root rotate`)",
+    role.name(), folder.display()
+)]
+pub struct MissingKey {
+    /// The key's role.
+    pub role: OnlineRole,
+    /// The key's id.
+    pub keyid: String,
+    /// Where it was looked for.
+    pub folder: PathBuf,
+}
+
 impl Keys {
-    /// Reads the keys of a folder, and makes those that are missing when `create` is set. Replicas share one folder.
-    pub fn load(dir: &Path, create: bool, dice: Dice) -> anyhow::Result<Self> {
+    /// Reads the keys of a folder. Replicas share one folder, or copies of it. `create` makes the keys that are missing: only
+    /// before any root names keys, because others would be of no use after that.
+    pub fn load(folder: &Path, create: bool, dice: Dice) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        restrict(folder, 0o700)?;
         if create {
-            std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-            restrict(dir, 0o700)?;
-        }
-        let one = |name: &str| -> anyhow::Result<SigningKey> {
-            let path = dir.join(format!("{name}.pem"));
-            if create && !path.exists() {
-                let key = SigningKey::from_seed(&dice.bytes())?;
-                write_secret(&path, key_file::to_pem(&key)?.as_bytes())?;
+            let held = read(folder)?;
+            for role in OnlineRole::ALL {
+                if held.iter().all(|one| one.role != role) {
+                    let key = SigningKey::from_seed(&dice.bytes())?;
+                    let path = folder.join(format!("{}.pem", role.name()));
+                    write_secret(&path, key_file::to_pem(&key)?.as_bytes())?;
+                }
             }
-            let pem = std::fs::read_to_string(&path)
-                .with_context(|| format!("reading {}: copy the keys folder of the first server", path.display()))?;
-            key_file::from_pem(&pem, None).with_context(|| format!("reading {}", path.display()))
-        };
-        let path = dir.join("tokens.key");
-        if create && !path.exists() {
+        }
+        let path = folder.join("tokens.key");
+        if !path.exists() {
             write_secret(&path, hex::encode(dice.bytes::<32>()).as_bytes())?;
         }
         let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -60,35 +89,198 @@ impl Keys {
         if hex::decode_to_slice(text.trim(), &mut *secret).is_err() {
             bail!("{}: 64 hexadecimal digits expected", path.display());
         }
-        Ok(Self {
-            snapshot: one("snapshot")?,
-            timestamp: one("timestamp")?,
-            director: one("director")?,
-            entitlement: one("entitlement")?,
-            tokens: TokenKey(secret),
+        let held = read(folder)?;
+        for role in OnlineRole::ALL {
+            if held.iter().all(|one| one.role != role) {
+                bail!(
+                    "{} has no {} key: copy the keys folder of the first server, or, when it is lost, make other keys with \
+                     `keys export` and let the holders sign roots that name them",
+                    folder.display(),
+                    role.name()
+                );
+            }
+        }
+        Ok(Self { folder: folder.to_owned(), held: ArcSwap::from_pointee(held), tokens: TokenKey(secret) })
+    }
+
+    /// Reads the folder again: a key may have been made beside a running server, or copied to it.
+    pub fn reread(&self) -> anyhow::Result<()> {
+        self.held.store(Arc::new(read(&self.folder)?));
+        Ok(())
+    }
+
+    /// The key with which to sign: the one that the published root names. Before there is a root it is the first.
+    pub fn current(&self, role: OnlineRole, named: &NamedKeys) -> Result<Arc<SigningKey>, MissingKey> {
+        let held = self.held.load();
+        let mut of_role = held.iter().filter(|one| one.role == role);
+        let found = match named.now.get(&role) {
+            Some(keyid) => of_role.find(|one| one.key.public().keyid() == keyid),
+            None => of_role.next(),
+        };
+        found.map(|one| Arc::clone(&one.key)).ok_or_else(|| MissingKey {
+            role,
+            keyid: named.now.get(&role).cloned().unwrap_or_default(),
+            folder: self.folder.clone(),
         })
     }
 
-    /// The public halves, as offline roots name them.
-    pub fn online(&self) -> sluice_signer::OnlineKeys {
-        sluice_signer::OnlineKeys {
-            snapshot: self.snapshot.public().clone(),
-            timestamp: self.timestamp.public().clone(),
-            director: self.director.public().clone(),
-            entitlement: self.entitlement.public().clone(),
+    /// The key that is there to follow, if one is.
+    fn next(&self, role: OnlineRole, named: &NamedKeys) -> Option<PublicKey> {
+        let current = self.current(role, named).ok();
+        let is_current = |key: &PublicKey| current.as_ref().is_some_and(|current| current.public() == key);
+        let held = self.held.load();
+        let mut of_role = held.iter().filter(|one| one.role == role).map(|one| one.key.public());
+        of_role.find(|key| !is_current(key) && !named.ever.contains(key.keyid())).cloned()
+    }
+
+    /// The first key that the published roots name and that is not here.
+    pub fn missing(&self, named: &NamedKeys) -> Option<MissingKey> {
+        OnlineRole::ALL.into_iter().find_map(|role| self.current(role, named).err())
+    }
+
+    /// The public halves, as offline roots may name them, with those that may follow. Where the current key is lost, the one that
+    /// waits stands in its place: roots that name it are the way back.
+    pub fn online(&self, named: &NamedKeys) -> Result<sluice_signer::OnlineKeys, MissingKey> {
+        let current = |role| match self.current(role, named) {
+            Ok(key) => Ok(key.public().clone()),
+            Err(missing) => self.next(role, named).ok_or(missing),
+        };
+        let next = |role| {
+            let key = self.current(role, named).ok().and_then(|_| self.next(role, named))?;
+            Some((role, key))
+        };
+        Ok(sluice_signer::OnlineKeys {
+            snapshot: current(OnlineRole::Snapshot)?,
+            timestamp: current(OnlineRole::Timestamp)?,
+            director: current(OnlineRole::Director)?,
+            entitlement: current(OnlineRole::Entitlement)?,
+            next: OnlineRole::ALL.into_iter().filter_map(next).collect(),
+        })
+    }
+
+    /// The export that `sluice-sign root init` and `root rotate` read.
+    pub fn export(&self, named: &NamedKeys) -> anyhow::Result<OnlineKeys> {
+        let online = self.online(named)?;
+        let one = |key: &PublicKey| serde_json::to_value(key.to_json());
+        let next = online.next.iter().map(|(role, key)| Ok((role.name().to_owned(), one(key)?)));
+        Ok(OnlineKeys {
+            snapshot: one(&online.snapshot)?,
+            timestamp: one(&online.timestamp)?,
+            director: one(&online.director)?,
+            entitlement: one(&online.entitlement)?,
+            next: next.collect::<serde_json::Result<_>>()?,
+        })
+    }
+
+    /// Whether some role has more than one key, so that only the roots tell which is which.
+    pub fn is_rotating(&self) -> bool {
+        let held = self.held.load();
+        OnlineRole::ALL.into_iter().any(|role| held.iter().filter(|one| one.role == role).count() > 1)
+    }
+
+    /// Makes the key that is to follow the current one; the same again gives the one that is there already, unless `again`
+    /// takes that away and makes another. Its public half and its file.
+    pub fn make_next(
+        &self,
+        role: OnlineRole,
+        named: &NamedKeys,
+        again: bool,
+        dice: Dice,
+    ) -> anyhow::Result<(PublicKey, PathBuf)> {
+        if let Some(key) = self.next(role, named) {
+            let file = self.held.load().iter().find(|one| *one.key.public() == key).map(|one| one.file.clone());
+            match file {
+                Some(file) if again => self.put_away(&file, role, &key)?,
+                Some(file) => return Ok((key, file)),
+                None => {}
+            }
+        }
+        let key = SigningKey::from_seed(&dice.bytes())?;
+        let path = self.folder.join(file_name(role, key.public()));
+        write_secret(&path, key_file::to_pem(&key)?.as_bytes())?;
+        failpoint("keys.next.after_write");
+        self.reread()?;
+        Ok((key.public().clone(), path))
+    }
+
+    /// Lets go of keys that have had their time, and puts their files away. What could not be put away is not used, either.
+    pub fn retire(&self, named: &NamedKeys) -> anyhow::Result<Vec<String>> {
+        let held = self.held.load_full();
+        let (gone, stay): (Vec<Held>, Vec<Held>) =
+            held.iter().cloned().partition(|one| named.is_retired(one.key.public().keyid()));
+        if gone.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.held.store(Arc::new(stay));
+        failpoint("keys.retire.before_move");
+        for one in &gone {
+            self.put_away(&one.file, one.role, one.key.public())?;
+            failpoint("keys.retire.after_move");
+        }
+        Ok(gone.iter().map(|one| format!("{} {}", one.role.name(), one.key.public().keyid())).collect())
+    }
+
+    /// Each key has a name of its own there, so two replicas that do this at once do not harm each other.
+    fn put_away(&self, file: &Path, role: OnlineRole, key: &PublicKey) -> anyhow::Result<()> {
+        let retired = self.folder.join(RETIRED);
+        std::fs::create_dir_all(&retired).with_context(|| format!("making {}", retired.display()))?;
+        restrict(&retired, 0o700)?;
+        match std::fs::rename(file, retired.join(file_name(role, key))) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.with_context(|| format!("moving {} to {}", file.display(), retired.display())),
         }
     }
 
-    /// The export that `sluice-sign root init` reads.
-    pub fn export(&self) -> serde_json::Result<OnlineKeys> {
-        let one = |key: &PublicKey| serde_json::to_value(key.to_json());
-        Ok(OnlineKeys {
-            snapshot: one(self.snapshot.public())?,
-            timestamp: one(self.timestamp.public())?,
-            director: one(self.director.public())?,
-            entitlement: one(self.entitlement.public())?,
-        })
+    /// Deletes the keys that were put away; how many.
+    pub fn forget(folder: &Path) -> anyhow::Result<usize> {
+        let retired = folder.join(RETIRED);
+        let files = pem_files(&retired)?;
+        for file in &files {
+            std::fs::remove_file(file).with_context(|| format!("deleting {}", file.display()))?;
+        }
+        Ok(files.len())
     }
+}
+
+fn file_name(role: OnlineRole, key: &PublicKey) -> String {
+    let keyid = key.keyid();
+    format!("{}-{}.pem", role.name(), keyid.get(..NAME_DIGITS).unwrap_or(keyid))
+}
+
+/// The key files of a folder; none when there is no folder.
+fn pem_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.with_context(|| format!("listing {}", folder.display()))?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("listing {}", folder.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "pem") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Every key of a folder; of a role, `ROLE.pem` comes first.
+fn read(folder: &Path) -> anyhow::Result<Vec<Held>> {
+    let mut held = Vec::new();
+    for file in pem_files(folder)? {
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let (name, first) = stem.split_once('-').map_or((stem, true), |(name, _)| (name, false));
+        let Ok(role) = name.parse::<OnlineRole>() else { continue };
+        let pem = match std::fs::read_to_string(&file) {
+            // Another replica has put it away meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            other => Zeroizing::new(other.with_context(|| format!("reading {}", file.display()))?),
+        };
+        let key = key_file::from_pem(&pem, None).with_context(|| format!("reading {}", file.display()))?;
+        held.push((!first, Held { role, key: Arc::new(key), file }));
+    }
+    held.sort_by_key(|(later, one)| (one.role, *later));
+    Ok(held.into_iter().map(|(_, one)| one).collect())
 }
 
 /// Writes a secret that only its owner reads: temporary file, then rename, so that no half-written key is ever found.
@@ -105,7 +297,15 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let mut file = options.open(&partial).with_context(|| format!("writing {}", partial.display()))?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    std::fs::rename(&partial, path).with_context(|| format!("writing {}", path.display()))
+    std::fs::rename(&partial, path).with_context(|| format!("writing {}", path.display()))?;
+    // The name is as durable as the bytes: a key that a root names must not be gone after a power cut.
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        std::fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .with_context(|| format!("syncing {}", folder.display()))?;
+    }
+    Ok(())
 }
 
 #[cfg(unix)]

@@ -10,6 +10,7 @@ use sluice_server::config::Settings;
 use sluice_server::keys::Keys;
 use sluice_server::setup::{self, Overrides};
 use sluice_server::{failpoint, http, serve, telemetry};
+use sluice_signer::{NamedKeys, OnlineRole};
 
 /// Stores signed firmware releases and patches and hands them to devices by contract and rollout.
 #[derive(Debug, Parser)]
@@ -109,6 +110,21 @@ enum KeysCommand {
         #[command(flatten)]
         common: Common,
     },
+    /// Make the key that is to follow the current one. It signs nothing until the published root names it.
+    Rotate {
+        /// Whose: `snapshot`, `timestamp`, `director` or `entitlement`.
+        role: OnlineRole,
+        /// Put a key away that waits already, and make another: when it may have been stolen, too.
+        #[arg(long)]
+        again: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Delete the private keys that have had their time.
+    Forget {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 fn main() -> ExitCode {
@@ -135,6 +151,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Mode::Migrate { common } => migrate(&common),
         Mode::CheckConfig { common } => check_config(&common),
         Mode::Keys { command: KeysCommand::Export { common } } => keys_export(&common),
+        Mode::Keys { command: KeysCommand::Rotate { role, again, common } } => keys_rotate(&common, role, again),
+        Mode::Keys { command: KeysCommand::Forget { common } } => keys_forget(&common),
         Mode::Openapi => {
             println!("{}", http::api::openapi().to_pretty_json()?);
             Ok(())
@@ -225,9 +243,47 @@ fn check_config(common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn keys_export(common: &Common) -> anyhow::Result<()> {
-    let settings = setup::settings(&common.data, &common.overrides())?;
+/// The keys, and which of them the published roots name.
+fn keys(settings: &Settings) -> anyhow::Result<(Keys, NamedKeys)> {
     let keys = Keys::load(&settings.keys, true, Dice)?;
-    println!("{}", serde_json::to_string_pretty(&keys.export()?)?);
+    // With one key for each role there is nothing to tell apart, and no need for a database.
+    let named = if keys.is_rotating() {
+        runtime()?.block_on(async {
+            let store = sluice_server::store::Store::open(&settings.database).await?;
+            store.migrate().await.context("migrating the database")?;
+            let named = store.named_keys().await.context("reading the published roots");
+            store.close().await;
+            named
+        })?
+    } else {
+        NamedKeys::default()
+    };
+    Ok((keys, named))
+}
+
+fn keys_export(common: &Common) -> anyhow::Result<()> {
+    let (keys, named) = keys(&setup::settings(&common.data, &common.overrides())?)?;
+    println!("{}", serde_json::to_string_pretty(&keys.export(&named)?)?);
+    Ok(())
+}
+
+fn keys_rotate(common: &Common, role: OnlineRole, again: bool) -> anyhow::Result<()> {
+    let (keys, named) = keys(&setup::settings(&common.data, &common.overrides())?)?;
+    let (key, file) = keys.make_next(role, &named, again, Dice)?;
+    println!("the next {} key is {}", role.name(), key.keyid());
+    println!("in {}; nothing is signed with it yet", file.display());
+    println!();
+    println!(
+        "next: copy the file to the keys folders of all replicas, when they do not share one, and to your backup;"
+    );
+    println!("      `sluice-server keys export > online-keys.json`, or GET /api/v1/online-keys;");
+    println!("      `sluice-sign root rotate --repo DIR --online-keys online-keys.json`; holders sign; publish.");
+    println!("The server signs with the new key from the moment of that publication on.");
+    Ok(())
+}
+
+fn keys_forget(common: &Common) -> anyhow::Result<()> {
+    let settings = setup::settings(&common.data, &common.overrides())?;
+    println!("{} deleted", Keys::forget(&settings.keys)?);
     Ok(())
 }

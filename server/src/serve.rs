@@ -19,7 +19,7 @@ use crate::jobs;
 const REFRESH: Duration = Duration::from_millis(500);
 /// How often last-seen times are written.
 const FLUSH: Duration = Duration::from_secs(5);
-/// How often the age of the timestamp is looked at.
+/// How often the age of the timestamp is looked at, and the lease of who signs is renewed.
 const PUBLISHER: Duration = Duration::from_secs(30);
 /// Changed devices are looked for this far back: longer than any transaction of ours stays open.
 const CHANGES_OVERLAP_MS: i64 = 15_000;
@@ -97,6 +97,9 @@ impl Background {
             }
         }
         flush(&self.app).await;
+        if let Err(error) = self.app.publisher_stop().await {
+            tracing::warn!(%error, "another replica signs only when this one's lease has lapsed: {error}");
+        }
         self.app.store.close().await;
     }
 }
@@ -120,7 +123,7 @@ async fn every(period: Duration, mut stop: watch::Receiver<bool>, app: Arc<App>,
             Tick::Refresh => refresh(&app).await,
             Tick::Flush => flush(&app).await,
             Tick::Publish => match app.publisher_tick().await {
-                Ok(true) => tracing::info!("timestamp and snapshot were signed again"),
+                Ok(true) => tracing::info!("what is current was signed again"),
                 Ok(false) => {}
                 Err(error) => {
                     tracing::error!(error = %error, cause = ?error.cause, "the timestamp could not be signed again");
@@ -132,7 +135,7 @@ async fn every(period: Duration, mut stop: watch::Receiver<bool>, app: Arc<App>,
 
 async fn refresh(app: &Arc<App>) {
     let now = app.now();
-    if let Err(error) = app.live.refresh(&app.store, now).await {
+    if let Err(error) = app.refresh().await {
         tracing::warn!(%error, "the catalogue could not be refreshed: {error}");
     }
     match app.store.device_changes(now.plus_ms(-CHANGES_OVERLAP_MS), MAX_CHANGES).await {
@@ -140,7 +143,7 @@ async fn refresh(app: &Arc<App>) {
         Ok(changes) => app.devices.reconcile(&changes),
         Err(error) => tracing::warn!(%error, "changed devices could not be read: {error}"),
     }
-    app.timestamp_gauge();
+    app.expiry_tick();
 }
 
 async fn flush(app: &Arc<App>) {

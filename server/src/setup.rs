@@ -1,12 +1,15 @@
 //! Starting: configuration, first run, and putting the application together.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use sluice_catalog::Digest;
+use sluice_catalog::wire::admin::OnlineKeys;
+use sluice_signer::NamedKeys;
 
-use crate::app::{App, Rules};
+use crate::app::{App, Expiries, Publisher, Rules};
 use crate::blobs::Blobs;
 use crate::clock::{Clock, Dice};
 use crate::config::{Settings, TEMPLATE};
@@ -77,8 +80,9 @@ pub async fn app_with(
         .with_context(|| format!("opening the database {}", redacted(&settings.database)))?;
     store.migrate().await.context("migrating the database")?;
     let blobs = Blobs::open_with(&settings.blobs, blob_options)?;
-    let keys = Keys::load(&settings.keys, true, dice)?;
-    check_keys(&store, &keys).await?;
+    let named = store.named_keys().await.context("reading the published roots")?;
+    let keys = Keys::load(&settings.keys, named.now.is_empty(), dice)?;
+    check_keys(&store, &keys, &named).await?;
     let bootstrap = bootstrap_token(&store, data, dice).await?;
     let app = Arc::new(App {
         store,
@@ -90,20 +94,33 @@ pub async fn app_with(
             poll_interval_s: settings.poll_interval_s,
             patch_max_percent: settings.patch_max_percent,
             patch_memory: settings.patch_memory_mib << 20,
+            snapshot_renew_percent: settings.snapshot_renew_percent,
             bootstrap,
         },
         live: Live::default(),
         devices: Devices::new(settings.device_cache),
         metrics: Metrics::default(),
+        publisher: Publisher::new(format!("{}-{}", std::process::id(), hex::encode(dice.bytes::<4>()))),
+        expiries: Expiries::default(),
         runtime: tokio::runtime::Handle::current(),
     });
     app.refresh().await.map_err(anyhow::Error::new).context("reading the catalogue")?;
     Ok(app)
 }
 
-/// Replicas on one database must hold the same keys: documents signed by others would be refused by every device.
-async fn check_keys(store: &Store, keys: &Keys) -> anyhow::Result<()> {
-    let ours = Digest::of(serde_json::to_string(&keys.export()?)?.as_bytes()).to_string();
+/// Replicas on one database must hold the keys that its roots name: documents signed by others would be refused by every
+/// device. Before there are roots, they must hold the keys that will be exported for them.
+async fn check_keys(store: &Store, keys: &Keys, named: &NamedKeys) -> anyhow::Result<()> {
+    if !named.now.is_empty() {
+        // Keys that wait to follow are enough to start: roots that name them can be published then, and nothing before.
+        keys.online(named)?;
+        if let Some(missing) = keys.missing(named) {
+            tracing::error!("{missing}; until then this server signs nothing");
+        }
+        return Ok(());
+    }
+    let export = OnlineKeys { next: BTreeMap::new(), ..keys.export(named)? };
+    let ours = Digest::of(serde_json::to_string(&export)?.as_bytes()).to_string();
     let mut tx = store.begin().await?;
     match tx.meta_get("online_keys").await? {
         Some(theirs) if theirs == ours => {}

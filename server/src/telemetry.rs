@@ -36,6 +36,15 @@ pub struct RequestLabels {
     pub status: String,
 }
 
+/// A role of one of the two repositories.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RoleLabels {
+    /// `image` or `director`.
+    pub repository: String,
+    /// `root`, `targets`, `snapshot`, `timestamp`, or a product role.
+    pub role: String,
+}
+
 /// The counters.
 #[derive(Debug)]
 pub struct Metrics {
@@ -47,8 +56,7 @@ pub struct Metrics {
     pub blob_bytes: Counter,
     /// Publications taken in.
     pub publications: Counter,
-    /// Seconds until the timestamp document expires.
-    pub timestamp_expires_s: Gauge,
+    role_expires_s: Family<RoleLabels, Gauge>,
     /// Seconds that requests took.
     pub request_seconds: Histogram,
 }
@@ -58,7 +66,7 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("sluice");
         let (polls, jobs, requests) = (Family::default(), Family::default(), Family::default());
         let (blob_bytes, publications) = (Counter::default(), Counter::default());
-        let timestamp_expires_s = Gauge::default();
+        let role_expires_s: Family<RoleLabels, Gauge> = Family::default();
         // 0.1 ms to 26 s.
         let request_seconds = Histogram::new(exponential_buckets(0.0001, 4.0, 10));
         registry.register("polls", "Polls answered, by answer", polls.clone());
@@ -67,12 +75,12 @@ impl Default for Metrics {
         registry.register("blob_bytes", "Bytes of blobs sent to devices", blob_bytes.clone());
         registry.register("publications", "Publications taken in", publications.clone());
         registry.register(
-            "tuf_timestamp_expires_seconds",
-            "Seconds until the timestamp expires",
-            timestamp_expires_s.clone(),
+            "tuf_role_expires_seconds",
+            "Seconds until a role's newest document expires, by repository and role",
+            role_expires_s.clone(),
         );
         registry.register("request_seconds", "Seconds that requests took", request_seconds.clone());
-        Self { registry, polls, jobs, requests, blob_bytes, publications, timestamp_expires_s, request_seconds }
+        Self { registry, polls, jobs, requests, blob_bytes, publications, role_expires_s, request_seconds }
     }
 }
 
@@ -85,6 +93,15 @@ impl Metrics {
     /// Counts a job's end.
     pub fn jobs(&self, kind: &str, outcome: &str) {
         self.jobs.get_or_create(&JobLabels { kind: kind.to_owned(), outcome: outcome.to_owned() }).inc();
+    }
+
+    /// Notes how long a role's document lives; nothing when there is no such role any more.
+    pub fn role_expires(&self, repository: &str, role: &str, seconds: Option<i64>) {
+        let labels = RoleLabels { repository: repository.to_owned(), role: role.to_owned() };
+        match seconds {
+            Some(seconds) => drop(self.role_expires_s.get_or_create(&labels).set(seconds)),
+            None => drop(self.role_expires_s.remove(&labels)),
+        }
     }
 
     /// Counts a request.

@@ -5,8 +5,9 @@ use crate::advisory;
 use crate::json::Json;
 use crate::key::PublicKey;
 use crate::limits::Limits;
-use crate::online::OnlineKeys;
+use crate::online::{OnlineKeys, OnlineRole};
 use crate::path::is_delegated_role_name;
+use crate::publish::Repository;
 use crate::release::{ReleaseCustom, ReleaseKind};
 use crate::root::{RoleKeys, RootMetadata};
 use crate::targets::{Delegation, Paths, TargetsMetadata};
@@ -91,7 +92,7 @@ pub enum Lint {
     OnlineKey {
         /// The role.
         role: String,
-        /// The key that the server exports.
+        /// The key that the server exports, or its successor.
         expected: String,
     },
     /// File names without versions can be mixed up by caches.
@@ -334,17 +335,20 @@ fn lint_online(
     name: &str,
     keys: &BTreeMap<String, PublicKey>,
     role_keys: Option<&RoleKeys>,
-    key: &PublicKey,
+    (online, role): (&OnlineKeys, OnlineRole),
     lints: &mut Vec<Lint>,
 ) {
-    let named = role_keys.is_some_and(|role| {
-        role.threshold == 1
-            && role.keyids.len() == 1
-            && role.keyids.contains(key.keyid())
-            && keys.get(key.keyid()).is_some_and(|listed| listed.material() == key.material())
-    });
-    if !named {
-        lints.push(Lint::OnlineKey { role: name.to_owned(), expected: key.keyid().to_owned() });
+    let names = |key: &PublicKey| {
+        role_keys.is_some_and(|role| {
+            role.threshold == 1
+                && role.keyids.len() == 1
+                && role.keyids.contains(key.keyid())
+                && keys.get(key.keyid()).is_some_and(|listed| listed.material() == key.material())
+        })
+    };
+    if !online.allowed(role).any(names) {
+        let expected: Vec<&str> = online.allowed(role).map(PublicKey::keyid).collect();
+        lints.push(Lint::OnlineKey { role: name.to_owned(), expected: expected.join(" or ") });
     }
 }
 
@@ -376,10 +380,8 @@ pub fn lint_image_root(root: &RootMetadata, online: &OnlineKeys, now: Timestamp)
     if let Some(role_keys) = root.roles.get("targets") {
         lint_holders("image targets", &root.keys, role_keys, &mut lints);
     }
-    for (name, role, key) in
-        [("image snapshot", "snapshot", &online.snapshot), ("image timestamp", "timestamp", &online.timestamp)]
-    {
-        lint_online(name, &root.keys, root.roles.get(role), key, &mut lints);
+    for (name, role) in [("image snapshot", OnlineRole::Snapshot), ("image timestamp", OnlineRole::Timestamp)] {
+        lint_online(name, &root.keys, role.in_root(root, Repository::Image), (online, role), &mut lints);
     }
     lints
 }
@@ -387,14 +389,14 @@ pub fn lint_image_root(root: &RootMetadata, online: &OnlineKeys, now: Timestamp)
 /// Checks a root of the director repository.
 pub fn lint_director_root(root: &RootMetadata, online: &OnlineKeys, now: Timestamp) -> Vec<Lint> {
     let mut lints = lint_any_root("director root", root, now);
-    for (name, role, key) in [
-        ("director targets", "targets", &online.director),
-        ("director snapshot", "snapshot", &online.snapshot),
-        ("director timestamp", "timestamp", &online.timestamp),
+    for (name, role) in [
+        ("director targets", OnlineRole::Director),
+        ("director snapshot", OnlineRole::Snapshot),
+        ("director timestamp", OnlineRole::Timestamp),
+        ("director entitlement", OnlineRole::Entitlement),
     ] {
-        lint_online(name, &root.keys, root.roles.get(role), key, &mut lints);
+        lint_online(name, &root.keys, role.in_root(root, Repository::Director), (online, role), &mut lints);
     }
-    lint_online("director entitlement", &root.keys, root.entitlement.as_ref(), &online.entitlement, &mut lints);
     lints
 }
 

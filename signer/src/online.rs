@@ -2,12 +2,15 @@
 //! name for it. These keys can create no software; they only say which signed documents are current.
 
 use crate::envelope::Envelope;
+use crate::error::VerifyError;
 use crate::json::{Json, JsonError};
 use crate::key::{KeyError, PublicKey, SigningKey};
 use crate::limits::Limits;
+use crate::publish::Repository;
 use crate::roles::{FileMeta, SnapshotMetadata, TimestampMetadata};
+use crate::root::{RoleKeys, RootMetadata};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a snapshot lives.
 pub const SNAPSHOT_LIFETIME: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -16,7 +19,99 @@ pub const TIMESTAMP_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 /// Bytes of an exported key list.
 const MAX_ONLINE_KEYS_BYTES: u64 = 16 * 1024;
 
-/// The server's four public keys, each for one role only.
+/// What one of the server's keys is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OnlineRole {
+    /// S: role `snapshot` of both roots.
+    Snapshot,
+    /// T: role `timestamp` of both roots.
+    Timestamp,
+    /// D: role `targets` of the director root.
+    Director,
+    /// E: entitlement certificates, in `custom.entitlement` of the director root.
+    Entitlement,
+}
+
+impl OnlineRole {
+    /// All four.
+    pub const ALL: [Self; 4] = [Self::Snapshot, Self::Timestamp, Self::Director, Self::Entitlement];
+
+    /// Its name in key lists and file names.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Timestamp => "timestamp",
+            Self::Director => "director",
+            Self::Entitlement => "entitlement",
+        }
+    }
+
+    /// The repository whose root decides which key it is. The director root names S and T, too, but nothing of the director
+    /// is signed with them.
+    pub const fn repository(self) -> Repository {
+        match self {
+            Self::Snapshot | Self::Timestamp => Repository::Image,
+            Self::Director | Self::Entitlement => Repository::Director,
+        }
+    }
+
+    /// The role in a root of one of the repositories; `None` where that root does not name it.
+    pub fn in_root(self, root: &RootMetadata, repository: Repository) -> Option<&RoleKeys> {
+        match (self, repository) {
+            (Self::Snapshot | Self::Timestamp, _) => root.roles.get(self.name()),
+            (Self::Director, Repository::Director) => root.roles.get("targets"),
+            (Self::Entitlement, Repository::Director) => root.entitlement.as_ref(),
+            (Self::Director | Self::Entitlement, Repository::Image) => None,
+        }
+    }
+}
+
+impl std::str::FromStr for OnlineRole {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|role| role.name() == text);
+        known.ok_or_else(|| "one of snapshot, timestamp, director, entitlement".to_owned())
+    }
+}
+
+/// Which online keys the published roots name: from this, and from nothing else, follows which key signs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NamedKeys {
+    /// Key ids that the newest roots name.
+    pub now: BTreeMap<OnlineRole, String>,
+    /// Key ids that any root named for an online role. Those that are not named now are never used again.
+    pub ever: BTreeSet<String>,
+}
+
+impl NamedKeys {
+    /// Reads the chains of roots, each from the first on.
+    pub fn of(image: &[Vec<u8>], director: &[Vec<u8>], limits: &Limits) -> Result<Self, VerifyError> {
+        let mut named = Self::default();
+        for (repository, chain) in [(Repository::Image, image), (Repository::Director, director)] {
+            for bytes in chain {
+                let envelope = Envelope::parse("root", bytes, limits.root_bytes, limits)?;
+                let root = RootMetadata::from_json(envelope.signed(), limits)?;
+                // What the director root says of S and T decides nothing: it may be published before the image root.
+                for role in OnlineRole::ALL.into_iter().filter(|role| role.repository() == repository) {
+                    let keyids = role.in_root(&root, repository).map(|role| &role.keyids);
+                    named.ever.extend(keyids.into_iter().flatten().cloned());
+                    if let Some(keyid) = keyids.and_then(|keyids| keyids.first()) {
+                        named.now.insert(role, keyid.clone());
+                    }
+                }
+            }
+        }
+        Ok(named)
+    }
+
+    /// Whether a key had its time: roots named it, and the newest do not.
+    pub fn is_retired(&self, keyid: &str) -> bool {
+        self.ever.contains(keyid) && !self.now.values().any(|now| now == keyid)
+    }
+}
+
+/// The server's four public keys, each for one role only, and those that will follow them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnlineKeys {
     /// S: role `snapshot` of both roots.
@@ -27,6 +122,8 @@ pub struct OnlineKeys {
     pub director: PublicKey,
     /// E: entitlement certificates, in `custom.entitlement` of the director root.
     pub entitlement: PublicKey,
+    /// Keys that the next roots may name instead; the server signs with one as soon as a published root names it.
+    pub next: BTreeMap<OnlineRole, PublicKey>,
 }
 
 /// Why an exported key list is refused.
@@ -60,46 +157,76 @@ pub enum OnlineKeysError {
 }
 
 impl OnlineKeys {
-    /// Reads the server's export: an object of four TUF key objects.
+    /// Reads the server's export: an object of four TUF key objects, and of successors in `next`.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OnlineKeysError> {
         let value = Json::parse(bytes, MAX_ONLINE_KEYS_BYTES)?;
-        let key = |name: &'static str| {
+        let key = |role: OnlineRole| {
+            let name = role.name();
             let object = value.get(name).ok_or(OnlineKeysError::Missing { name })?;
             PublicKey::from_json(object).map_err(|source| OnlineKeysError::Key { name, source })
         };
+        let mut next = BTreeMap::new();
+        if let Some(list) = value.get("next") {
+            for role in OnlineRole::ALL {
+                let Some(object) = list.get(role.name()) else { continue };
+                let key = PublicKey::from_json(object)
+                    .map_err(|source| OnlineKeysError::Key { name: role.name(), source })?;
+                next.insert(role, key);
+            }
+        }
         let keys = Self {
-            snapshot: key("snapshot")?,
-            timestamp: key("timestamp")?,
-            director: key("director")?,
-            entitlement: key("entitlement")?,
+            snapshot: key(OnlineRole::Snapshot)?,
+            timestamp: key(OnlineRole::Timestamp)?,
+            director: key(OnlineRole::Director)?,
+            entitlement: key(OnlineRole::Entitlement)?,
+            next,
         };
         keys.check_distinct()?;
         Ok(keys)
     }
 
-    /// Refuses one key in two roles.
+    /// Refuses one key in two roles, or as its own successor.
     pub fn check_distinct(&self) -> Result<(), OnlineKeysError> {
         let mut seen: BTreeMap<Vec<u8>, &'static str> = BTreeMap::new();
-        for (second, key) in self.named() {
-            if let Some(first) = seen.insert(key.material(), second) {
-                return Err(OnlineKeysError::Shared { first, second });
+        let current = OnlineRole::ALL.map(|role| (role, self.current(role)));
+        for (role, key) in current.into_iter().chain(self.next.iter().map(|(role, key)| (*role, key))) {
+            if let Some(first) = seen.insert(key.material(), role.name()) {
+                return Err(OnlineKeysError::Shared { first, second: role.name() });
             }
         }
         Ok(())
     }
 
-    fn named(&self) -> [(&'static str, &PublicKey); 4] {
-        [
-            ("snapshot", &self.snapshot),
-            ("timestamp", &self.timestamp),
-            ("director", &self.director),
-            ("entitlement", &self.entitlement),
-        ]
+    /// The key with which the server signs now.
+    pub const fn current(&self, role: OnlineRole) -> &PublicKey {
+        match role {
+            OnlineRole::Snapshot => &self.snapshot,
+            OnlineRole::Timestamp => &self.timestamp,
+            OnlineRole::Director => &self.director,
+            OnlineRole::Entitlement => &self.entitlement,
+        }
     }
 
-    /// The export.
+    /// The key that the next root should name: the successor, when there is one.
+    pub fn wanted(&self, role: OnlineRole) -> &PublicKey {
+        self.next.get(&role).unwrap_or_else(|| self.current(role))
+    }
+
+    /// The keys that a root may name.
+    pub fn allowed(&self, role: OnlineRole) -> impl Iterator<Item = &PublicKey> {
+        std::iter::once(self.current(role)).chain(self.next.get(&role))
+    }
+
+    /// The export. Readers that know no successors read the four.
     pub fn to_json(&self) -> Json {
-        Json::object(self.named().map(|(name, key)| (name, key.to_json().clone())))
+        let one = |(role, key): (OnlineRole, &PublicKey)| (role.name().to_owned(), key.to_json().clone());
+        let mut members: BTreeMap<String, Json> =
+            OnlineRole::ALL.into_iter().map(|role| one((role, self.current(role)))).collect();
+        if !self.next.is_empty() {
+            let next = self.next.iter().map(|(role, key)| one((*role, key)));
+            members.insert("next".to_owned(), Json::Object(next.collect()));
+        }
+        Json::Object(members)
     }
 }
 

@@ -5,6 +5,8 @@ mod bootstrap;
 mod contracts;
 mod devices;
 mod enrol;
+mod expiry;
+mod keys;
 mod principals;
 mod products;
 mod publish;
@@ -14,6 +16,8 @@ mod status;
 mod why;
 
 pub use crate::store::Repository;
+pub use expiry::Expiries;
+pub use publish::{LEASE, LEASE_S, Publisher};
 pub use reports::Moved;
 
 use std::sync::Arc;
@@ -39,6 +43,8 @@ pub struct Rules {
     pub patch_max_percent: u8,
     /// Bytes that making one patch may use beyond both images.
     pub patch_memory: u64,
+    /// The snapshot is signed again when so much of its life has gone.
+    pub snapshot_renew_percent: u8,
     /// SHA-256 of the bootstrap token, while there is one.
     pub bootstrap: Option<Digest>,
 }
@@ -64,6 +70,10 @@ pub struct App {
     pub devices: Devices,
     /// Counters.
     pub metrics: Metrics,
+    /// Who signs on schedule.
+    pub publisher: Publisher,
+    /// Which roles' coming ends were told.
+    pub expiries: Expiries,
     /// The runtime on which the database pool and the blob store's client live. Actix workers are runtimes of their own
     /// and reach them through this handle.
     pub runtime: tokio::runtime::Handle,
@@ -136,9 +146,11 @@ impl App {
         self.clock.now()
     }
 
-    /// Reads the snapshots anew, so that the request after a change sees it.
+    /// Reads the snapshots anew, so that the request after a change sees it, and goes along with the roots in them.
     pub async fn refresh(&self) -> Result<()> {
-        Ok(self.live.refresh(&self.store, self.now()).await?)
+        self.live.refresh(&self.store, self.now()).await?;
+        self.follow_roots();
+        Ok(())
     }
 
     /// A device, from memory or the database.
@@ -151,14 +163,14 @@ impl App {
         Ok(self.devices.reload(&self.store, &self.live, id).await?)
     }
 
-    /// Whether database and blob store answer and the snapshots are fresh.
+    /// Whether database and blob store answer, the snapshots are fresh, and the keys that the roots name are here.
     pub async fn ready(&self) -> Result<()> {
         self.store.ping().await?;
         self.blobs.ping().await?;
         if !self.live.is_fresh(self.now()) {
             return Err(Error::new(Kind::Unavailable, "the catalogue is stale"));
         }
-        Ok(())
+        self.has_keys()
     }
 
     /// A signed document that is not kept in memory.

@@ -6,6 +6,10 @@
 
 mod entries;
 mod notes;
+mod sign;
+
+pub(super) use sign::snapshot_left_s;
+pub use sign::{LEASE, LEASE_S, Publisher};
 
 use std::collections::BTreeMap;
 
@@ -21,21 +25,14 @@ use sluice_signer::{Accepted, ImageDocuments, Limits, NewDocument, PublishContex
 use super::{Actor, App};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
+use crate::poll::live;
 use crate::store::{Document, Repository, Store, Tx};
-
-/// The snapshot lives a week and the timestamp a day, as the server re-signs them hourly; a device that has been cut off
-/// from the truth for longer notices.
-const SNAPSHOT_LIFETIME_S: i64 = 7 * 24 * 3600;
-/// See [`SNAPSHOT_LIFETIME_S`].
-const TIMESTAMP_LIFETIME_S: i64 = 24 * 3600;
-/// The timestamp is signed again when it is this old.
-const TIMESTAMP_RENEW_S: i64 = 3600;
 
 /// The newest documents of an installation, and its chains of roots.
 struct Current {
     documents: ImageDocuments,
-    snapshot_version: i64,
-    timestamp_version: i64,
+    snapshot: Option<Document>,
+    timestamp: Option<Document>,
 }
 
 impl App {
@@ -58,7 +55,10 @@ impl App {
     }
 
     fn check(&self, current: &ImageDocuments, new: &[NewDocument], now: Time) -> Result<Accepted> {
-        let context = PublishContext { online_keys: &self.keys.online(), now: stamp(now)?, limits: &Limits::default() };
+        // Roots may name a key that was made since this server started.
+        self.keys.reread().map_err(Error::internal)?;
+        let online_keys = self.keys.online(&sign::named_by(current)?)?;
+        let context = PublishContext { online_keys: &online_keys, now: stamp(now)?, limits: &Limits::default() };
         publish_check(current, new, &context).map_err(|error| Error::new(Kind::Unverified, error.to_string()))
     }
 
@@ -96,7 +96,7 @@ impl App {
             tx.document_add(repository, &document.role, version(document.version)?, bytes, now).await?;
         }
         entries::write(self, &mut tx, entries, now).await?;
-        self.sign_current(&mut tx, &accepted.documents_after, &current, now).await?;
+        self.sign_current(&mut tx, &accepted.documents_after, &current, true, now).await?;
         let detail = json!({
             "documents": accepted.documents.iter()
                 .filter(|document| document.outcome == Outcome::Published)
@@ -112,86 +112,6 @@ impl App {
         failpoint("publish.before_commit");
         tx.commit().await?;
         Ok(())
-    }
-
-    /// Signs the next snapshot and timestamp over what stands, and checks them as a device from a warehouse would before
-    /// anyone sees them.
-    async fn sign_current(&self, tx: &mut Tx, after: &ImageDocuments, current: &Current, now: Time) -> Result<()> {
-        if after.roots.is_empty() || after.targets.is_none() {
-            return Ok(());
-        }
-        let limits = Limits::default();
-        let internal = |error: sluice_signer::VerifyError| Error::new(Kind::Unverified, error.to_string());
-        let (snapshot_version, timestamp_version) = (current.snapshot_version + 1, current.timestamp_version + 1);
-        let files = after.snapshot_files(&limits).map_err(internal)?;
-        let repo_id = after.repo_id(&limits).map_err(internal)?;
-        let snapshot = sluice_signer::online::sign_snapshot(
-            snapshot_version.unsigned_abs(),
-            stamp(now.plus_s(SNAPSHOT_LIFETIME_S))?,
-            files,
-            repo_id.clone(),
-            &self.keys.snapshot,
-        );
-        let timestamp = self.sign_timestamp(timestamp_version, snapshot_version, &snapshot, repo_id, now)?;
-        // A role that nobody signed anew is dead for its own product only: the others' devices must go on.
-        let mut alive = after.clone();
-        alive.roles.retain(|_, document| expiry(document).is_ok_and(|expires| now < expires));
-        alive.verify_as_device(&snapshot, &timestamp, stamp(now)?, &limits).map_err(internal)?;
-        tx.document_add(Repository::Image, "snapshot", snapshot_version, &snapshot, now).await?;
-        tx.document_add(Repository::Image, "timestamp", timestamp_version, &timestamp, now).await?;
-        Ok(())
-    }
-
-    fn sign_timestamp(
-        &self,
-        version: i64,
-        snapshot_version: i64,
-        snapshot: &[u8],
-        repo_id: Option<String>,
-        now: Time,
-    ) -> Result<Vec<u8>> {
-        Ok(sluice_signer::online::sign_timestamp(
-            version.unsigned_abs(),
-            stamp(now.plus_s(TIMESTAMP_LIFETIME_S))?,
-            sluice_signer::roles::FileMeta::of(snapshot_version.unsigned_abs(), snapshot),
-            repo_id,
-            &self.keys.timestamp,
-        ))
-    }
-
-    /// Signs snapshot and timestamp again when they have aged. Any replica may; the unique version lets one win.
-    pub async fn publisher_tick(&self) -> Result<bool> {
-        let now = self.now();
-        let documents = self.live.documents_full();
-        let Some((_, timestamp)) = documents.latest(Repository::Image, "timestamp") else { return Ok(false) };
-        let expires = expiry(&timestamp)?;
-        if now < expires.plus_s(TIMESTAMP_RENEW_S - TIMESTAMP_LIFETIME_S) {
-            return Ok(false);
-        }
-        let mut tx = self.store.begin().await?;
-        tx.generation_raise("documents").await?;
-        let current = Current::read_in(&mut tx).await?;
-        if current.timestamp_version
-            != documents.latest(Repository::Image, "timestamp").map_or(0, |(version, _)| version)
-        {
-            // Another replica was faster.
-            drop(tx);
-            self.refresh().await?;
-            return Ok(false);
-        }
-        self.sign_current(&mut tx, &current.documents, &current, now).await?;
-        tx.commit().await?;
-        self.refresh().await?;
-        Ok(true)
-    }
-
-    /// Sets the metric that warns before the timestamp expires.
-    pub fn timestamp_gauge(&self) {
-        if let Some((_, timestamp)) = self.live.documents().latest(Repository::Image, "timestamp")
-            && let Ok(expires) = expiry(&timestamp)
-        {
-            self.metrics.timestamp_expires_s.set(expires.as_s() - self.now().as_s());
-        }
     }
 
     fn publish_answer(&self, accepted: &Accepted, entries: &entries::Entries) -> PublishResponse {
@@ -243,15 +163,7 @@ impl App {
 
 /// The expiry that a document of ours states.
 fn expiry(document: &[u8]) -> Result<Time> {
-    #[derive(serde::Deserialize)]
-    struct Signed {
-        signed: Expires,
-    }
-    #[derive(serde::Deserialize)]
-    struct Expires {
-        expires: Time,
-    }
-    serde_json::from_slice::<Signed>(document).map(|document| document.signed.expires).map_err(Error::internal)
+    live::expiry(document).map_err(Error::internal)
 }
 
 fn stamp(time: Time) -> Result<jiff::Timestamp> {
@@ -282,19 +194,19 @@ impl Current {
             director_roots: bodies(tx.document_chain(Repository::Director, "root").await?),
             ..ImageDocuments::default()
         };
-        let (mut snapshot_version, mut timestamp_version) = (0, 0);
+        let (mut snapshot, mut timestamp) = (None, None);
         for document in tx.document_latest(Repository::Image).await? {
             match document.role.as_str() {
                 "root" => {}
-                "snapshot" => snapshot_version = document.version,
-                "timestamp" => timestamp_version = document.version,
+                "snapshot" => snapshot = Some(document),
+                "timestamp" => timestamp = Some(document),
                 "targets" => documents.targets = Some(document.body),
                 _ => {
                     documents.roles.insert(document.role, document.body);
                 }
             }
         }
-        Ok(Self { documents, snapshot_version, timestamp_version })
+        Ok(Self { documents, snapshot, timestamp })
     }
 }
 

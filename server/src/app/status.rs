@@ -23,6 +23,7 @@ impl App {
             devices,
             jobs_pending,
             jobs_parked,
+            expiries: self.expiries(),
         })
     }
 

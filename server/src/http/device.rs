@@ -9,6 +9,7 @@ use sluice_catalog::wire::device::{
     SessionRequest, SessionResponse,
 };
 use sluice_catalog::{Kind, Time};
+use sluice_signer::OnlineRole;
 
 use super::auth::{self, DeviceSession};
 use super::{Answer, Shared};
@@ -112,13 +113,14 @@ async fn answer(
             answer = answer.withheld(now);
         }
     }
+    let director = app.key(OnlineRole::Director)?;
     if let Some(held) = held
-        && answer.confirms(held, &device, &app.keys, now)
+        && answer.confirms(held, &device, &director, now)
     {
         app.metrics.poll("unchanged");
         return Ok(HttpResponse::NotModified().insert_header((header::ETAG, held)).finish());
     }
-    let signed = answer.sign(&device, &app.keys, nonce, now, app.rules.poll_interval_s)?;
+    let signed = answer.sign(&device, (&director, &app.keys.tokens), nonce, now, app.rules.poll_interval_s)?;
     app.metrics.poll(answer.kind());
     Ok(HttpResponse::Ok()
         .insert_header((header::ETAG, signed.etag))

@@ -53,6 +53,11 @@ async fn document(shared: &Shared, request: &HttpRequest, repository: Repository
     // One spelling: no sign, no leading zero.
     let version: i64 = version.parse().ok().filter(|v: &i64| v.to_string() == version).ok_or_else(missing)?;
     auth::may_read(shared, request, role).await?;
+    // What another replica has just published comes with the rest of that publication: a root that names other online keys
+    // must not be seen before the timestamp that they signed.
+    if shared.app.live.documents().latest(repository, role).is_none_or(|(newest, _)| version > newest) {
+        return Err(missing().into());
+    }
     let body = match shared.app.live.documents().get(repository, role, version) {
         Some(body) => body,
         None => {

@@ -10,12 +10,12 @@ use sluice_catalog::patch::{Full, FullEncoding, Patch};
 use sluice_catalog::release::Artifact;
 use sluice_catalog::wire::device::PollResponse;
 use sluice_catalog::{Digest, Reason, Time};
-use sluice_signer::{Delta, DirectorDocument, DirectorTarget, FullImage, Limits};
+use sluice_signer::{Delta, DirectorDocument, DirectorTarget, FullImage, Limits, SigningKey};
 
 use super::devices::CachedDevice;
 use super::live::EncodingSet;
 use crate::error::{Error, Result};
-use crate::keys::Keys;
+use crate::keys::TokenKey;
 
 /// The native patch container, as director documents name it.
 pub const PATCH_FORMAT: &str = "sluice-1";
@@ -113,11 +113,11 @@ impl Answer {
     }
 
     /// Binds device, what it runs and what was decided; equal bytes mean an equal document but for its times.
-    fn fingerprint(&self, device: &CachedDevice, keys: &Keys) -> [u8; 16] {
+    fn fingerprint(&self, device: &CachedDevice, director: &SigningKey) -> [u8; 16] {
         let mut hasher = Sha256::new();
         hasher.update(device.view.device.id.0.as_bytes());
         hasher.update(device.view.device.epoch.to_be_bytes());
-        hasher.update(keys.director.public().keyid().as_bytes());
+        hasher.update(director.public().keyid().as_bytes());
         for installed in &device.view.installed {
             hasher.update(installed.component.as_str().as_bytes());
             hasher.update([0]);
@@ -143,20 +143,20 @@ impl Answer {
     }
 
     /// Whether the document behind an `If-None-Match` still says what this answer says, and lives long enough.
-    pub fn confirms(&self, held: &str, device: &CachedDevice, keys: &Keys, now: Time) -> bool {
+    pub fn confirms(&self, held: &str, device: &CachedDevice, director: &SigningKey, now: Time) -> bool {
         let Some((expires, half)) = held.trim().trim_matches('"').split_once('.') else { return false };
         let Ok(expires) = i64::from_str_radix(expires, 16) else { return false };
         expires > now.as_s() + RENEW_BEFORE_S
             // No held document outlives the rule of its kind, whatever the tag claims.
             && expires <= self.expires.as_s()
-            && half == hex::encode(self.fingerprint(device, keys))
+            && half == hex::encode(self.fingerprint(device, director))
     }
 
-    /// Signs the answer.
+    /// Signs the answer with the director's key.
     pub fn sign(
         &self,
         device: &CachedDevice,
-        keys: &Keys,
+        (director, tokens): (&SigningKey, &TokenKey),
         nonce: Option<String>,
         now: Time,
         poll_interval_s: u32,
@@ -206,22 +206,23 @@ impl Answer {
             targets,
             repo_id: self.repo_id.clone(),
         };
-        let bytes = document.sign(&keys.director, &Limits::default()).map_err(Error::internal)?;
-        let director = String::from_utf8(bytes)
+        let bytes = document.sign(director, &Limits::default()).map_err(Error::internal)?;
+        let document = String::from_utf8(bytes)
             .map_err(Error::internal)
             .and_then(|text| serde_json::value::RawValue::from_string(text).map_err(Error::internal))?;
         let mut urls = BTreeMap::new();
         let mut blob_token = None;
         if !blobs.is_empty() {
-            let token = keys.tokens.blobs(device.view.device.id, &blobs, now);
+            let token = tokens.blobs(device.view.device.id, &blobs, now);
             for blob in blobs {
                 urls.insert(blob, blob_url(blob, &token));
             }
             blob_token = Some(token);
         }
         let attempt = self.offer.and(device.attempt.as_ref()).map(|attempt| attempt.seq);
-        let etag = format!("\"{:x}.{}\"", self.expires.as_s(), hex::encode(self.fingerprint(device, keys)));
-        let response = PollResponse { director, urls, blob_token, attempt, next_poll_s: poll_interval_s, notice: None };
+        let etag = format!("\"{:x}.{}\"", self.expires.as_s(), hex::encode(self.fingerprint(device, director)));
+        let response =
+            PollResponse { director: document, urls, blob_token, attempt, next_poll_s: poll_interval_s, notice: None };
         Ok(Signed { response, etag })
     }
 }

@@ -13,7 +13,7 @@ use sluice_catalog::patch::{Full, Patch};
 use sluice_catalog::product::{Product, Visibility};
 use sluice_catalog::rollout::Rollout;
 use sluice_catalog::{Digest, Time};
-use sluice_signer::{Envelope, Limits, RootMetadata, TargetsMetadata};
+use sluice_signer::{Envelope, Limits, NamedKeys, RootMetadata, TargetsMetadata};
 
 use crate::store::{Document, Repository, Result, Store, StoreError};
 
@@ -81,6 +81,21 @@ pub struct Documents {
     latest: HashMap<(Repository, String), i64>,
     targets: HashMap<String, (Digest, u64)>,
     director_repo_id: Option<String>,
+    roles: Vec<RoleDocument>,
+    named: NamedKeys,
+}
+
+/// The newest document of a role that devices still look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleDocument {
+    /// Its repository.
+    pub repository: Repository,
+    /// Its role.
+    pub role: String,
+    /// Its version.
+    pub version: i64,
+    /// From then on devices refuse it.
+    pub expires: Time,
 }
 
 impl Documents {
@@ -98,6 +113,16 @@ impl Documents {
     /// The repository id that the newest director root states, which per-device documents repeat.
     pub fn director_repo_id(&self) -> Option<String> {
         self.director_repo_id.clone()
+    }
+
+    /// Which online keys the roots name.
+    pub const fn named(&self) -> &NamedKeys {
+        &self.named
+    }
+
+    /// The newest document of every role; a product that nobody delegates to any more is none.
+    pub fn roles(&self) -> &[RoleDocument] {
+        &self.roles
     }
 
     /// Digest and length of a target that a newest document lists.
@@ -235,12 +260,26 @@ async fn encodings(store: &Store) -> Result<EncodingSet> {
     Ok(set)
 }
 
+/// The expiry that a signed document states.
+pub fn expiry(document: &[u8]) -> Result<Time, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    struct Signed {
+        signed: Expires,
+    }
+    #[derive(serde::Deserialize)]
+    struct Expires {
+        expires: Time,
+    }
+    serde_json::from_slice::<Signed>(document).map(|document| document.signed.expires)
+}
+
 async fn read_documents(store: &Store) -> Result<Documents> {
     let mut documents = Documents::default();
     let limits = Limits::default();
     // Targets by the role that lists them: what is delegated to nobody any more is served no more.
     let mut listed: HashMap<String, Vec<(String, (Digest, u64))>> = HashMap::new();
-    let mut signing: HashSet<String> = HashSet::from(["targets".to_owned()]);
+    let mut delegated: HashSet<String> =
+        ["root", "targets", "snapshot", "timestamp"].into_iter().map(str::to_owned).collect();
     for repository in [Repository::Image, Repository::Director] {
         for Document { role, version, body, .. } in store.document_latest(repository).await? {
             if repository == Repository::Image && !matches!(role.as_str(), "root" | "snapshot" | "timestamp") {
@@ -249,7 +288,7 @@ async fn read_documents(store: &Store) -> Result<Documents> {
                     .and_then(|envelope| TargetsMetadata::from_json(&role, envelope.signed(), &limits))
                     .map_err(|error| StoreError::Corrupt(format!("document {role} {version}: {error}")))?;
                 if role == "targets" {
-                    signing.extend(metadata.delegations.into_iter().map(|delegation| delegation.name));
+                    delegated.extend(metadata.delegations.iter().map(|delegation| delegation.name.clone()));
                 }
                 let targets = metadata.targets.into_iter();
                 let entries = targets.map(|(path, target)| (path, (Digest(target.sha256), target.length)));
@@ -261,12 +300,20 @@ async fn read_documents(store: &Store) -> Result<Documents> {
                     .map_err(|error| StoreError::Corrupt(format!("document {role} {version}: {error}")))?
                     .repo_id;
             }
+            let expires =
+                expiry(&body).map_err(|error| StoreError::Corrupt(format!("document {role} {version}: {error}")))?;
+            documents.roles.push(RoleDocument { repository, role: role.clone(), version, expires });
             documents.latest.insert((repository, role.clone()), version);
             documents.files.insert((repository, role, version), Bytes::from(body));
         }
     }
-    for (_, entries) in listed.into_iter().filter(|(role, _)| signing.contains(role)) {
+    for (_, entries) in listed.into_iter().filter(|(role, _)| delegated.contains(role)) {
         documents.targets.extend(entries);
     }
+    // Read after the newest documents: a root published in between may already name the next key here, and what stands of the
+    // old one is read anew with the next generation.
+    documents.named = store.named_keys().await?;
+    documents.roles.retain(|document| delegated.contains(&document.role));
+    documents.roles.sort_by_key(|document| document.expires);
     Ok(documents)
 }

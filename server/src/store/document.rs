@@ -2,7 +2,9 @@
 
 use sluice_catalog::Time;
 
-use super::{On, Result, Sql, Store, Tx};
+use sluice_signer::{Limits, NamedKeys};
+
+use super::{On, Result, Sql, Store, StoreError, Tx};
 
 /// Which repository a document belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,7 +50,27 @@ async fn latest<'a>(on: impl Into<On<'a>>, repository: Repository) -> Result<Vec
     .await
 }
 
+async fn chain<'a>(on: impl Into<On<'a>>, repository: Repository, role: &str) -> Result<Vec<Document>> {
+    Sql::new(
+        "SELECT repository, role, version, body FROM document WHERE repository = $1 AND role = $2 ORDER BY version",
+    )
+    .bind(repository.as_str())
+    .bind(role)
+    .all(on)
+    .await
+}
+
 impl Store {
+    /// Which online keys the published roots name.
+    pub async fn named_keys(&self) -> Result<NamedKeys> {
+        let mut roots = [Vec::new(), Vec::new()];
+        for (roots, repository) in roots.iter_mut().zip([Repository::Image, Repository::Director]) {
+            roots.extend(chain(self, repository, "root").await?.into_iter().map(|document| document.body));
+        }
+        let [image, director] = roots;
+        NamedKeys::of(&image, &director, &Limits::default()).map_err(|error| StoreError::Corrupt(error.to_string()))
+    }
+
     /// The newest version of every role.
     pub async fn document_latest(&self, repository: Repository) -> Result<Vec<Document>> {
         latest(self, repository).await
@@ -75,13 +97,7 @@ impl Tx {
 
     /// Every version of a role, oldest first.
     pub async fn document_chain(&mut self, repository: Repository, role: &str) -> Result<Vec<Document>> {
-        Sql::new(
-            "SELECT repository, role, version, body FROM document WHERE repository = $1 AND role = $2 ORDER BY version",
-        )
-        .bind(repository.as_str())
-        .bind(role)
-        .all(self)
-        .await
+        chain(self, repository, role).await
     }
 
     /// Keeps a document. A second one with the same repository, role and version is refused as a duplicate.

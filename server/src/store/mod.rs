@@ -12,6 +12,7 @@ mod device;
 mod document;
 mod enrol;
 mod job;
+mod lease;
 mod patch;
 mod principal;
 mod product;

@@ -1,10 +1,6 @@
 //! The real process, killed with SIGKILL at each of its failpoints while it publishes and builds. After a restart the
 //! state is the old or the new one, unfinished jobs finish, and the same request again ends in the new state.
 
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
 use sluice_catalog::Digest;
 use sluice_catalog::job::JobState;
 use sluice_catalog::wire::admin::Status;
@@ -14,12 +10,10 @@ use sluice_server::failpoint::FAILPOINTS;
 use sluice_server::store::Repository;
 use ureq::http::Method;
 
-use crate::harness::wait::until;
+use crate::harness::process::Process;
 use crate::harness::world::{CAM, IMAGES};
 use crate::harness::{Client, Engine, Place, Release, TestServer, World};
 
-/// SIGKILL.
-const KILLED: i32 = 9;
 /// A worker that was killed holds its jobs for a minute.
 const LEASE_S: i64 = 61;
 
@@ -63,38 +57,13 @@ killed_at!(
 
 #[test]
 fn every_failpoint_is_killed_at() {
-    assert_eq!(TESTED, FAILPOINTS);
-}
-
-/// The process; killed with the test if it still runs.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts the program and waits until it listens; its base URL.
-fn start(data: &Path, database: &str, failpoint: &str) -> (Process, String) {
-    let address = data.join("address");
-    let _ = std::fs::remove_file(&address);
-    let log = std::fs::File::create(data.join("log")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice-server"));
-    command
-        .args(["serve", "--listen", "127.0.0.1:0", "--database", database, "--data"])
-        .arg(data)
-        .env("SLUICE_FAILPOINT", failpoint)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log);
-    for variable in ["DATABASE_URL", "SLUICE_BLOBS", "SLUICE_CONFIG", "SLUICE_DATA", "SLUICE_PUBLIC_URL"] {
-        command.env_remove(variable);
-    }
-    let process = Process(command.spawn().unwrap());
-    let url = until("the server's address", || std::fs::read_to_string(&address).ok());
-    (process, url.trim().to_owned())
+    let mut all = TESTED.to_vec();
+    all.extend(crate::publisher::TESTED);
+    all.extend(crate::rotation::TESTED);
+    all.sort_unstable();
+    let mut known = FAILPOINTS.to_vec();
+    known.sort_unstable();
+    assert_eq!(all, known);
 }
 
 /// What stands about the new release.
@@ -169,17 +138,14 @@ fn killed_at(failpoint: &str, engine: Engine) {
     let workers = u8::from(failpoint.starts_with("job."));
     std::fs::write(data.path().join("sluice.toml"), format!("worker_threads = {workers}\n")).unwrap();
     let publication = PublishRequest { documents: vec![ceremony.role(CAM, 2, &[first.clone(), second.clone()])] };
-    let (mut process, url) = start(data.path(), &database.url(), failpoint);
-    let client = Client::new(&url).with(admin.token());
+    let process = Process::start(data.path(), &database.url(), failpoint);
+    let client = Client::new(&process.url).with(admin.token());
     // Either request may find nobody to answer.
     let path = format!("/api/v1/blobs/{}", second.digest());
     let _ = client.try_send(&Method::PUT, &path, &[], &second.image);
     let body = serde_json::to_vec(&publication).unwrap();
     let _ = client.try_send(&Method::POST, "/api/v1/publish", &[("Content-Type", "application/json")], &body);
-    let status = until("the end of the process", || process.0.try_wait().unwrap());
-    let log = std::fs::read_to_string(data.path().join("log")).unwrap();
-    assert_eq!(status.signal(), Some(KILLED), "{failpoint}: {log}");
-    assert!(log.contains(&format!("failpoint {failpoint}")), "{log}");
+    process.dies_at(failpoint);
 
     let server = TestServer::start_with(database, Place::Local, data, Clock::default());
     assert_eq!(standing(&server, &second), expected(failpoint), "{failpoint}");

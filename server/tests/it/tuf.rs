@@ -16,6 +16,7 @@ both_engines!(
     an_expired_product_role_holds_nobody_else_back,
     a_new_director_root_reaches_devices,
     consistent_snapshots_keep_old_versions,
+    the_status_tells_what_expires_next,
 );
 
 /// Refreshes as the specification says; the versions of timestamp and snapshot afterwards.
@@ -142,7 +143,11 @@ fn the_timestamp_is_signed_again_before_it_ends(engine: Engine) {
     assert!(tick(), "an hour old");
     assert!(!tick(), "once");
     let after = refresh(&mut repository, &client, world.server.timestamp());
-    assert_eq!(after, (before.0 + 1, before.1 + 1));
+    assert_eq!(after, (before.0 + 1, before.1), "the snapshot is young");
+    world.server.advance_s(7 * 24 * 3600 / 2 - 3500);
+    assert!(tick(), "half of its week has gone");
+    let later = refresh(&mut repository, &client, world.server.timestamp());
+    assert_eq!(later, (after.0 + 1, after.1 + 1));
     // A server that slept for a week recovers by itself.
     world.server.advance_s(8 * 24 * 3600);
     let expired = client.get("/metadata/timestamp.json").expect(200).body;
@@ -205,4 +210,21 @@ fn consistent_snapshots_keep_old_versions(engine: Engine) {
     repository.update_targets("targets", "root", &top, now).unwrap();
     assert_eq!(find(&mut repository, &client, &first.path(), now), Some(first.digest().0));
     assert_eq!(find(&mut repository, &client, "acme-cam/2.4.2/main.bin", now), None);
+}
+
+fn the_status_tells_what_expires_next(engine: Engine) {
+    let mut world = World::new(engine);
+    world.two_releases();
+    let expiries = world.status().expiries;
+    let roles: Vec<&str> = expiries.iter().map(|one| one.role.as_str()).collect();
+    assert_eq!(roles, ["timestamp", "snapshot", "acme-cam", "targets", "root", "director-root"]);
+    assert!(expiries.iter().all(|one| one.next_step.is_none()), "there is time: {expiries:?}");
+    assert_eq!(expiries[2].version, 2);
+    world.server.advance_s(75 * 24 * 3600);
+    assert!(world.server.block_on(world.server.app.publisher_tick()).unwrap());
+    let expiries = world.status().expiries;
+    let cam = expiries.iter().find(|one| one.role == CAM).unwrap();
+    assert!([24, 25].contains(&cam.days_left), "{cam:?}");
+    assert!(cam.next_step.as_ref().unwrap().contains("sluice-sign renew --role acme-cam"), "{cam:?}");
+    assert!(expiries.iter().filter(|one| one.role != CAM).all(|one| one.next_step.is_none()), "{expiries:?}");
 }

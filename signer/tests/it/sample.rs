@@ -53,6 +53,7 @@ pub fn online_keys() -> OnlineKeys {
         timestamp: key(TIMESTAMP).public().clone(),
         director: key(DIRECTOR).public().clone(),
         entitlement: key(ENTITLEMENT).public().clone(),
+        next: std::collections::BTreeMap::new(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Requests and answers of the administrative REST API `/api/v1`. Answers that are a noun use the noun itself.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::contract::{Contract, CoverRule, CoverageWindow, CoveredItem, Grant, Plan, WindowKind};
@@ -448,6 +450,27 @@ pub struct Status {
     pub jobs_pending: i64,
     /// Jobs that someone has to look at.
     pub jobs_parked: i64,
+    /// When the documents of each role expire, the next first.
+    #[serde(default)]
+    pub expiries: Vec<RoleExpiry>,
+}
+
+/// When a role's newest document expires. Devices refuse it from then on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RoleExpiry {
+    /// The role as `sluice-sign` calls it: `root`, `director-root`, `targets`, a product, or the server's own `snapshot`
+    /// and `timestamp`.
+    pub role: String,
+    /// Its newest version.
+    pub version: i64,
+    /// When it expires.
+    pub expires_at: Time,
+    /// Whole days until then; negative when it has expired.
+    pub days_left: i64,
+    /// What to do, when it is time to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_step: Option<String>,
 }
 
 /// The public online keys that offline roots name: TUF key objects.
@@ -462,4 +485,8 @@ pub struct OnlineKeys {
     pub director: serde_json::Value,
     /// Key E, offline entitlement certificates.
     pub entitlement: serde_json::Value,
+    /// Keys that the next roots may name instead, by the names above: the server signs with one as soon as a published
+    /// root names it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub next: BTreeMap<String, serde_json::Value>,
 }

@@ -10,7 +10,7 @@ use sluice_catalog::wire::admin::{OnlineKeys, Status};
 use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
-use crate::output::fields;
+use crate::output::{fields, table};
 
 /// Exports the public online keys as JSON, for `sluice-sign root init --online-keys`.
 #[derive(Args)]
@@ -39,7 +39,7 @@ impl OnlineKeysArgs {
 pub fn status(session: &Session) -> Result<(), Failure> {
     let status: Status = session.client.get(&path(&["status"]), &[])?;
     session.out.result(&status, |status| {
-        fields(&[
+        let numbers = fields(&[
             ("version", status.version.clone()),
             ("database", status.database.clone()),
             ("blobs", status.blobs.clone()),
@@ -48,6 +48,20 @@ pub fn status(session: &Session) -> Result<(), Failure> {
             ("devices", status.devices.to_string()),
             ("jobs pending", status.jobs_pending.to_string()),
             ("jobs parked", status.jobs_parked.to_string()),
-        ])
+        ]);
+        if status.expiries.is_empty() {
+            return numbers;
+        }
+        let rows = status.expiries.iter().map(|role| {
+            let next = role.next_step.clone().unwrap_or_default();
+            vec![
+                role.role.clone(),
+                role.version.to_string(),
+                role.expires_at.to_string(),
+                role.days_left.to_string(),
+                next,
+            ]
+        });
+        format!("{numbers}\n{}", table(&["role", "version", "expires", "days left", "next"], rows))
     })
 }

@@ -251,10 +251,36 @@ fn online_keys_go_to_a_file() {
 }
 
 #[test]
+fn keys_that_wait_to_follow_are_in_the_file_too() {
+    let keys = json!({
+        "snapshot": { "k": 1 }, "timestamp": { "k": 2 }, "director": { "k": 3 }, "entitlement": {},
+        "next": { "snapshot": { "k": 5 } },
+    });
+    let run = run(&["online-keys"], vec![answer("GET /api/v1/online-keys", 200, &keys)]);
+    assert_eq!(run.code, 0, "{}", run.text());
+    assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap(), keys);
+}
+
+#[test]
 fn status_is_numbers() {
     let numbers = json!({
         "version": "0.1.0", "database": "sqlite", "blobs": "local", "products": 1, "releases": 2, "devices": 3,
         "jobs_pending": 4, "jobs_parked": 5,
+    });
+    assert_snapshot!(run(&["status"], vec![answer("GET /api/v1/status", 200, &numbers)]).text());
+}
+
+#[test]
+fn status_lists_what_expires_next() {
+    let numbers = json!({
+        "version": "0.1.0", "database": "sqlite", "blobs": "local", "products": 1, "releases": 2, "devices": 3,
+        "jobs_pending": 4, "jobs_parked": 5, "expiries": [
+            { "role": "timestamp", "version": 81, "expires_at": "2026-03-02T09:00:00Z", "days_left": 0 },
+            {
+                "role": "acme-cam", "version": 4, "expires_at": "2026-03-15T09:00:00Z", "days_left": 13,
+                "next_step": "`sluice-sign renew --role acme-cam`, then let its holders sign, and publish",
+            },
+        ],
     });
     assert_snapshot!(run(&["status"], vec![answer("GET /api/v1/status", 200, &numbers)]).text());
 }

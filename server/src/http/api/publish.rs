@@ -34,12 +34,11 @@ pub(super) fn configure(config: &mut ServiceConfig) {
     );
 }
 
-/// The server's online public keys, which offline roots name.
+/// The server's online public keys, which offline roots name, and those that the next roots may name instead.
 #[utoipa::path(responses((status = 200, body = OnlineKeys)), tag = "publish")]
 #[get("/api/v1/online-keys")]
 async fn online_keys(shared: web::Data<Shared>, actor: Acting) -> Answer<web::Json<OnlineKeys>> {
-    actor.0.need(Permission::Read)?;
-    Ok(web::Json(shared.app.keys.export().map_err(Error::internal)?))
+    Ok(web::Json(shared.app.online_keys(&actor.0)?))
 }
 
 /// Whether a blob is there: 200 with its length, or 404.

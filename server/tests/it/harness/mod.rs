@@ -7,6 +7,8 @@ pub mod device;
 pub mod http;
 pub mod mirror;
 pub mod offline;
+pub mod process;
+pub mod replicas;
 pub mod s3;
 pub mod server;
 pub mod wait;
@@ -18,6 +20,7 @@ pub use device::TestDevice;
 pub use http::{Answer, Client};
 pub use mirror::Mirror;
 pub use offline::Offline;
+pub use replicas::Replicas;
 pub use server::{Place, TestServer};
 pub use world::World;
 

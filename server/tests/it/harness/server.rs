@@ -84,6 +84,15 @@ impl TestServer {
         std::fs::read_to_string(self.data.path().join("bootstrap-token")).unwrap()
     }
 
+    /// Its data folder.
+    pub fn folder(&self) -> &std::path::Path {
+        self.data.path()
+    }
+
+    pub fn database_url(&self) -> String {
+        self.database.as_ref().expect("a database until it stops").url()
+    }
+
     /// The file of a blob.
     pub fn blob_file(&self, digest: sluice_catalog::Digest) -> PathBuf {
         let root = self.s3.as_ref().map_or_else(|| self.data.path().join("blobs"), S3::blobs);

@@ -7,6 +7,7 @@ mod audit;
 mod devices;
 mod facts;
 mod jobs;
+mod leases;
 mod nouns;
 
 use sluice_catalog::Time;

@@ -65,6 +65,7 @@ impl Sandbox {
             timestamp: online(102),
             director: online(103),
             entitlement: online(104),
+            next: std::collections::BTreeMap::new(),
         };
         sandbox.write("online.json", &keys.to_json().to_bytes());
         for version in ["2.4.0", "2.4.1"] {

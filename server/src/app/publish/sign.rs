@@ -1,0 +1,198 @@
+//! Signing what is current: snapshot and timestamp, with each publication and, by the replica that has the lease, on
+//! schedule.
+
+use sluice_catalog::{Kind, Time};
+use sluice_signer::roles::{FileMeta, SnapshotMetadata};
+use sluice_signer::{Envelope, ImageDocuments, Limits, NamedKeys, OnlineRole};
+
+use super::{Current, expiry, stamp};
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
+use crate::store::{Document, Repository, Tx};
+
+/// The snapshot lives a week and the timestamp a day, as the server re-signs the latter hourly; a device that has been cut
+/// off from the truth for longer notices.
+pub const SNAPSHOT_LIFETIME_S: i64 = 7 * 24 * 3600;
+/// See [`SNAPSHOT_LIFETIME_S`].
+const TIMESTAMP_LIFETIME_S: i64 = 24 * 3600;
+/// The timestamp is signed again when it is this old.
+const TIMESTAMP_RENEW_S: i64 = 3600;
+/// The replica that signs on schedule renews its lease every half minute; one that missed three is gone, and another
+/// takes over long before anything expires.
+pub const LEASE_S: i64 = 90;
+/// The lease of who signs on schedule.
+pub const LEASE: &str = "publisher";
+
+/// What this replica knows about who signs on schedule.
+#[derive(Debug)]
+pub struct Publisher {
+    /// Names this process among the replicas.
+    pub replica: String,
+    /// Whether it had the lease when it last looked; nothing before.
+    leads: std::sync::Mutex<Option<bool>>,
+}
+
+impl Publisher {
+    /// Of the replica with this name, which must be another for each process.
+    pub const fn new(replica: String) -> Self {
+        Self { replica, leads: std::sync::Mutex::new(None) }
+    }
+
+    /// Tells once when the lease comes or goes.
+    fn note(&self, leads: bool) {
+        let mut before = self.leads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if before.replace(leads) != Some(leads) {
+            let who = if leads { "this replica" } else { "another replica" };
+            tracing::info!(replica = self.replica, "{who} signs timestamp and snapshot on schedule");
+        }
+    }
+}
+
+/// What has to be signed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Timestamp,
+    Both,
+}
+
+impl App {
+    /// Signs the timestamp when it is an hour old, and the snapshot when its configured share of life has gone. One replica
+    /// does so: that which has the lease. Whether anything was signed.
+    pub async fn publisher_tick(&self) -> Result<bool> {
+        let (now, replica) = (self.now(), self.publisher.replica.as_str());
+        if let Err(missing) = self.has_keys() {
+            // Whoever has the keys must be able to sign.
+            self.publisher_stop().await?;
+            return Err(missing);
+        }
+        let leads = self.store.lease_take(LEASE, replica, now, now.plus_s(LEASE_S)).await?;
+        self.publisher.note(leads);
+        if !leads {
+            return Ok(false);
+        }
+        failpoint("publisher.after_lease");
+        let documents = self.live.documents_full();
+        let seen = |role| documents.latest(Repository::Image, role).map(|(_, body)| body);
+        if self.due(seen("snapshot").as_deref(), seen("timestamp").as_deref(), now)? == Due::Nothing {
+            return Ok(false);
+        }
+        let mut tx = self.store.begin().await?;
+        // Raising the generation locks its row: whoever signs at the same time is seen below.
+        tx.generation_raise("documents").await?;
+        let current = Current::read_in(&mut tx).await?;
+        let due = self.due(body(current.snapshot.as_ref()), body(current.timestamp.as_ref()), now)?;
+        if due == Due::Nothing || !tx.lease_held(LEASE, replica, now).await? {
+            drop(tx);
+            self.refresh().await?;
+            return Ok(false);
+        }
+        self.sign_current(&mut tx, &current.documents, &current, due == Due::Both, now).await?;
+        failpoint("publisher.before_commit");
+        tx.commit().await?;
+        failpoint("publisher.after_commit");
+        self.refresh().await?;
+        Ok(true)
+    }
+
+    /// Gives the lease back, so that another replica signs at once when this one stops.
+    pub async fn publisher_stop(&self) -> Result<()> {
+        Ok(self.store.lease_give(LEASE, &self.publisher.replica).await?)
+    }
+
+    fn due(&self, snapshot: Option<&[u8]>, timestamp: Option<&[u8]>, now: Time) -> Result<Due> {
+        let (Some(snapshot), Some(timestamp)) = (snapshot, timestamp) else { return Ok(Due::Nothing) };
+        if now >= expiry(snapshot)?.plus_s(-snapshot_left_s(self.rules.snapshot_renew_percent)) {
+            return Ok(Due::Both);
+        }
+        let renew = expiry(timestamp)?.plus_s(TIMESTAMP_RENEW_S - TIMESTAMP_LIFETIME_S);
+        Ok(if now >= renew { Due::Timestamp } else { Due::Nothing })
+    }
+
+    /// Signs, with the keys that the newest roots name, the next timestamp over what stands, before it the next snapshot when it must be another one, and checks both as
+    /// a device from a warehouse would before anyone sees them. Versions only rise.
+    pub(super) async fn sign_current(
+        &self,
+        tx: &mut Tx,
+        after: &ImageDocuments,
+        current: &Current,
+        snapshot_due: bool,
+        now: Time,
+    ) -> Result<()> {
+        if after.roots.is_empty() || after.targets.is_none() {
+            return Ok(());
+        }
+        let limits = Limits::default();
+        let internal = |error: sluice_signer::VerifyError| Error::new(Kind::Unverified, error.to_string());
+        let files = after.snapshot_files(&limits).map_err(internal)?;
+        let repo_id = after.repo_id(&limits).map_err(internal)?;
+        let named = named_by(after)?;
+        let snapshot_key = self.keys.current(OnlineRole::Snapshot, &named)?;
+        let timestamp_key = self.keys.current(OnlineRole::Timestamp, &named)?;
+        let kept = current
+            .snapshot
+            .as_ref()
+            .filter(|kept| !snapshot_due && lists(&kept.body, &files, snapshot_key.public().keyid()).unwrap_or(false));
+        let snapshot_version = kept.map_or(next_version(current.snapshot.as_ref()), |kept| kept.version);
+        let snapshot = kept.map_or_else(
+            || {
+                Ok::<_, Error>(sluice_signer::online::sign_snapshot(
+                    snapshot_version.unsigned_abs(),
+                    stamp(now.plus_s(SNAPSHOT_LIFETIME_S))?,
+                    files.clone(),
+                    repo_id.clone(),
+                    &snapshot_key,
+                ))
+            },
+            |kept| Ok(kept.body.clone()),
+        )?;
+        let timestamp_version = next_version(current.timestamp.as_ref());
+        let timestamp = sluice_signer::online::sign_timestamp(
+            timestamp_version.unsigned_abs(),
+            stamp(now.plus_s(TIMESTAMP_LIFETIME_S))?,
+            FileMeta::of(snapshot_version.unsigned_abs(), &snapshot),
+            repo_id,
+            &timestamp_key,
+        );
+        // A role that nobody signed anew is dead for its own product only: the others' devices must go on.
+        let mut alive = after.clone();
+        alive.roles.retain(|_, document| expiry(document).is_ok_and(|expires| now < expires));
+        alive.verify_as_device(&snapshot, &timestamp, stamp(now)?, &limits).map_err(internal)?;
+        if kept.is_none() {
+            tx.document_add(Repository::Image, "snapshot", snapshot_version, &snapshot, now).await?;
+        }
+        tx.document_add(Repository::Image, "timestamp", timestamp_version, &timestamp, now).await?;
+        Ok(())
+    }
+}
+
+/// Which online keys the roots name.
+pub(super) fn named_by(documents: &ImageDocuments) -> Result<NamedKeys> {
+    NamedKeys::of(&documents.roots, &documents.director_roots, &Limits::default()).map_err(Error::internal)
+}
+
+fn body(document: Option<&Document>) -> Option<&[u8]> {
+    document.map(|document| document.body.as_slice())
+}
+
+fn next_version(document: Option<&Document>) -> i64 {
+    document.map_or(1, |document| document.version + 1)
+}
+
+/// Whether a snapshot lists exactly these files under this key's signature.
+fn lists(
+    snapshot: &[u8],
+    files: &std::collections::BTreeMap<String, FileMeta>,
+    keyid: &str,
+) -> Result<bool, sluice_signer::VerifyError> {
+    let limits = Limits::default();
+    let envelope = Envelope::parse("snapshot", snapshot, limits.snapshot_bytes, &limits)?;
+    let metadata = SnapshotMetadata::from_json(envelope.signed(), &limits)?;
+    Ok(metadata.roles == *files && envelope.signatures().any(|(signer, _)| signer == keyid))
+}
+
+/// Seconds of a snapshot's life that are left when it is signed again.
+pub const fn snapshot_left_s(renew_percent: u8) -> i64 {
+    SNAPSHOT_LIFETIME_S / 100 * (100 - renew_percent as i64)
+}
