@@ -13,15 +13,20 @@ use sluice_signer::publish::Repository;
 use sluice_signer::root::{RoleKeys, RootMetadata};
 use sluice_signer::{Delegation, Envelope, OnlineKeys, Paths, PublicKey, TargetsMetadata};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Bytes of the server's export of public keys.
 const MAX_ONLINE_KEYS_BYTES: u64 = 16 * 1024;
 /// Days that roots and the top targets document live by default.
-const ROOT_EXPIRES_DAYS: u32 = 365;
+pub const ROOT_EXPIRES_DAYS: u32 = 365;
 
 /// Holders as they were given on the command line: public keys with names.
-pub struct Holders(Vec<(String, PublicKey)>);
+pub struct Holders(pub Vec<(String, PublicKey)>);
+
+/// The server's public keys, as it exports them.
+pub fn read_online_keys(file: &Path) -> anyhow::Result<OnlineKeys> {
+    OnlineKeys::from_bytes(&read_limited(file, MAX_ONLINE_KEYS_BYTES)?).with_context(|| file.display().to_string())
+}
 
 impl Holders {
     pub fn read(files: &[PathBuf]) -> anyhow::Result<Self> {
@@ -47,8 +52,7 @@ impl Holders {
 
 /// `root init`
 pub fn root_init(args: &RootInitArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
-    let online = OnlineKeys::from_bytes(&read_limited(&args.online_keys, MAX_ONLINE_KEYS_BYTES)?)
-        .with_context(|| args.online_keys.display().to_string())?;
+    let online = read_online_keys(&args.online_keys)?;
     let root = Holders::read(&args.holders)?;
     let targets = Holders::read(&args.targets_holders)?;
     let director = Holders::read(&args.director_holders)?;

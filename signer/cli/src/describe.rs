@@ -171,7 +171,9 @@ fn root_lines(
         lines.push(format!("role {name}: {}{was}", who(role)));
     }
     if let Some(entitlement) = &root.entitlement {
-        lines.push(format!("role entitlement: {}", online(entitlement)));
+        let was = previous.and_then(|previous| previous.entitlement.as_ref()).filter(|was| *was != entitlement);
+        let was = was.map(|was| format!(" (was {})", online(was))).unwrap_or_default();
+        lines.push(format!("role entitlement: {}{was}", online(entitlement)));
     }
     lines.push(format!("repository {}", root.repo_id.as_deref().unwrap_or("unnamed")));
     lines

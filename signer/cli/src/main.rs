@@ -10,6 +10,7 @@ mod client;
 mod describe;
 mod detached;
 mod documents;
+mod drill;
 mod edge;
 mod failure;
 mod folder;
@@ -72,6 +73,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => return status::verify(&args, now, json),
         Command::Audit(args) => return audit::run(&args, now, json),
         Command::Publish(args) => publish::run(&args, now, json)?,
+        Command::Drill(command) => return drill::run(&command, now, json),
         Command::Tuf(args) => return Ok(tuf::run(&args, now, json)),
         Command::Uptane(args) => return uptane::run(&args, now, json),
         Command::Completion { shell } => {

@@ -1,4 +1,5 @@
-//! `root rotate`, `delegate rotate` and `delegate revoke`: holders come and go. What the new holders have not signed is staged anew with the same
+//! `root rotate`, `delegate rotate` and `delegate revoke`: holders and keys of the server come and go. What the new holders have not
+//! signed is staged anew with the same
 //! content, so that a rotation is complete when everything it staged is.
 
 use crate::args::{DelegateRevokeArgs, DelegateRotateArgs, HolderChange, RootRotateArgs};
@@ -7,11 +8,11 @@ use crate::documents::Signers;
 use crate::failure::Failure;
 use crate::folder::{DocumentId, Folder};
 use crate::stage::Stage;
-use crate::{describe, edge, release};
+use crate::{ceremony, describe, edge, release};
 use jiff::Timestamp;
 use sluice_signer::publish::Repository;
-use sluice_signer::root::RoleKeys;
-use sluice_signer::{PublicKey, TargetsMetadata};
+use sluice_signer::root::{RoleKeys, RootMetadata};
+use sluice_signer::{OnlineKeys, OnlineRole, PublicKey, TargetsMetadata};
 use std::collections::BTreeMap;
 
 /// Digits of a key id that stand for the key: with fewer, a name that is mistyped could be somebody's id.
@@ -19,7 +20,30 @@ const MIN_ID_DIGITS: usize = 8;
 
 /// `root rotate`
 pub fn root(args: &RootRotateArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
-    let (repository, role) = match args.role.as_str() {
+    let mut stage = Stage::load(Folder::open(&args.repo)?)?;
+    stage.overrides = args.overrides.read()?;
+    let expires = edge::in_days(now, args.expires_days)?;
+    if let Some(file) = &args.online_keys {
+        let staged = stage_online(&mut stage, ceremony::read_online_keys(file)?, expires, now)?;
+        stage.folder.write_online_keys(&stage.online_keys)?;
+        let next =
+            "let the holders sign with `sluice-sign sign`; the server signs with the new keys from the publication on";
+        return describe::print_staged(&stage, json, |id| staged.contains(id), next);
+    }
+    let change = Change::read(&args.change, &stage)?;
+    let staged = stage_holders(&mut stage, &args.role, &change, expires, now)?;
+    finish(stage, &change, json, "let enough of the old and of the new holders sign with `sluice-sign sign`", &staged)
+}
+
+/// Stages the next root with other holders of a role, and the top targets document when its new holders have not signed it.
+pub fn stage_holders(
+    stage: &mut Stage,
+    name: &str,
+    change: &Change,
+    expires: Timestamp,
+    now: Timestamp,
+) -> anyhow::Result<Vec<DocumentId>> {
+    let (repository, role) = match name {
         "root" => (Repository::Image, "root"),
         "targets" => (Repository::Image, "targets"),
         "director-root" => (Repository::Director, "root"),
@@ -28,73 +52,139 @@ pub fn root(args: &RootRotateArgs, now: Timestamp, json: bool) -> anyhow::Result
             return Err(Failure::refused(message, "give root, targets or director-root; products: `delegate rotate`"));
         }
     };
-    let mut stage = Stage::load(Folder::open(&args.repo)?)?;
-    stage.overrides = args.overrides.read()?;
-    let Some(mut root) = stage.root(repository)?.filter(|_| !stage.roots(repository).is_empty()) else {
-        return Err(Failure::refused("there is no complete root yet", "see who must sign with `sluice-sign status`"));
-    };
-    let change = Change::read(&args.change, &stage)?;
-    let expires = edge::in_days(now, args.expires_days)?;
-    let role_keys = change.apply(&args.role, root.role(role)?, &root.keys)?;
+    let mut root = complete_root(stage, repository)?;
+    let role_keys = change.apply(name, root.role(role)?, &root.keys)?;
     root.keys.extend(change.added());
     root.roles.insert(role.to_owned(), role_keys.clone());
-    let named: Vec<&RoleKeys> = root.roles.values().chain(&root.entitlement).collect();
-    let used = |keyid: &String| named.iter().any(|role| role.keyids.contains(keyid));
-    let keys = root.keys.iter().filter(|(keyid, _)| used(keyid)).map(|(keyid, key)| (keyid.clone(), key.clone()));
-    root.keys = keys.collect();
-    root.version = u64::try_from(stage.roots(repository).len()).unwrap_or(u64::MAX).saturating_add(1);
-    root.expires = expires;
+    let (id, signed) = next_root(stage, repository, &mut root, expires);
 
-    let signers = Signers { keys: root.keys.clone(), role_keys };
+    let signers = Signers { keys: root.keys, role_keys };
     let top = if role == "targets" { stage.targets("targets")? } else { None };
     let top = top.filter(|_| stage.find_staged(Repository::Image, "targets").is_none());
     let top = if stage.is_signed_by("targets", &signers)? { None } else { top };
-    stage.put(&DocumentId { repository, role: "root".to_owned(), version: root.version }, root.to_json(), now)?;
+    stage.put(&id, signed, now)?;
+    let mut staged = vec![id];
     if let Some(top) = top {
-        let version = top.version.saturating_add(1);
-        let top = TargetsMetadata { version, expires, ..top };
-        stage.put(&DocumentId::image("targets", version), top.to_json(), now)?;
+        let id = DocumentId::image("targets", top.version.saturating_add(1));
+        stage.put(&id, TargetsMetadata { version: id.version, expires, ..top }.to_json(), now)?;
+        staged.push(id);
     }
-    let next = "let enough of the old and of the new holders sign with `sluice-sign sign`";
-    finish(stage, &change, json, next, |id| {
-        (id.repository == repository && id.role == "root") || (role == "targets" && id.role == "targets")
-    })
+    if role == "targets" {
+        staged.extend(stage.find_staged(Repository::Image, "targets").map(|(id, _)| id.clone()));
+    }
+    Ok(staged)
+}
+
+/// Stages the next of each root that does not name the server's keys: the successors, where there are any. What a root says
+/// of one role stays with what it says of the others, so both come together or not at all.
+pub fn stage_online(
+    stage: &mut Stage,
+    online: OnlineKeys,
+    expires: Timestamp,
+    now: Timestamp,
+) -> anyhow::Result<Vec<DocumentId>> {
+    let mut documents = Vec::new();
+    for repository in [Repository::Image, Repository::Director] {
+        let mut root = complete_root(stage, repository)?;
+        let mut changed = false;
+        for role in OnlineRole::ALL {
+            let key = online.wanted(role);
+            let wanted = RoleKeys::new([key], 1);
+            if role.in_root(&root, repository).is_none_or(|named| *named == wanted) {
+                continue;
+            }
+            changed = true;
+            root.keys.insert(key.keyid().to_owned(), key.clone());
+            match role {
+                OnlineRole::Snapshot | OnlineRole::Timestamp => drop(root.roles.insert(role.name().to_owned(), wanted)),
+                OnlineRole::Director => drop(root.roles.insert("targets".to_owned(), wanted)),
+                OnlineRole::Entitlement => root.entitlement = Some(wanted),
+            }
+        }
+        if changed {
+            documents.push(next_root(stage, repository, &mut root, expires));
+        }
+    }
+    if documents.is_empty() {
+        let next = "make a key with `sluice-server keys rotate ROLE`, and export the keys again";
+        return Err(Failure::refused("both roots name these keys of the server already", next));
+    }
+    stage.online_keys = online;
+    stage.put_all(&documents, now)?;
+    Ok(documents.into_iter().map(|(id, _)| id).collect())
+}
+
+/// The newest root, staged or complete, once there is a complete one.
+fn complete_root(stage: &Stage, repository: Repository) -> anyhow::Result<RootMetadata> {
+    stage
+        .root(repository)?
+        .filter(|_| !stage.roots(repository).is_empty())
+        .ok_or_else(|| Failure::refused("there is no complete root yet", "see who must sign with `sluice-sign status`"))
+}
+
+/// The document that follows the complete root, without keys that no role names any more.
+fn next_root(
+    stage: &Stage,
+    repository: Repository,
+    root: &mut RootMetadata,
+    expires: Timestamp,
+) -> (DocumentId, sluice_signer::Json) {
+    let named: Vec<&RoleKeys> = root.roles.values().chain(&root.entitlement).collect();
+    let used = |keyid: &String| named.iter().any(|role| role.keyids.contains(keyid));
+    root.keys = root.keys.iter().filter(|(id, _)| used(id)).map(|(id, key)| (id.clone(), key.clone())).collect();
+    root.version = u64::try_from(stage.roots(repository).len()).unwrap_or(u64::MAX).saturating_add(1);
+    root.expires = expires;
+    (DocumentId { repository, role: "root".to_owned(), version: root.version }, root.to_json())
 }
 
 /// `delegate rotate`
 pub fn delegate(args: &DelegateRotateArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let mut stage = Stage::load(Folder::open(&args.repo)?)?;
     stage.overrides = args.overrides.read()?;
+    let change = Change::read(&args.change, &stage)?;
+    let staged = stage_product(&mut stage, &args.product, &change, edge::in_days(now, args.expires_days)?, now)?;
+    let next = "let the holders of targets sign with `sluice-sign sign`, and those of the product when it is staged";
+    finish(stage, &change, json, next, &staged)
+}
+
+/// Stages the top targets document with other holders of a product, and the product's when they have not signed it.
+pub fn stage_product(
+    stage: &mut Stage,
+    product: &str,
+    change: &Change,
+    expires: Timestamp,
+    now: Timestamp,
+) -> anyhow::Result<Vec<DocumentId>> {
     let unknown = || {
-        let message = format!("product {} has no holders yet", args.product);
+        let message = format!("product {product} has no holders yet");
         Failure::refused(message, "give it to them with `sluice-sign delegate add`")
     };
     let mut top = stage.targets("targets")?.ok_or_else(unknown)?;
-    let change = Change::read(&args.change, &stage)?;
-    let delegation = top.delegations.iter_mut().find(|one| one.name == args.product).ok_or_else(unknown)?;
-    delegation.keys = change.apply(&args.product, &delegation.keys, &top.delegation_keys)?;
+    let delegation = top.delegations.iter_mut().find(|one| one.name == product).ok_or_else(unknown)?;
+    delegation.keys = change.apply(product, &delegation.keys, &top.delegation_keys)?;
     let signers = delegation.keys.clone();
     top.delegation_keys.extend(change.added());
     keep_used_keys(&mut top);
     top.version = stage.next_version("targets");
-    top.expires = edge::in_days(now, args.expires_days)?;
+    top.expires = expires;
 
     let signers = Signers { keys: top.delegation_keys.clone(), role_keys: signers };
-    let product = match stage.previous(&args.product)? {
-        Some(product) if stage.find_staged(Repository::Image, &args.product).is_none() => {
-            (!stage.is_signed_by(&args.product, &signers)?).then_some(product)
+    let document = match stage.previous(product)? {
+        Some(document) if stage.find_staged(Repository::Image, product).is_none() => {
+            (!stage.is_signed_by(product, &signers)?).then_some(document)
         }
         _ => None,
     };
-    stage.put(&DocumentId::image("targets", top.version), top.to_json(), now)?;
-    if let Some(product) = product {
-        let version = product.version.saturating_add(1);
-        let expires = edge::in_days(now, release::expires_days(&args.product))?;
-        let product = TargetsMetadata { version, expires, ..product };
-        stage.put(&DocumentId::image(&args.product, version), product.to_json(), now)?;
+    let id = DocumentId::image("targets", top.version);
+    stage.put(&id, top.to_json(), now)?;
+    let mut staged = vec![id];
+    if let Some(document) = document {
+        let id = DocumentId::image(product, document.version.saturating_add(1));
+        let expires = edge::in_days(now, release::expires_days(product))?;
+        stage.put(&id, TargetsMetadata { version: id.version, expires, ..document }.to_json(), now)?;
     }
-    let next = "let the holders of targets sign with `sluice-sign sign`, and those of the product when it is staged";
-    finish(stage, &change, json, next, |id| id.role == "targets" || id.role == args.product)
+    staged.extend(stage.find_staged(Repository::Image, product).map(|(id, _)| id.clone()));
+    Ok(staged)
 }
 
 /// `delegate revoke`
@@ -127,20 +217,14 @@ fn keep_used_keys(top: &mut TargetsMetadata) {
     top.delegation_keys = keys.map(|(keyid, key)| (keyid.clone(), key.clone())).collect();
 }
 
-fn finish(
-    mut stage: Stage,
-    change: &Change,
-    json: bool,
-    next: &str,
-    touched: impl Fn(&DocumentId) -> bool,
-) -> anyhow::Result<()> {
+fn finish(mut stage: Stage, change: &Change, json: bool, next: &str, staged: &[DocumentId]) -> anyhow::Result<()> {
     stage.folder.add_holders(change.new.names())?;
     stage.holders = stage.folder.holders()?;
-    describe::print_staged(&stage, json, touched, next)
+    describe::print_staged(&stage, json, |id| staged.contains(id), next)
 }
 
 /// A change of holders, with names made into key ids.
-struct Change {
+pub struct Change {
     new: Holders,
     /// Key ids that a name stands for: whoever left before may have had it, too.
     leaving: Vec<(String, Vec<String>)>,
@@ -156,6 +240,15 @@ impl Change {
             (name.clone(), stage.holders.iter().filter(of_name).map(|(keyid, _)| keyid.clone()).collect())
         });
         Ok(Self { new: Holders::read(&change.add)?, leaving: leaving.collect(), threshold: change.threshold })
+    }
+
+    /// One holder leaves and another comes.
+    pub fn replace(lost: &str, name: &str, replacement: PublicKey) -> Self {
+        Self {
+            new: Holders(vec![(name.to_owned(), replacement)]),
+            leaving: vec![(lost.to_owned(), vec![lost.to_owned()])],
+            threshold: None,
+        }
     }
 
     fn added(&self) -> BTreeMap<String, PublicKey> {

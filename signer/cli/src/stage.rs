@@ -52,7 +52,13 @@ impl Stage {
 
     /// Puts a document into the stage, replacing an unsigned one of the same role, when no lint speaks against it.
     pub fn put(&mut self, id: &DocumentId, signed: Json, now: Timestamp) -> anyhow::Result<()> {
-        if let Some((old, staged)) = self.find_staged(id.repository, &id.role) {
+        self.put_all(&[(id.clone(), signed)], now)
+    }
+
+    /// The same for documents that belong together: all of them, or none.
+    pub fn put_all(&mut self, documents: &[(DocumentId, Json)], now: Timestamp) -> anyhow::Result<()> {
+        for (id, _) in documents {
+            let Some((old, staged)) = self.find_staged(id.repository, &id.role) else { continue };
             let count = staged.signatures().count();
             if count > 0 {
                 let message = format!(
@@ -65,12 +71,15 @@ impl Stage {
                 return Err(Failure::refused(message, &next));
             }
         }
-        let kept: Vec<_> =
-            self.staged.drain(..).filter(|(old, _)| (old.repository, &old.role) != (id.repository, &id.role)).collect();
-        self.staged = kept;
-        self.staged.push((id.clone(), Envelope::new(signed)));
-        let envelope = self.overridden(id, now)?;
-        self.folder.stage(id, &envelope)
+        let replaced =
+            |old: &DocumentId| documents.iter().any(|(id, _)| (old.repository, &old.role) == (id.repository, &id.role));
+        self.staged.retain(|(old, _)| !replaced(old));
+        self.staged.extend(documents.iter().map(|(id, signed)| (id.clone(), Envelope::new(signed.clone()))));
+        let mut staged = Vec::with_capacity(documents.len());
+        for (id, _) in documents {
+            staged.push((id, self.overridden(id, now)?));
+        }
+        staged.iter().try_for_each(|(id, envelope)| self.folder.stage(id, envelope))
     }
 
     /// A staged document with the overrides that it needs in it. Fails when a lint stands that is not overridden.

@@ -1,0 +1,178 @@
+//! A device of the rehearsal: what it takes from a thief, and that it takes nothing of him once the roots name other keys.
+
+use super::rehearsal::Rehearsal;
+use crate::edge;
+use crate::status;
+use anyhow::Context as _;
+use jiff::{SignedDuration, Timestamp};
+use sluice_signer::online::{SNAPSHOT_LIFETIME, TIMESTAMP_LIFETIME, sign_snapshot, sign_timestamp};
+use sluice_signer::publish::Repository;
+use sluice_signer::{
+    DirectorDocument, DirectorExpect, DirectorTrust, FileMeta, ImageDocuments, Limits, OnlineRole, SigningKey,
+    TrustedRepository, VerifyError,
+};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// The version that the thief gives his documents: a device that took it refuses every honest one for ages.
+const FAR_AHEAD: u64 = 1 << 40;
+const DEVICE: &str = "drill-device";
+
+type Signers = BTreeMap<OnlineRole, Rc<SigningKey>>;
+
+/// Snapshot and timestamp.
+struct Current {
+    snapshot: Vec<u8>,
+    timestamp: Vec<u8>,
+}
+
+pub struct Device {
+    image: TrustedRepository,
+    director: DirectorTrust,
+    /// What the thief has made the device hold.
+    last_director_version: u64,
+    thiefs: Option<Current>,
+}
+
+impl Device {
+    /// A device that has seen the first roots and an honest server.
+    pub fn of(rehearsal: &Rehearsal, now: Timestamp) -> anyhow::Result<Self> {
+        let limits = Limits::default();
+        let first = |repository| rehearsal.stage.roots(repository).first().context("a root").cloned();
+        let mut device = Self {
+            image: TrustedRepository::from_root(&first(Repository::Image)?, &limits)?,
+            director: DirectorTrust::from_root(&first(Repository::Director)?, &limits)?,
+            last_director_version: 0,
+            thiefs: None,
+        };
+        let honest = current(rehearsal, &rehearsal.online_signers()?, 1, 1, now)?;
+        device.image.update_timestamp(&honest.timestamp, now)?;
+        device.image.update_snapshot(&honest.snapshot, now)?;
+        Ok(device)
+    }
+
+    /// Takes what the thief can sign.
+    pub fn meets_the_thief(
+        &mut self,
+        rehearsal: &Rehearsal,
+        stolen: &[OnlineRole],
+        keys: &Signers,
+        now: Timestamp,
+        steps: &mut Vec<String>,
+    ) -> anyhow::Result<()> {
+        let has = |role| stolen.contains(&role);
+        if has(OnlineRole::Timestamp) {
+            let snapshot = if has(OnlineRole::Snapshot) { FAR_AHEAD } else { 1 };
+            let thiefs = current(rehearsal, keys, snapshot, FAR_AHEAD, now)?;
+            self.image.update_timestamp(&thiefs.timestamp, now)?;
+            if self.image.wanted_snapshot().is_some() {
+                self.image.update_snapshot(&thiefs.snapshot, now)?;
+            }
+            steps.push(format!("a device takes the thief's timestamp, version {FAR_AHEAD}, and refuses the server's"));
+            self.thiefs = Some(thiefs);
+        } else if has(OnlineRole::Snapshot) {
+            let thiefs = current(rehearsal, keys, FAR_AHEAD, 1, now)?;
+            anyhow::ensure!(self.image.update_snapshot(&thiefs.snapshot, now).is_err(), "a snapshot without timestamp");
+            steps.push("a device refuses the thief's snapshot: no timestamp names it".to_owned());
+            self.thiefs = Some(thiefs);
+        }
+        if has(OnlineRole::Director) {
+            let document = director_document(rehearsal, keys, FAR_AHEAD, now)?;
+            self.last_director_version = self.take(&document, now)?;
+            steps.push(format!(
+                "a device takes the thief's answer, version {FAR_AHEAD}: nothing that holders did not sign"
+            ));
+        }
+        Ok(())
+    }
+
+    fn take(&self, document: &[u8], now: Timestamp) -> Result<u64, VerifyError> {
+        let expect = DirectorExpect { device_id: DEVICE, nonce: None, now, last_version: self.last_director_version };
+        self.director.verify_director(document, &expect).map(|answer| answer.document.version)
+    }
+
+    /// After the new roots it takes what the server signs with the new keys, and nothing of the old ones.
+    pub fn recovers(
+        mut self,
+        rehearsal: &Rehearsal,
+        stolen: &[OnlineRole],
+        old: &Signers,
+        now: Timestamp,
+        steps: &mut Vec<String>,
+    ) -> anyhow::Result<()> {
+        let new = rehearsal.online_signers()?;
+        for root in rehearsal.stage.roots(Repository::Image).iter().skip(1) {
+            self.image.update_root(root)?;
+        }
+        for root in rehearsal.stage.roots(Repository::Director).iter().skip(1) {
+            if self.director.update_root(root)?.rotated.contains("targets") {
+                self.last_director_version = 0;
+            }
+        }
+        if let Some(thiefs) = self.thiefs.take() {
+            // On a device of its own: a timestamp that was not stolen may name the thief's snapshot.
+            let mut other = TrustedRepository::from_state(&self.image.state(), &Limits::default())?;
+            let refused = other.update_timestamp(&thiefs.timestamp, now).is_err()
+                || other.update_snapshot(&thiefs.snapshot, now).is_err();
+            anyhow::ensure!(refused, "a device still takes what the stolen key signed");
+        }
+        let honest = current(rehearsal, &new, 2, 2, now)?;
+        self.image.update_timestamp(&honest.timestamp, now).context("the server's timestamp")?;
+        self.image.update_snapshot(&honest.snapshot, now).context("the server's snapshot")?;
+        if stolen.contains(&OnlineRole::Director) {
+            let thiefs = director_document(rehearsal, old, FAR_AHEAD, now)?;
+            anyhow::ensure!(self.take(&thiefs, now).is_err(), "a device still takes answers of the stolen key");
+        }
+        self.take(&director_document(rehearsal, &new, 1, now)?, now).context("the server's answer")?;
+        if stolen.contains(&OnlineRole::Entitlement) {
+            let keyid = old.get(&OnlineRole::Entitlement).map(|key| key.public().keyid().to_owned());
+            let still = self.director.root().entitlement_keys().iter().any(|key| Some(key.keyid()) == keyid.as_deref());
+            anyhow::ensure!(!still, "the director root still names the stolen key");
+        }
+        steps.push("the device takes the new roots, forgets what the thief signed, and works again".to_owned());
+        Ok(())
+    }
+}
+
+/// What the server, or the thief, says is current.
+fn current(
+    rehearsal: &Rehearsal,
+    keys: &Signers,
+    snapshot: u64,
+    timestamp: u64,
+    now: Timestamp,
+) -> anyhow::Result<Current> {
+    let limits = Limits::default();
+    let key = |role| keys.get(&role).context("four keys");
+    let accepted = status::check(&rehearsal.stage, now)?.map_err(|error| anyhow::anyhow!("{error}"))?;
+    let documents: &ImageDocuments = &accepted.documents_after;
+    let repo_id = documents.repo_id(&limits)?;
+    let ends = |life: SignedDuration| in_seconds(now, life);
+    let files = documents.snapshot_files(&limits)?;
+    let bytes = sign_snapshot(snapshot, ends(SNAPSHOT_LIFETIME)?, files, repo_id.clone(), key(OnlineRole::Snapshot)?);
+    let meta = FileMeta::of(snapshot, &bytes);
+    let timestamp = sign_timestamp(timestamp, ends(TIMESTAMP_LIFETIME)?, meta, repo_id, key(OnlineRole::Timestamp)?);
+    Ok(Current { snapshot: bytes, timestamp })
+}
+
+/// "Nothing for you", with this version.
+fn director_document(rehearsal: &Rehearsal, keys: &Signers, version: u64, now: Timestamp) -> anyhow::Result<Vec<u8>> {
+    let repo_id = rehearsal.director_repo_id()?;
+    let server_time = edge::in_days(now, 0)?;
+    let document = DirectorDocument {
+        device_id: DEVICE.to_owned(),
+        nonce: None,
+        server_time,
+        version,
+        expires: in_seconds(now, SignedDuration::from_hours(1))?,
+        rollout_id: None,
+        reason: "UP_TO_DATE".to_owned(),
+        targets: BTreeMap::new(),
+        repo_id,
+    };
+    Ok(document.sign(keys.get(&OnlineRole::Director).context("four keys")?, &Limits::default())?)
+}
+
+fn in_seconds(now: Timestamp, life: SignedDuration) -> anyhow::Result<Timestamp> {
+    Ok(edge::in_days(now, 0)?.checked_add(life)?)
+}
