@@ -107,7 +107,9 @@ impl Rehearsal {
             // By those who signed the real one: so it shows who would have to sign again.
             for signer in signers(real, repository, &role)? {
                 let key = actors.instead.get(&signer).and_then(|keyid| actors.private.get(keyid));
-                key.into_iter().for_each(|key| envelope.sign(key));
+                for key in key {
+                    envelope.sign(key);
+                }
             }
             let id = DocumentId { repository, role, version: 1 };
             copy.stage(&id, &envelope)?;
