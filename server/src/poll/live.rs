@@ -277,7 +277,7 @@ async fn read_documents(store: &Store) -> Result<Documents> {
     let mut documents = Documents::default();
     let limits = Limits::default();
     // Targets by the role that lists them: what is delegated to nobody any more is served no more.
-    let mut listed: HashMap<String, Vec<(String, (Digest, u64))>> = HashMap::new();
+    let mut listed = Vec::new();
     let mut delegated: HashSet<String> =
         ["root", "targets", "snapshot", "timestamp"].into_iter().map(str::to_owned).collect();
     for repository in [Repository::Image, Repository::Director] {
@@ -290,9 +290,7 @@ async fn read_documents(store: &Store) -> Result<Documents> {
                 if role == "targets" {
                     delegated.extend(metadata.delegations.iter().map(|delegation| delegation.name.clone()));
                 }
-                let targets = metadata.targets.into_iter();
-                let entries = targets.map(|(path, target)| (path, (Digest(target.sha256), target.length)));
-                listed.insert(role.clone(), entries.collect());
+                listed.push((role.clone(), metadata.targets));
             }
             if repository == Repository::Director && role == "root" {
                 documents.director_repo_id = Envelope::parse(&role, &body, limits.root_bytes, &limits)
@@ -307,8 +305,8 @@ async fn read_documents(store: &Store) -> Result<Documents> {
             documents.files.insert((repository, role, version), Bytes::from(body));
         }
     }
-    for (_, entries) in listed.into_iter().filter(|(role, _)| delegated.contains(role)) {
-        documents.targets.extend(entries);
+    for (path, target) in listed.into_iter().filter(|(role, _)| delegated.contains(role)).flat_map(|(_, all)| all) {
+        documents.targets.insert(path, (Digest(target.sha256), target.length));
     }
     // Read after the newest documents: a root published in between may already name the next key here, and what stands of the
     // old one is read anew with the next generation.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sluice_catalog::Digest;
 use sluice_server::keys::Keys;
-use sluice_signer::{Envelope, Json, SigningKey};
+use sluice_signer::{Envelope, Json, NamedKeys, OnlineRole, SigningKey};
 
 use super::Client;
 
@@ -111,12 +111,14 @@ impl Mirror {
         let mut vouched = serde_json::to_vec(&document).unwrap();
         let mut files = Files::from([(path, vouched.clone())]);
         let mut file = format!("{role}.json");
-        for (end, key) in [(".snapshot.json", &keys.snapshot), ("/timestamp.json", &keys.timestamp)] {
+        for (end, role) in [(".snapshot.json", OnlineRole::Snapshot), ("/timestamp.json", OnlineRole::Timestamp)] {
+            // There has been one key of each role only.
+            let key = keys.current(role, &NamedKeys::default()).unwrap();
             let (path, mut voucher) = self.document(end);
             let entry = &mut voucher["signed"]["meta"][&file];
             entry["length"] = json!(vouched.len());
             entry["hashes"] = json!({"sha256": Digest::of(&vouched)});
-            vouched = signed(&voucher["signed"], key);
+            vouched = signed(&voucher["signed"], &key);
             files.insert(path, vouched.clone());
             end[1..].clone_into(&mut file);
         }

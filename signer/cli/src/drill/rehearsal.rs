@@ -107,7 +107,7 @@ impl Rehearsal {
             // By those who signed the real one: so it shows who would have to sign again.
             for signer in signers(real, repository, &role)? {
                 let key = actors.instead.get(&signer).and_then(|keyid| actors.private.get(keyid));
-                for key in key {
+                if let Some(key) = key {
                     envelope.sign(key);
                 }
             }
