@@ -5,18 +5,20 @@
 //! [`Refresh`](crate::refresh::Refresh) gives the order in which they are asked for. A document that is refused changes
 //! nothing.
 
-use crate::envelope::Envelope;
 use crate::error::VerifyError;
-use crate::json::Json;
-use crate::key::PublicKey;
 use crate::legacy::Spelling;
 use crate::limits::Limits;
 use crate::path::quoted;
 use crate::roles::{FileMeta, SnapshotMetadata, TimestampMetadata};
-use crate::root::{RoleKeys, RootChain, RootMetadata, RootUpdate, TOP_LEVEL_ROLES, check_expiry};
+use crate::root::{RootChain, RootMetadata, RootUpdate, TOP_LEVEL_ROLES, check_expiry};
 use crate::targets::{RepositoryTarget, TargetsMetadata};
+use documents::{Loaded, LoadedRole};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+
+mod documents;
+
+pub(crate) use documents::read_targets;
 
 /// The documents of a trusted set as they were fetched, for keeping across restarts. Rollback checks survive because
 /// the versions are in them.
@@ -80,24 +82,6 @@ pub enum Lookup {
     },
     /// No role that may speak for the path lists it.
     NotFound,
-}
-
-#[derive(Debug, Clone)]
-struct Loaded<T> {
-    metadata: T,
-    signed: Json,
-    bytes: Vec<u8>,
-    /// Version, length and digest of `bytes`, computed once.
-    forms: Vec<FileMeta>,
-}
-
-#[derive(Debug, Clone)]
-struct LoadedRole {
-    parent: String,
-    envelope: Envelope,
-    metadata: TargetsMetadata,
-    bytes: Vec<u8>,
-    forms: Vec<FileMeta>,
 }
 
 /// The trusted documents of one image repository.
@@ -426,10 +410,6 @@ impl TrustedRepository {
         }
     }
 
-    fn forms(&self, version: u64, bytes: &[u8]) -> Vec<FileMeta> {
-        FileMeta::forms(self.chain.spelling, version, bytes)
-    }
-
     fn current_timestamp(&self, now: Timestamp) -> Result<&TimestampMetadata, VerifyError> {
         self.chain.check_expiry(now)?;
         let Some(timestamp) = &self.timestamp else {
@@ -455,70 +435,6 @@ impl TrustedRepository {
         let meta = self.snapshot.as_ref()?.metadata.roles.get(role)?;
         self.roles.get(role).filter(|loaded| meta.names(&loaded.forms))
     }
-
-    fn read_timestamp(&self, bytes: &[u8]) -> Result<Loaded<TimestampMetadata>, VerifyError> {
-        let envelope = self.read_online("timestamp", bytes, self.limits.timestamp_bytes)?;
-        let metadata = TimestampMetadata::from_json(envelope.signed())?;
-        self.chain.check_repository("timestamp", metadata.repo_id.as_ref())?;
-        let forms = self.forms(metadata.version, bytes);
-        Ok(Loaded { metadata, signed: envelope.signed().clone(), bytes: bytes.to_vec(), forms })
-    }
-
-    fn read_snapshot(&self, bytes: &[u8]) -> Result<Loaded<SnapshotMetadata>, VerifyError> {
-        let envelope = self.read_online("snapshot", bytes, self.limits.snapshot_bytes)?;
-        let metadata = SnapshotMetadata::from_json(envelope.signed(), &self.limits)?;
-        self.chain.check_repository("snapshot", metadata.repo_id.as_ref())?;
-        let forms = self.forms(metadata.version, bytes);
-        Ok(Loaded { metadata, signed: envelope.signed().clone(), bytes: bytes.to_vec(), forms })
-    }
-
-    fn read_online(&self, role: &str, bytes: &[u8], limit: u64) -> Result<Envelope, VerifyError> {
-        let envelope = Envelope::parse_as(self.chain.spelling, role, bytes, limit, &self.limits)?;
-        let (keys, role_keys) = (&self.chain.root.keys, self.chain.root.role(role)?);
-        envelope.verify_threshold(role, &format!("root version {}", self.chain.root.version), keys, role_keys)?;
-        Ok(envelope)
-    }
-
-    fn read_role(&self, role: &str, parent: &str, bytes: &[u8]) -> Result<LoadedRole, VerifyError> {
-        let (keys, role_keys) = self.signers(role, parent)?;
-        let envelope = Envelope::parse_as(self.chain.spelling, role, bytes, self.limits.targets_bytes, &self.limits)?;
-        envelope.verify_threshold(role, parent, keys, role_keys)?;
-        let metadata = TargetsMetadata::from_json(role, envelope.signed(), &self.limits)?;
-        self.chain.check_repository(role, metadata.repo_id.as_ref())?;
-        let forms = self.forms(metadata.version, bytes);
-        Ok(LoadedRole { parent: parent.to_owned(), envelope, metadata, bytes: bytes.to_vec(), forms })
-    }
-
-    /// The keys that may sign a targets role.
-    fn signers(&self, role: &str, parent: &str) -> Result<(&BTreeMap<String, PublicKey>, &RoleKeys), VerifyError> {
-        let not_delegated = || VerifyError::NotDelegated { role: role.to_owned(), parent: parent.to_owned() };
-        match (role, parent) {
-            ("targets", "root") => Ok((&self.chain.root.keys, self.chain.root.role("targets")?)),
-            ("targets", _) | (_, "root") => Err(not_delegated()),
-            _ => {
-                let Some(loaded) = self.roles.get(parent) else {
-                    return Err(VerifyError::OutOfOrder { role: role.to_owned(), needs: parent.to_owned() });
-                };
-                let delegation = loaded.metadata.delegation(role).ok_or_else(not_delegated)?;
-                Ok((&loaded.metadata.delegation_keys, &delegation.keys))
-            }
-        }
-    }
-}
-
-/// Reads a targets document and checks its signatures by the keys of its delegation.
-pub(crate) fn read_targets(
-    role: &str,
-    parent: &str,
-    bytes: &[u8],
-    keys: &BTreeMap<String, PublicKey>,
-    role_keys: &RoleKeys,
-    limits: &Limits,
-) -> Result<(Envelope, TargetsMetadata), VerifyError> {
-    let envelope = Envelope::parse(role, bytes, limits.targets_bytes, limits)?;
-    envelope.verify_threshold(role, parent, keys, role_keys)?;
-    let metadata = TargetsMetadata::from_json(role, envelope.signed(), limits)?;
-    Ok((envelope, metadata))
 }
 
 fn check_no_rollback(old: &SnapshotMetadata, new: &SnapshotMetadata) -> Result<(), VerifyError> {

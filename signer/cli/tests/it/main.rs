@@ -18,4 +18,5 @@ mod sandbox;
 mod tokens;
 mod tuf;
 mod uptane;
+mod uptane_delegations;
 mod vectors;
