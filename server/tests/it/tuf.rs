@@ -120,7 +120,6 @@ fn what_does_not_exist_is_not_found(engine: Engine) {
         &format!("/targets/acme-cam/2.4.0/{}.main.bin", "0".repeat(64)),
         &format!("/targets/{}.acme-cam/2.4.0/main.bin", "0".repeat(64)),
         &format!("/targets/{}.acme-cam/2.4.1/main.bin", first.digest()),
-        &format!("/targets/{}.acme-cam%2f2.4.0/main.bin", first.digest()),
         "/431a/9.9/0/main.bin",
         "/ffff/2.4.0/0/main.bin",
         "/431a/2.4.0/0/other.bin",
