@@ -308,9 +308,12 @@ async fn read_documents(store: &Store) -> Result<Documents> {
     for (path, target) in listed.into_iter().filter(|(role, _)| delegated.contains(role)).flat_map(|(_, all)| all) {
         documents.targets.insert(path, (Digest(target.sha256), target.length));
     }
-    // Read after the newest documents: a root published in between may already name the next key here, and what stands of the
-    // old one is read anew with the next generation.
-    documents.named = store.named_keys().await?;
+    // Of the roots that are shown, and no newer one: the keys that sign fit what devices can see here.
+    let newest = |repository| documents.latest.get(&(repository, "root".to_owned())).copied().unwrap_or(0);
+    let image = store.root_chain(Repository::Image, newest(Repository::Image)).await?;
+    let director = store.root_chain(Repository::Director, newest(Repository::Director)).await?;
+    documents.named =
+        NamedKeys::of(&image, &director, &limits).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     documents.roles.retain(|document| delegated.contains(&document.role));
     documents.roles.sort_by_key(|document| document.expires);
     Ok(documents)

@@ -61,13 +61,16 @@ async fn chain<'a>(on: impl Into<On<'a>>, repository: Repository, role: &str) ->
 }
 
 impl Store {
+    /// Every root of a repository up to a version, from the first on.
+    pub async fn root_chain(&self, repository: Repository, newest: i64) -> Result<Vec<Vec<u8>>> {
+        let roots = chain(self, repository, "root").await?;
+        Ok(roots.into_iter().filter(|root| root.version <= newest).map(|root| root.body).collect())
+    }
+
     /// Which online keys the published roots name.
     pub async fn named_keys(&self) -> Result<NamedKeys> {
-        let mut roots = [Vec::new(), Vec::new()];
-        for (roots, repository) in roots.iter_mut().zip([Repository::Image, Repository::Director]) {
-            roots.extend(chain(self, repository, "root").await?.into_iter().map(|document| document.body));
-        }
-        let [image, director] = roots;
+        let image = self.root_chain(Repository::Image, i64::MAX).await?;
+        let director = self.root_chain(Repository::Director, i64::MAX).await?;
         NamedKeys::of(&image, &director, &Limits::default()).map_err(|error| StoreError::Corrupt(error.to_string()))
     }
 

@@ -10,6 +10,7 @@ mod key_files;
 mod key_theft;
 mod keys;
 mod legacy;
+mod online_keys;
 mod publication;
 mod refresh;
 mod repository_attacks;
