@@ -12,6 +12,7 @@ mod blobs;
 mod clients;
 mod devices;
 mod downloads;
+mod drills;
 mod graphql;
 mod kill;
 mod polling;

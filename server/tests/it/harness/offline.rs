@@ -27,7 +27,8 @@ impl Offline {
         offline
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) {
+    /// Writes a file into the folder.
+    pub fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.folder.path().join(name), bytes).unwrap();
     }
 
@@ -106,7 +107,15 @@ impl Offline {
 
     /// A complete document of the image repository.
     pub fn document(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.folder.path().join("repo/metadata").join(name))
-            .unwrap_or_else(|error| panic!("{name}: {error}"))
+        self.read(&format!("repo/metadata/{name}"))
+    }
+
+    /// A complete root of the director.
+    pub fn director_document(&self, name: &str) -> Vec<u8> {
+        self.read(&format!("repo/director/metadata/{name}"))
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.folder.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 }
