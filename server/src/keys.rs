@@ -319,3 +319,71 @@ fn restrict(path: &Path, mode: u32) -> anyhow::Result<()> {
 fn restrict(_: &Path, _: u32) -> anyhow::Result<()> {
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let files = pem_files(folder).unwrap();
+        files.iter().map(|file| file.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_key_that_waits_is_the_same_until_another_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Keys::load(folder.path(), true, Dice).unwrap();
+        let nothing = NamedKeys::default();
+        let make = |again| keys.make_next(OnlineRole::Director, &nothing, again, Dice).unwrap();
+        let (first, file) = make(false);
+        assert_eq!((first.clone(), file.clone()), make(false));
+        assert!(file.exists() && keys.is_rotating());
+        let (other, _) = make(true);
+        assert_ne!(first, other);
+        assert_eq!(keys.online(&nothing).unwrap().next[&OnlineRole::Director], other);
+        assert!(!file.exists());
+        assert_eq!(names(&folder.path().join(RETIRED)), [file_name(OnlineRole::Director, &first)]);
+        assert_eq!(Keys::forget(folder.path()).unwrap(), 1);
+        assert_eq!(Keys::forget(folder.path()).unwrap(), 0);
+    }
+
+    #[test]
+    fn before_there_is_a_root_the_first_keys_stay_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Keys::load(folder.path(), true, Dice).unwrap();
+        let nothing = NamedKeys::default();
+        let before = keys.online(&nothing).unwrap();
+        for role in OnlineRole::ALL {
+            keys.make_next(role, &nothing, false, Dice).unwrap();
+        }
+        let again = Keys::load(folder.path(), true, Dice).unwrap();
+        for role in OnlineRole::ALL {
+            assert_eq!(again.online(&nothing).unwrap().current(role), before.current(role));
+        }
+        assert_eq!(keys.retire(&nothing).unwrap(), [] as [String; 0]);
+    }
+
+    #[test]
+    fn what_is_no_key_of_ours_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["server.pem", "snapshot.pem.partial", "snapshot-old.txt"] {
+            std::fs::write(folder.path().join(name), "anything").unwrap();
+        }
+        let keys = Keys::load(folder.path(), true, Dice).unwrap();
+        assert!(!keys.is_rotating());
+        std::fs::write(folder.path().join("snapshot-0.pem"), "no key").unwrap();
+        let error = format!("{:#}", keys.reread().unwrap_err());
+        assert!(error.contains("snapshot-0.pem"), "{error}");
+        assert!(keys.current(OnlineRole::Snapshot, &NamedKeys::default()).is_ok(), "what was read before stays");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn keys_are_for_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Keys::load(folder.path(), true, Dice).unwrap();
+        let (_, file) = keys.make_next(OnlineRole::Snapshot, &NamedKeys::default(), false, Dice).unwrap();
+        assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
