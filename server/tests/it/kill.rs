@@ -17,28 +17,6 @@ use crate::harness::{Client, Engine, Place, Release, TestServer, World};
 /// A worker that was killed holds its jobs for a minute.
 const LEASE_S: i64 = 61;
 
-macro_rules! killed_at {
-    ($($test:ident => $failpoint:literal),+ $(,)?) => {
-        /// Every failpoint that a test kills at.
-        const TESTED: &[&str] = &[$($failpoint),+];
-        $(
-            mod $test {
-                use super::{Engine, killed_at};
-
-                #[test]
-                fn sqlite() {
-                    killed_at($failpoint, Engine::Sqlite);
-                }
-
-                #[test]
-                fn postgres() {
-                    killed_at($failpoint, Engine::Postgres);
-                }
-            }
-        )+
-    };
-}
-
 killed_at!(
     publish_blob_before_store => "publish.blob.before_store",
     publish_blob_after_store => "publish.blob.after_store",

@@ -14,28 +14,6 @@ both_engines!(
     a_role_that_is_about_to_expire_is_told_of,
 );
 
-macro_rules! killed_at {
-    ($($test:ident => $failpoint:literal),+ $(,)?) => {
-        /// Every failpoint that a test here kills at.
-        pub const TESTED: &[&str] = &[$($failpoint),+];
-        $(
-            mod $test {
-                use super::{Engine, killed_at};
-
-                #[test]
-                fn sqlite() {
-                    killed_at($failpoint, Engine::Sqlite);
-                }
-
-                #[test]
-                fn postgres() {
-                    killed_at($failpoint, Engine::Postgres);
-                }
-            }
-        )+
-    };
-}
-
 killed_at!(
     publisher_after_lease => "publisher.after_lease",
     publisher_before_commit => "publisher.before_commit",

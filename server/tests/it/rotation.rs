@@ -24,28 +24,6 @@ both_engines!(
     a_root_may_name_no_key_that_has_had_its_time,
 );
 
-macro_rules! killed_at {
-    ($($test:ident => $failpoint:literal),+ $(,)?) => {
-        /// Every failpoint that a test here kills at.
-        pub const TESTED: &[&str] = &[$($failpoint),+];
-        $(
-            mod $test {
-                use super::{Engine, killed_at};
-
-                #[test]
-                fn sqlite() {
-                    killed_at($failpoint, Engine::Sqlite);
-                }
-
-                #[test]
-                fn postgres() {
-                    killed_at($failpoint, Engine::Postgres);
-                }
-            }
-        )+
-    };
-}
-
 killed_at!(
     keys_next_after_write => "keys.next.after_write",
     keys_retire_before_move => "keys.retire.before_move",

@@ -26,6 +26,29 @@ pub use world::World;
 
 pub use crate::store::database::{Database, Engine};
 
+/// One test for each failpoint and database: the function `killed_at` of the module, which kills the server there.
+macro_rules! killed_at {
+    ($($test:ident => $failpoint:literal),+ $(,)?) => {
+        /// Every failpoint that a test here kills at.
+        pub const TESTED: &[&str] = &[$($failpoint),+];
+        $(
+            mod $test {
+                use super::{Engine, killed_at};
+
+                #[test]
+                fn sqlite() {
+                    killed_at($failpoint, Engine::Sqlite);
+                }
+
+                #[test]
+                fn postgres() {
+                    killed_at($failpoint, Engine::Postgres);
+                }
+            }
+        )+
+    };
+}
+
 /// One test function, on both databases.
 macro_rules! both_engines {
     ($($name:ident),+ $(,)?) => {$(
