@@ -10,9 +10,20 @@ pub const ROLE_SUFFIX: &str = "-advisories";
 const CSAF: [&str; 2] = ["2.0", "2.1"];
 const OPENVEX: &str = "https://openvex.dev/ns";
 
+/// The format of an advisory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdvisoryFormat {
+    /// Common Security Advisory Framework.
+    Csaf,
+    /// Vulnerability Exploitability eXchange.
+    OpenVex,
+}
+
 /// What an advisory says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advisory {
+    /// Its format.
+    pub format: AdvisoryFormat,
     /// Its id, by which releases name it.
     pub id: String,
     /// What it is, for people: format, title or author, state.
@@ -90,7 +101,7 @@ impl Advisory {
                 expected: "draft, interim or final",
             });
         }
-        Ok(Self { id: id.to_owned(), summary: format!("CSAF, {status}: {title}") })
+        Ok(Self { format: AdvisoryFormat::Csaf, id: id.to_owned(), summary: format!("CSAF, {status}: {title}") })
     }
 
     fn openvex(value: &Value) -> Result<Self, AdvisoryError> {
@@ -111,7 +122,11 @@ impl Advisory {
                 expected: "not_affected, affected, fixed or under_investigation",
             });
         }
-        Ok(Self { id: id.to_owned(), summary: format!("OpenVEX of {author}, {} statements", statements.len()) })
+        Ok(Self {
+            format: AdvisoryFormat::OpenVex,
+            id: id.to_owned(),
+            summary: format!("OpenVEX of {author}, {} statements", statements.len()),
+        })
     }
 }
 

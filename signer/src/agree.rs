@@ -72,6 +72,16 @@ pub enum AgreeError {
         /// The target path.
         path: String,
     },
+    /// Signed by another role than the product's, or under another path than its own.
+    #[error("{path}: states product {product:?}, and role {role:?} signed it there")]
+    Signer {
+        /// The target path.
+        path: String,
+        /// The product that the image states.
+        product: String,
+        /// The role that signed it.
+        role: String,
+    },
     /// The release's signed block is malformed.
     #[error(transparent)]
     Custom(#[from] crate::VerifyError),
@@ -163,6 +173,7 @@ impl AgreeError {
             Self::Length { .. } => "length",
             Self::Hash { .. } => "hash",
             Self::NotARelease { .. } => "not_a_release",
+            Self::Signer { .. } => "signer",
             Self::Custom(_) => "custom",
             Self::Product { .. } => "product",
             Self::Component { .. } => "component",
@@ -202,6 +213,12 @@ pub fn agree(
     let Some(release) = target.release(&repository.role, limits)? else {
         return Err(AgreeError::NotARelease { path: path() });
     };
+    // Documents do not name their role, and a delegation may reach farther than it should: an image of a product comes from the
+    // product's own role, under the product's own path, whatever it says of itself.
+    let own = format!("{}/{}/", release.product, release.version);
+    if repository.role != release.product || !target.path.starts_with(&own) {
+        return Err(AgreeError::Signer { path: path(), product: release.product, role: repository.role.clone() });
+    }
     if director.hw_id != policy.hw_id {
         return Err(AgreeError::DirectorHardware {
             path: path(),

@@ -12,7 +12,7 @@ use crate::release::{ReleaseCustom, ReleaseKind};
 use crate::root::{RoleKeys, RootMetadata};
 use crate::targets::{Delegation, Paths, TargetsMetadata};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Longest life of root and top targets documents, with a little room for the ceremony.
@@ -120,6 +120,32 @@ pub enum Lint {
         role: String,
         /// The role below it.
         child: String,
+    },
+    /// A role that reaches what is not its own, so that its holders could speak for another product.
+    #[error("{role}: reaches {found}; a product role reaches {expected} alone, and is terminating")]
+    Reach {
+        /// The role.
+        role: String,
+        /// Its paths.
+        found: String,
+        /// What they must be.
+        expected: String,
+    },
+    /// A target that is neither an image nor named by one: nothing holds it to any rule, and stock clients would fetch it.
+    #[error("{role}: {path} has no release facts, and no release names it as notes, sbom or provenance")]
+    Loose {
+        /// The role.
+        role: String,
+        /// The target path.
+        path: String,
+    },
+    /// Release facts in a role that signs no releases.
+    #[error("{role}: {path} states a release; a role of advisories signs none")]
+    ReleaseInAdvisories {
+        /// The role.
+        role: String,
+        /// The target path.
+        path: String,
     },
     /// A product role whose name would have to be quoted in file names and URLs.
     #[error("{role}: the name of a product role has letters, digits, '-', '_' and '.', and begins with no dot")]
@@ -430,7 +456,19 @@ pub fn lint_top_targets(targets: &TargetsMetadata, now: Timestamp) -> Vec<Lint> 
     for delegation in &targets.delegations {
         let quorum = if is_of_advisories(delegation) { (MIN_ADVISORIES_HOLDERS, 1) } else { (MIN_HOLDERS, 2) };
         lint_quorum(&delegation.name, &targets.delegation_keys, &delegation.keys, quorum, &mut lints);
-        if !is_delegated_role_name(&delegation.name) {
+        let expected = match delegation.name.strip_suffix(advisory::ROLE_SUFFIX) {
+            Some(product) => advisory::pattern_of(product),
+            None => format!("{}/*/*", delegation.name),
+        };
+        if delegation.paths != Paths::pattern(expected.clone()) || !delegation.terminating {
+            lints.push(Lint::Reach {
+                role: crate::error::quote(&delegation.name),
+                found: delegation.paths.iter().collect::<Vec<_>>().join(" "),
+                expected,
+            });
+        }
+        // Its paths would be those of all advisories.
+        if delegation.name == "advisories" || !is_delegated_role_name(&delegation.name) {
             lints.push(Lint::RoleName { role: crate::error::quote(&delegation.name) });
         }
     }
@@ -493,7 +531,16 @@ pub fn lint_role(
     let known: BTreeMap<(String, String), u64> =
         orders.map(|release| ((release.component, release.version), release.order)).collect();
     let mut places: BTreeMap<(String, String), &str> = BTreeMap::new();
+    let releases = new.targets.values().filter_map(|target| target.release(role, limits).ok()?);
+    let named: BTreeSet<String> =
+        releases.flat_map(|release| [release.notes, release.sbom, release.provenance]).flatten().collect();
     for (path, target) in &new.targets {
+        if advisories && target.custom.is_some() {
+            lints.push(Lint::ReleaseInAdvisories { role: role.to_owned(), path: path.clone() });
+        }
+        if !advisories && target.custom.is_none() && !named.contains(path) {
+            lints.push(Lint::Loose { role: role.to_owned(), path: path.clone() });
+        }
         if !delegation.covers(path) {
             lints.push(Lint::Path { role: role.to_owned(), path: path.clone() });
         }

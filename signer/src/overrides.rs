@@ -70,8 +70,14 @@ impl Overrides {
     pub fn record(&self, lints: &[Lint], signed: Json) -> Json {
         let needed = |code: &&String| lints.iter().any(|lint| lint.override_code() == Some(code.as_str()));
         let codes = self.0.iter().filter(|(code, _)| needed(code));
+        Self(codes.map(|(code, reason)| (code.clone(), reason.clone())).collect()).write(signed)
+    }
+
+    /// The document with all of these overrides.
+    #[must_use]
+    pub fn write(&self, signed: Json) -> Json {
         let reasons: BTreeMap<String, Json> =
-            codes.map(|(code, reason)| (code.clone(), reason.clone().into())).collect();
+            self.0.iter().map(|(code, reason)| (code.clone(), reason.clone().into())).collect();
         let Json::Object(mut members) = signed else { return signed };
         if !reasons.is_empty() {
             let custom = members.entry("custom".to_owned()).or_insert_with(|| Json::Object(BTreeMap::new()));

@@ -19,7 +19,7 @@ use ingest::{Ingest, read_published};
 
 /// Documents in one publication: each costs signature checks before it can be refused.
 pub const MAX_DOCUMENTS: usize = 64;
-/// Bytes of documents in one publication that [`batches`] makes: with Base64 around them they stay below what a server reads.
+/// Bytes of documents in one publication that [`batches`] makes: a server reads more, Base64 and names around them included.
 pub const MAX_BATCH_BYTES: usize = 16 << 20;
 
 /// Which of the two repositories a document belongs to.

@@ -217,8 +217,15 @@ fn an_unknown_product_is_refused(engine: Engine) {
 
 fn a_release_that_is_signed_no_more_is_withdrawn(engine: Engine) {
     let mut world = World::new(engine);
-    let (first, _) = world.two_releases();
-    world.publish(&[world.ceremony.role(CAM, 3, &[first])]).expect(200);
+    let (first, second) = world.two_releases();
+    world.publish(&[world.ceremony.role(CAM, 3, std::slice::from_ref(&first))]).expect(200);
+    // It does not come back under its version: devices were told that it is gone.
+    let again = world.publish(&[world.ceremony.role(CAM, 4, &[first.clone(), second.clone()])]);
+    assert!(again.refused(Kind::Unverified).detail.contains("was withdrawn"));
+    let other = Release::new(CAM, "2.4.1", 20401, &IMAGES[2]);
+    world.upload(&other);
+    let exchanged = world.publish(&[world.ceremony.role(CAM, 4, &[first, other])]).refused(Kind::Unverified);
+    assert!(exchanged.detail.contains("was withdrawn"), "{}", exchanged.detail);
     let release = |version: &str| -> ReleaseDetail {
         world.admin.get(&format!("/api/v1/products/{CAM}/releases/{version}")).expect(200).json()
     };

@@ -175,12 +175,17 @@ pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyho
         paths: Paths::pattern(pattern),
         terminating: true,
     });
-    stage.put(&DocumentId::image("targets", top.version), top.to_json(), now)?;
     // A product that was revoked goes on with its versions, and without the releases of whoever lost it.
     let version = stage.next_version(&role);
     let expires = edge::in_days(now, crate::release::expires_days(&role))?;
     let document = TargetsMetadata::new(version, expires, root.repo_id);
-    stage.put(&DocumentId::image(&role, version), document.to_json(), now)?;
+    stage.put_all(
+        &[
+            (DocumentId::image("targets", top.version), top.to_json()),
+            (DocumentId::image(&role, version), document.to_json()),
+        ],
+        now,
+    )?;
     stage.folder.add_holders(holders.names())?;
     stage.holders = stage.folder.holders()?;
     describe::print_staged(

@@ -186,7 +186,7 @@ fn holders(role: &RoleKeys, holder: &dyn Fn(&str) -> String) -> String {
 }
 
 fn online(role: &RoleKeys) -> String {
-    let ids: Vec<&str> = role.keyids.iter().map(|keyid| output::short_id(keyid)).collect();
+    let ids: Vec<String> = role.keyids.iter().map(|keyid| output::long_id(keyid)).collect();
     format!("server key {}", ids.join(", "))
 }
 

@@ -14,8 +14,11 @@ use crate::{edge, output, product, release};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Serialize;
-use sluice_signer::{Envelope, Lints, RepositoryTarget, Sha256Digest, TargetsMetadata, sha256};
-use std::collections::BTreeMap;
+use sluice_signer::publish::Repository;
+use sluice_signer::{
+    Envelope, Lints, Overrides, RepositoryTarget, RootMetadata, Sha256Digest, TargetsMetadata, sha256,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Files of a folder of images that are looked at: with more it is the wrong folder.
@@ -47,11 +50,12 @@ pub fn request(args: &RequestArgs, now: Timestamp, json: bool) -> anyhow::Result
 pub fn sign(args: &SignArgs, file: &Path, out: &Path, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let request = Request::read(file)?;
     request.check_expiry(now)?;
-    let documents = request.documents().with_context(|| file.display().to_string())?;
+    let mut documents = request.documents().with_context(|| file.display().to_string())?;
     documents.verify_roots().map_err(|error| {
         Failure::refused(format!("{}: {error:#}", file.display()), "do not sign this request; ask for a new one")
     })?;
-    let anchor = anchor(&documents, args.root.as_deref())?;
+    let dropped = documents.drop_unvouched()?;
+    let registry = own_registry(&mut documents, args.products.as_deref())?;
     let signing_key = HolderKey::open(&args.key, args.passphrase_file.as_deref())?;
     let keyid = signing_key.public().keyid();
 
@@ -67,15 +71,20 @@ pub fn sign(args: &SignArgs, file: &Path, out: &Path, now: Timestamp, json: bool
         let message = format!("key {} may sign nothing of this request", documents.holder(keyid));
         return Err(Failure::refused(message, "check that it is the right key and the right request"));
     }
-    eprintln!("{anchor}");
+    for line in anchors(&documents, &args.roots, chosen.iter().map(|(id, _)| id.repository))? {
+        eprintln!("{line}");
+    }
+    eprintln!("{registry}");
     if let Some(note) = &request.note {
         eprintln!("note: {}", note.escape_debug());
     }
     for (id, envelope) in &chosen {
         check_stated_version(id, envelope)?;
+        check_own_role(&documents, id, keyid)?;
+        check_plain(&documents, id, envelope)?;
         let lints = Lints(documents.lints(id, envelope, now)?);
         lints.into_result().map_err(|lints| stage::refuse(id, &lints))?;
-        show(&documents, id, envelope)?;
+        show(&documents, id, envelope, dropped.iter().any(|dropped| dropped.role == id.role), now)?;
         check_images(&documents, id, envelope, now, args.images.as_deref())?;
     }
     agree(args, chosen.iter().copied())?;
@@ -92,39 +101,127 @@ pub fn sign(args: &SignArgs, file: &Path, out: &Path, now: Timestamp, json: bool
     })
 }
 
-/// What a holder compares to know that the request is about the right repository: by the root of it that they hold, or by eye.
-fn anchor(documents: &Documents, held: Option<&Path>) -> anyhow::Result<String> {
+/// What a holder compares to know that the request is about the right repositories: by the roots of them that they hold, or by
+/// eye. Only the chain of the repository to which a document belongs speaks for it.
+fn anchors(
+    documents: &Documents,
+    held: &[PathBuf],
+    repositories: impl Iterator<Item = Repository>,
+) -> anyhow::Result<Vec<String>> {
     let read = |bytes: &[u8]| Envelope::parse("root", bytes, documents.limits.root_bytes, &documents.limits);
-    let Some(first) = documents.image_roots.first() else {
-        return Ok("the first roots are still being signed: compare their digests with the other holders".to_owned());
-    };
     let digest = |bytes: &[u8]| Ok::<_, anyhow::Error>(output::short(&sha256(&read(bytes)?.payload())));
-    if let Some(path) = held {
-        let held =
-            digest(&read_limited(path, documents.limits.root_bytes)?).with_context(|| path.display().to_string())?;
-        for root in documents.image_roots.iter().chain(&documents.director_roots) {
-            if digest(root)? == held {
-                return Ok(format!("the request goes on from {}, SHA-256 {held}", path.display()));
-            }
-        }
-        let message = format!("{} is no root of the repository that the request is about", path.display());
-        return Err(Failure::refused(message, "do not sign; ask whoever sent the request"));
+    let mut own = Vec::new();
+    for path in held {
+        let bytes = read_limited(path, documents.limits.root_bytes)?;
+        own.push((path, digest(&bytes).with_context(|| path.display().to_string())?));
     }
+    let mut lines = Vec::new();
+    for repository in repositories.collect::<BTreeSet<_>>() {
+        let name = match repository {
+            Repository::Image => "image",
+            Repository::Director => "director",
+        };
+        let mut chain = Vec::new();
+        for root in documents.roots(repository) {
+            chain.push(digest(root)?);
+        }
+        let known = own.iter().find(|(_, digest)| chain.contains(digest));
+        lines.push(match (known, chain.first()) {
+            (Some((path, digest)), _) => {
+                format!("the {name} repository goes on from {}, SHA-256 {digest}", path.display())
+            }
+            (None, _) if !own.is_empty() => {
+                let files: Vec<String> = held.iter().map(|path| path.display().to_string()).collect();
+                let message =
+                    format!("{}: no root of the {name} repository that the request is about", files.join(", "));
+                return Err(Failure::refused(message, "do not sign; ask whoever sent the request"));
+            }
+            (None, Some(first)) => format!(
+                "{name} repository whose first root has SHA-256 {first}; compare it, or give the root that you hold with --root FILE"
+            ),
+            (None, None) => format!(
+                "the first root of the {name} repository is still being signed: compare its digest with the other holders"
+            ),
+        });
+    }
+    Ok(lines)
+}
+
+/// Takes the holder's own product registry in place of the request's. Says whose it is.
+fn own_registry(documents: &mut Documents, own: Option<&Path>) -> anyhow::Result<String> {
+    if let Some(path) = own {
+        documents.products = crate::folder::read_registry(path)?;
+        return Ok(format!("products are held against {}", path.display()));
+    }
+    let digest = output::short(&sha256(&serde_json::to_vec(&documents.products)?));
     Ok(format!(
-        "repository whose first root has SHA-256 {}; compare it, or give the root that you hold with --root FILE",
-        digest(first)?
+        "products are held against the registry that the request carries, SHA-256 {digest}; --products FILE takes your own"
     ))
 }
 
+/// Documents of product roles do not name their role, so a signature for one is good for every role that names the key.
+fn check_own_role(documents: &Documents, id: &DocumentId, keyid: &str) -> anyhow::Result<()> {
+    if id.role == "root" || id.role == "targets" {
+        return Ok(());
+    }
+    let Some(top) = documents.previous("targets")? else { return Ok(()) };
+    let other = top.delegations.iter().find(|one| one.name != id.role && one.keys.keyids.contains(keyid));
+    let Some(other) = other else { return Ok(()) };
+    let message =
+        format!("your key serves {}, and a signature for {} would be good for it, too", other.name, id.name());
+    Err(Failure::refused(message, "do not sign; a role gets keys of its own"))
+}
+
+/// Refuses a document in which something stands that this program does not understand and so cannot show.
+fn check_plain(documents: &Documents, id: &DocumentId, envelope: &Envelope) -> anyhow::Result<()> {
+    let signed = envelope.signed();
+    let limits = &documents.limits;
+    let mut odd = None;
+    let understood = if id.role == "root" {
+        RootMetadata::from_json(signed, limits)?.to_json()
+    } else {
+        let targets = TargetsMetadata::from_json(&id.role, signed, limits)?;
+        for (path, target) in &targets.targets {
+            // Facts that cannot be read are for the lints to name.
+            let release = target.release(&id.role, limits).ok().flatten();
+            if release.is_some_and(|release| target.custom.as_ref() != Some(&release.to_json())) {
+                odd = Some(path.clone());
+            }
+        }
+        targets.to_json()
+    };
+    if odd.is_none() && Overrides::of(signed)?.write(understood) == *signed {
+        return Ok(());
+    }
+    let place = odd.map(|path| format!(" under {path}")).unwrap_or_default();
+    let message = format!("{} version {} has fields{place} that this program does not know", id.name(), id.version);
+    Err(Failure::refused(message, "do not sign what cannot be shown; ask for a request by a program of this version"))
+}
+
 /// Shows a document as the signer's own program understands it.
-fn show(documents: &Documents, id: &DocumentId, envelope: &Envelope) -> anyhow::Result<()> {
+fn show(
+    documents: &Documents,
+    id: &DocumentId,
+    envelope: &Envelope,
+    unvouched: bool,
+    now: Timestamp,
+) -> anyhow::Result<()> {
     let previous = documents.previous_signed(id)?;
     let (expires, changes) =
         describe::changes(id, envelope, previous.as_ref(), &documents.limits, &|keyid| documents.holder(keyid))?;
     let digest = output::short(&sha256(&envelope.payload()));
     eprintln!("{} version {}, expires {expires}, SHA-256 {digest}", id.name(), id.version);
-    if !documents.is_previous_vouched_for(id)? {
-        eprintln!("  warning: today's holders have not signed the document before it, so what it says is not certain");
+    if unvouched {
+        eprintln!("  warning: today's holders have not signed the document before it, so all of it is shown as new");
+    }
+    if !matches!(id.role.as_str(), "root" | "targets") && documents.find_staged(Repository::Image, "targets").is_some()
+    {
+        eprintln!(
+            "  note: a document that names the holders of products is being signed as well; without it this one counts by the old"
+        );
+    }
+    for lint in documents.overridden_lints(id, envelope, now)? {
+        eprintln!("  ! {lint}");
     }
     for change in changes {
         eprintln!("  {change}");

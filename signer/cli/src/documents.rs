@@ -138,6 +138,18 @@ impl Documents {
 
     /// Mistakes in a staged document that its signers do not override.
     pub fn lints(&self, id: &DocumentId, envelope: &Envelope, now: Timestamp) -> anyhow::Result<Vec<Lint>> {
+        Ok(Overrides::apply(&id.name(), envelope.signed(), self.all_lints(id, envelope, now)?))
+    }
+
+    /// Mistakes that its signers override, each with what it is about: one code may cover several.
+    pub fn overridden_lints(&self, id: &DocumentId, envelope: &Envelope, now: Timestamp) -> anyhow::Result<Vec<Lint>> {
+        let mut lints = self.all_lints(id, envelope, now)?;
+        let standing = Overrides::apply(&id.name(), envelope.signed(), lints.clone());
+        lints.retain(|lint| !standing.contains(lint));
+        Ok(lints)
+    }
+
+    fn all_lints(&self, id: &DocumentId, envelope: &Envelope, now: Timestamp) -> anyhow::Result<Vec<Lint>> {
         let limits = &self.limits;
         let mut lints =
             lint::lint_document(&id.name(), envelope.signed(), envelope.to_bytes().len(), self.limit(&id.role));
@@ -161,7 +173,7 @@ impl Documents {
         let (image, director) = (self.root(Repository::Image)?, self.root(Repository::Director)?);
         let top = self.targets("targets")?;
         lints.extend(lint::lint_shared_keys(image.as_ref(), director.as_ref(), top.as_ref()));
-        Ok(Overrides::apply(&id.name(), envelope.signed(), lints))
+        Ok(lints)
     }
 
     /// The version that the next document of a role has: the one that gathers signatures, or one more than the
@@ -189,6 +201,24 @@ impl Documents {
             }
         }
         Ok(())
+    }
+
+    /// Drops complete documents that those who vouch for them today have not signed. Whoever carries documents may have written
+    /// them, and what follows is judged by what was before.
+    pub fn drop_unvouched(&mut self) -> anyhow::Result<Vec<DocumentId>> {
+        let mut dropped = Vec::new();
+        // The top document first: it vouches for the others.
+        let roles: Vec<String> = self.sealed.keys().cloned().collect();
+        let (top, others): (Vec<String>, Vec<String>) = roles.into_iter().partition(|role| role == "targets");
+        for role in top.into_iter().chain(others) {
+            let Some((id, _)) = self.sealed.get(&role) else { continue };
+            let id = id.clone();
+            if !self.is_previous_vouched_for(&id)? {
+                self.sealed.remove(&role);
+                dropped.push(id);
+            }
+        }
+        Ok(dropped)
     }
 
     /// Whether the complete document before this one has the signatures of those who vouch for its role today. It may lack

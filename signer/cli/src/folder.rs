@@ -133,11 +133,7 @@ impl Folder {
     /// What releases of each product must be like.
     pub fn products(&self) -> anyhow::Result<Registry> {
         let path = self.path.join("products.json");
-        if !path.exists() {
-            return Ok(Registry::new());
-        }
-        let bytes = read_limited(&path, MAX_SMALL_FILE_BYTES)?;
-        serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
+        if path.exists() { read_registry(&path) } else { Ok(Registry::new()) }
     }
 
     pub fn write_products(&self, registry: &Registry) -> anyhow::Result<()> {
@@ -264,6 +260,12 @@ fn list(folder: &Path, repository: Repository) -> anyhow::Result<Vec<DocumentId>
     }
     ids.sort();
     Ok(ids)
+}
+
+/// Reads a product registry.
+pub fn read_registry(path: &Path) -> anyhow::Result<Registry> {
+    let bytes = read_limited(path, MAX_SMALL_FILE_BYTES)?;
+    serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
 }
 
 /// Reads a file of at most `limit` bytes.

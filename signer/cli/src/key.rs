@@ -2,7 +2,7 @@
 
 use crate::args::{KeyCommand, KeyExportArgs, KeyImportArgs, KeyNewArgs, KeyShowArgs};
 use crate::failure::Failure;
-use crate::token::{Token, TokenKey, TokenUri};
+use crate::token::{Token, TokenKey, TokenUri, UriSource};
 use crate::{edge, folder, output};
 use anyhow::Context as _;
 use serde::Serialize;
@@ -27,12 +27,13 @@ impl HolderKey {
     /// PIN when it needs one.
     pub fn open(key: &Path, secret_file: Option<&Path>) -> anyhow::Result<Self> {
         if let Some(uri) = key.to_str().filter(|text| TokenUri::is_one(text)) {
-            return Self::in_token(uri, secret_file);
+            return Self::in_token(uri, UriSource::Typed, secret_file);
         }
         let bytes = Zeroizing::new(folder::read_limited(key, MAX_FILE_BYTES)?);
         let text = std::str::from_utf8(&bytes).with_context(|| format!("{}: not a key file", key.display()))?;
         if TokenUri::is_one(text) {
-            return Self::in_token(text.trim(), secret_file).with_context(|| key.display().to_string());
+            return Self::in_token(text.trim(), UriSource::File, secret_file)
+                .with_context(|| key.display().to_string());
         }
         let passphrase = if key_file::is_encrypted(text) { Some(edge::passphrase(secret_file, key)?) } else { None };
         key_file::from_pem(text, passphrase.as_ref().map(|passphrase| passphrase.as_str()))
@@ -40,9 +41,9 @@ impl HolderKey {
             .with_context(|| key.display().to_string())
     }
 
-    fn in_token(uri: &str, secret_file: Option<&Path>) -> anyhow::Result<Self> {
+    fn in_token(uri: &str, source: UriSource, secret_file: Option<&Path>) -> anyhow::Result<Self> {
         let uri = TokenUri::parse(uri)?;
-        Token::open(&uri, false, &|token| edge::pin(secret_file, token))?.key(&uri).map(Self::Token)
+        Token::open(&uri, source, false, &|token| edge::pin(secret_file, token))?.key(&uri).map(Self::Token)
     }
 
     /// The public half.
@@ -93,7 +94,7 @@ fn new(args: &KeyNewArgs, json: bool) -> anyhow::Result<()> {
     if let Some(uri) = &args.token {
         let uri = TokenUri::parse(uri)?;
         let ask = |token: &str| edge::pin(args.passphrase_file.as_deref(), token);
-        let token = Token::open(&uri, true, &ask)?;
+        let token = Token::open(&uri, UriSource::Typed, true, &ask)?;
         let uri = token.generate(&args.name, edge::random::<16>()?.as_slice(), args.scheme)?;
         let key = token.key(&uri)?;
         files.write(Some(format!("{uri}\n").as_bytes()), key.public())?;

@@ -38,3 +38,14 @@ pub fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
+
+/// Text of somebody else without what a terminal would obey.
+pub fn plain(text: &str) -> String {
+    text.chars().flat_map(|one| if one.is_control() { one.escape_debug().collect() } else { vec![one] }).collect()
+}
+
+/// The first 64 bits of a key id in groups, for comparing: few enough to read aloud, too many to imitate.
+pub fn long_id(keyid: &str) -> String {
+    let groups: Vec<&str> = (0..4).filter_map(|group| keyid.get(group * 4..group * 4 + 4)).collect();
+    groups.join("-")
+}

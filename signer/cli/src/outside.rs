@@ -6,8 +6,9 @@ use crate::stage::Stage;
 use crate::status;
 use anyhow::Context as _;
 use jiff::Timestamp;
-use sluice_signer::publish::Repository;
-use sluice_signer::{Refresh, TrustedRepository, VerifyError};
+use sluice_signer::publish::{NewDocument, Repository};
+use sluice_signer::{Envelope, Refresh, SnapshotMetadata, TimestampMetadata, TrustedRepository, VerifyError};
+use std::collections::BTreeMap;
 
 /// Walks the image repository of a server as a device from a warehouse does, and holds every complete document of the folder
 /// against what came. Returns what differs, one line each.
@@ -23,7 +24,7 @@ pub fn differences(stage: &Stage, base: &str, http: &Http, now: Timestamp) -> an
         refresh.give(&mut device, document.as_deref(), now)?;
     }
     let mut differences = Vec::new();
-    for document in status::complete(stage)? {
+    for document in status::publishable(stage, now)?.0 {
         let id = DocumentId { repository: document.repository, role: document.role.clone(), version: document.version };
         let name = id.name();
         let served = match (document.repository, document.role.as_str()) {
@@ -49,4 +50,41 @@ pub fn differences(stage: &Stage, base: &str, http: &Http, now: Timestamp) -> an
         }
     }
     Ok(differences)
+}
+
+/// Those of these documents that the server does not show. What it says is not verified: it only saves requests, and the server
+/// checks whatever is sent.
+pub fn lacking(
+    stage: &Stage,
+    documents: Vec<NewDocument>,
+    base: &str,
+    http: &Http,
+) -> anyhow::Result<Vec<NewDocument>> {
+    let limits = &stage.limits;
+    let mut shown = BTreeMap::new();
+    if let Some(timestamp) = http.document(&format!("{base}/metadata/timestamp.json"), limits.timestamp_bytes)? {
+        let envelope = Envelope::parse("timestamp", &timestamp, limits.timestamp_bytes, limits)?;
+        let version = TimestampMetadata::from_json(envelope.signed())?.snapshot.version;
+        let url = format!("{base}/metadata/{version}.snapshot.json");
+        if let Some(snapshot) = http.document(&url, limits.snapshot_bytes)? {
+            let envelope = Envelope::parse("snapshot", &snapshot, limits.snapshot_bytes, limits)?;
+            shown = SnapshotMetadata::from_json(envelope.signed(), limits)?.roles;
+        }
+    }
+    let mut lacking = Vec::new();
+    for document in documents {
+        let known = if document.role == "root" {
+            let folder = match document.repository {
+                Repository::Image => "metadata",
+                Repository::Director => "director",
+            };
+            http.document(&format!("{base}/{folder}/{}.root.json", document.version), limits.root_bytes)?.is_some()
+        } else {
+            shown.get(&document.role).is_some_and(|meta| meta.version >= document.version)
+        };
+        if !known {
+            lacking.push(document);
+        }
+    }
+    Ok(lacking)
 }

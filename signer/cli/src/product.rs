@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
+use sluice_signer::advisory::{Advisory, MAX_ADVISORY_BYTES, ROLE_SUFFIX};
 use sluice_signer::provenance::MAX_PROVENANCE_BYTES;
 use sluice_signer::release::{ReleaseCustom, ReleaseKind, parse_date};
 use sluice_signer::sbom::MAX_SBOM_BYTES;
@@ -160,6 +161,9 @@ pub fn check(
     }
     let document = TargetsMetadata::from_json(&id.role, envelope.signed(), &documents.limits)?;
     let previous = documents.previous(&id.role)?;
+    if id.role.ends_with(ROLE_SUFFIX) {
+        return check_advisories(&document, previous.as_ref(), find);
+    }
     let any = Product::default();
     let product = documents.products.get(&id.role).unwrap_or(&any);
     let builders = product.builders()?;
@@ -200,6 +204,28 @@ pub fn check(
         }
     }
     lines.dedup();
+    Ok(lines)
+}
+
+/// Looks at new advisories and revisions where their files are.
+fn check_advisories(
+    document: &TargetsMetadata,
+    previous: Option<&TargetsMetadata>,
+    find: &mut dyn FnMut(&Sha256Digest, u64) -> anyhow::Result<Option<PathBuf>>,
+) -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for (path, target) in &document.targets {
+        if previous.is_some_and(|previous| previous.targets.get(path) == Some(target)) {
+            continue;
+        }
+        let Some(file) = find(&target.sha256, target.length)? else {
+            lines.push(format!("{path} was not looked at"));
+            continue;
+        };
+        let advisory = Advisory::read(&read_limited(&file, MAX_ADVISORY_BYTES as u64)?)
+            .map_err(|error| Failure::refused(format!("{path}: {error}"), "do not sign what is no advisory"))?;
+        lines.push(format!("{path}: {}", output::plain(&advisory.summary)));
+    }
     Ok(lines)
 }
 
@@ -253,7 +279,12 @@ fn describe_provenance(file: &Path, builders: &[Builder], target: &RepositoryTar
         Ok(provenance)
     });
     match verified {
-        Ok(provenance) => Ok(format!("built by {} ({})", provenance.builder, provenance.build_type)),
+        Ok(provenance) => {
+            let key = builders.iter().find(|builder| builder.id == provenance.builder);
+            let key = key.map(|builder| output::long_id(builder.key.keyid())).unwrap_or_default();
+            let (builder, kind) = (output::plain(&provenance.builder), output::plain(&provenance.build_type));
+            Ok(format!("built by {builder} ({kind}), key {key}"))
+        }
         Err(error) => Err(Failure::refused(
             format!("{}: {error}", target.path),
             "do not sign what was built elsewhere; a builder is pinned with `sluice-sign product set --builder ID=PUB`",

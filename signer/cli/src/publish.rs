@@ -16,7 +16,7 @@ use sluice_catalog::wire::publish::{
     PublishDocument, PublishOutcome, PublishRepository, PublishRequest, PublishResponse,
 };
 use sluice_signer::Sha256Digest;
-use sluice_signer::publish::{NewDocument, Repository, batches};
+use sluice_signer::publish::{MAX_DOCUMENTS, NewDocument, Repository, batches};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
@@ -49,10 +49,13 @@ struct PublishReport<'a> {
 /// `publish`
 pub fn run(args: &PublishArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let stage = Stage::load(Folder::open(&args.repo)?)?;
-    let accepted = status::check(&stage, now)?.map_err(|error| {
+    let (documents, expired) = status::publishable(&stage, now)?;
+    let accepted = status::check(&stage, documents.clone(), now).map_err(|error| {
         Failure::refused(format!("the documents would be refused: {error}"), "see `sluice-sign verify`")
     })?;
-    let documents = status::complete(&stage)?;
+    for role in expired {
+        eprintln!("warning: the document of {role} has expired and is left out: `sluice-sign renew --role {role}`");
+    }
     if documents.is_empty() {
         return Err(Failure::refused("no document is complete", "see who must sign with `sluice-sign status`"));
     }
@@ -72,6 +75,13 @@ pub fn run(args: &PublishArgs, now: Timestamp, json: bool) -> anyhow::Result<()>
             uploaded_bytes = uploaded_bytes.saturating_add(length);
         }
     }
+    let http = Http::new(Some(server.token.clone()), TIMEOUT_S);
+    // Changes that belong together must travel together, so what the server has already does not take their place.
+    let documents = if documents.len() > MAX_DOCUMENTS {
+        outside::lacking(&stage, documents, &server.base, &http)?
+    } else {
+        documents
+    };
     let mut answer = PublishResponse::default();
     for batch in batches(documents) {
         let one = server.publish(&batch)?;
@@ -81,7 +91,6 @@ pub fn run(args: &PublishArgs, now: Timestamp, json: bool) -> anyhow::Result<()>
     let report = PublishReport { uploaded, present, uploaded_bytes, server: &answer };
     output::print(json, &report, || text(&report))?;
     // As a device would see it now.
-    let http = Http::new(Some(server.token.clone()), TIMEOUT_S);
     let differences =
         outside::differences(&stage, &server.base, &http, now).map_err(|error| unaccepted(&format!("{error:#}")))?;
     match differences.first() {

@@ -40,7 +40,7 @@ pub fn new(args: &ReleaseNewArgs, now: Timestamp, json: bool) -> anyhow::Result<
         return Err(Failure::refused(message, "give it to its holders with `sluice-sign delegate add`"));
     }
     let mut release = facts(args)?;
-    let mut document = match stage.targets(&args.product)? {
+    let mut document = match stage.base(&args.product)? {
         Some(document) => document,
         None => TargetsMetadata::new(
             1,
@@ -107,7 +107,7 @@ pub fn withdraw(args: &ReleaseWithdrawArgs, now: Timestamp, json: bool) -> anyho
     let mut stage = Stage::load(Folder::open(&args.repo)?)?;
     stage.overrides = args.overrides.read()?;
     let prefix = format!("{}/{}/", args.product, args.version);
-    let document = stage.targets(&args.product)?;
+    let document = stage.base(&args.product)?;
     let signs = |document: &TargetsMetadata| document.targets.keys().any(|path| path.starts_with(&prefix));
     let Some(mut document) = document.filter(signs) else {
         let message = format!("{} {} is no signed release", args.product, args.version);

@@ -100,6 +100,14 @@ fn sign_folder(args: &SignArgs, repo: &Path, now: Timestamp, json: bool) -> anyh
         Lints(stage.lints(id, envelope, now)?).into_result().map_err(|lints| stage::refuse(id, &lints))?;
         check_blobs(&stage, id, envelope)?;
         eprint!("{}", Staged::of(&stage, id, envelope)?.text());
+        for lint in stage.overridden_lints(id, envelope, now)? {
+            eprintln!("  ! {lint}");
+        }
+        if !stage.is_previous_vouched_for(id)? {
+            eprintln!(
+                "  warning: today's holders have not signed the document before it; look at what it calls unchanged, too"
+            );
+        }
         for line in stage.check_products(id, envelope, now)? {
             eprintln!("  {line}");
         }

@@ -3,10 +3,12 @@
 use crate::documents::Documents;
 use crate::failure::Failure;
 use crate::folder::{DocumentId, read_limited, write_atomic};
+use crate::output;
 use crate::product::Registry;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sluice_signer::path::is_delegated_role_name;
 use sluice_signer::publish::Repository;
 use sluice_signer::{Envelope, Json, Limits, OnlineKeys, sha256, time};
 use std::collections::BTreeMap;
@@ -164,13 +166,19 @@ impl Request {
         let mut documents = Documents {
             limits: Limits::default(),
             online_keys: OnlineKeys::from_bytes(&self.online_keys.to_bytes())?,
-            holders: self.holders.clone(),
+            // Names are the sender's word: the ids beside them are what counts.
+            holders: self.holders.iter().map(|(keyid, name)| (keyid.clone(), named(keyid, name))).collect(),
             products: self.products.clone(),
             image_roots: Vec::new(),
             director_roots: Vec::new(),
             sealed: BTreeMap::new(),
             staged: Vec::new(),
         };
+        let known = |role: &str| matches!(role, "root" | "targets") || is_delegated_role_name(role);
+        let mut roles = self.standing.iter().map(|one| &one.role).chain(self.documents.iter().map(|one| &one.role));
+        if let Some(odd) = roles.find(|role| !known(role)) {
+            return Err(lie(format!("{:?} is no role", output::plain(odd))));
+        }
         for one in &self.standing {
             let bytes = one.envelope.to_bytes();
             let envelope = Envelope::parse(&one.role, &bytes, documents.limit(&one.role), &documents.limits)?;
@@ -204,6 +212,10 @@ impl Request {
         }
         Ok(documents)
     }
+}
+
+fn named(keyid: &str, name: &str) -> String {
+    format!("{} ({})", output::plain(name), output::long_id(keyid))
 }
 
 /// A request that contradicts itself.

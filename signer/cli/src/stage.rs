@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sluice_signer::lint::{Lint, Lints};
 use sluice_signer::publish::Repository;
-use sluice_signer::{Envelope, Json, Overrides};
+use sluice_signer::{Envelope, Json, Overrides, TargetsMetadata};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
@@ -95,6 +95,21 @@ impl Stage {
             *staged = envelope.clone();
         }
         Ok(envelope)
+    }
+
+    /// The document from which the next one of a delegated role goes on: the staged one, or the complete one when those who hold
+    /// the role today signed it. What former holders signed comes back only when somebody says so.
+    pub fn base(&self, role: &str) -> anyhow::Result<Option<TargetsMetadata>> {
+        let id = DocumentId::image(role, self.next_version(role));
+        if self.find_staged(Repository::Image, role).is_none() && !self.is_previous_vouched_for(&id)? {
+            return Err(Failure::refused(
+                format!("the last document of {role} was signed by former holders"),
+                &format!(
+                    "take its content over with `sluice-sign renew --role {role}`, or begin empty with `delegate revoke` and `delegate add`"
+                ),
+            ));
+        }
+        self.targets(role)
     }
 
     /// Holds new releases against the product registry, with the files that the folder keeps.

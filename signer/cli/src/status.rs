@@ -120,10 +120,28 @@ pub fn complete(stage: &Stage) -> anyhow::Result<Vec<NewDocument>> {
     Ok(documents)
 }
 
-/// Checks every complete document with the code that the server and devices run.
-pub fn check(stage: &Stage, now: Timestamp) -> anyhow::Result<Result<Accepted, PublishError>> {
+/// The complete documents that can be published: without those of products that ran out, which hold nobody else back. Those are
+/// named beside.
+pub fn publishable(stage: &Stage, now: Timestamp) -> anyhow::Result<(Vec<NewDocument>, Vec<String>)> {
+    let (mut documents, mut expired) = (Vec::new(), Vec::new());
+    for document in complete(stage)? {
+        if !matches!(document.role.as_str(), "root" | "targets") {
+            let envelope =
+                Envelope::parse(&document.role, &document.bytes, stage.limit(&document.role), &stage.limits)?;
+            if TargetsMetadata::from_json(&document.role, envelope.signed(), &stage.limits)?.expires <= now {
+                expired.push(document.role);
+                continue;
+            }
+        }
+        documents.push(document);
+    }
+    Ok((documents, expired))
+}
+
+/// Checks documents with the code that the server and devices run.
+pub fn check(stage: &Stage, documents: Vec<NewDocument>, now: Timestamp) -> Result<Accepted, PublishError> {
     let context = PublishContext { online_keys: &stage.online_keys, now, limits: &stage.limits };
-    Ok(check_all(complete(stage)?, &context))
+    check_all(documents, &context)
 }
 
 #[derive(Serialize)]
@@ -155,7 +173,7 @@ pub fn verify(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<E
             missing.push(role.to_owned());
         }
     }
-    let (releases, refused) = match check(&stage, now)? {
+    let (releases, refused) = match check(&stage, complete(&stage)?, now) {
         Ok(accepted) => (accepted.targets.iter().filter(|target| target.release.is_some()).count(), None),
         Err(error) => (0, Some(error.to_string())),
     };

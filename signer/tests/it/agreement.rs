@@ -54,6 +54,24 @@ fn both_repositories_must_name_the_same_bytes() {
 }
 
 #[test]
+fn an_image_of_a_product_comes_from_the_products_own_role_and_path() {
+    // What a thief of another role's keys would sign: everything in it fits the device but who signed it, and where.
+    for (role, at) in [
+        ("acme-phone", path("2.4.1")),
+        ("acme-cam-advisories", format!("advisories/{PRODUCT}/x.bin")),
+        (PRODUCT, "acme-phone/2.4.1/main.bin".to_owned()),
+        (PRODUCT, path("2.4.0")),
+    ] {
+        let (mut director, mut entry) = (offered(), target(&custom("2.4.1", 20401)));
+        director.path.clone_from(&at);
+        entry.path = at;
+        let found = Found { role: role.into(), target: entry };
+        let error = agree(&director, &found, &policy(), &limits()).unwrap_err();
+        assert_eq!(error.rule(), "signer", "{role}: {error}");
+    }
+}
+
+#[test]
 fn the_image_must_be_for_this_device() {
     assert_eq!(check(|case| case.director.hw_id = "cam-r4".into()), Err("director_hardware"));
     assert_eq!(check(|case| case.release.hw_ids = BTreeSet::from(["cam-r4".into()])), Err("hardware"));

@@ -96,7 +96,7 @@ fn thousands_of_keys_are_counted_before_one_is_read() {
     let mut root = image_root(1).to_json();
     let Json::Object(members) = &mut root else { panic!() };
     // Not one of them is a key: reading any would be another error.
-    let keys = (0..2_000).map(|number: u64| (format!("{number:064x}"), Json::from("no key"))).collect();
+    let keys = (0..5_000).map(|number: u64| (format!("{number:064x}"), Json::from("no key"))).collect();
     members.insert("keys".into(), Json::Object(keys));
     let error = TrustedRepository::from_root(&signed(root, &holders(ROOT)), &limits()).unwrap_err();
     assert!(too_many(&error, limits().keys), "{error}");

@@ -129,7 +129,7 @@ fn more_products_than_fit_in_one_publication_go_in_several() {
 }
 
 #[test]
-fn a_batch_is_no_larger_than_a_server_reads() {
+fn a_batch_is_no_larger_than_its_limit() {
     let half = vec![b' '; MAX_BATCH_BYTES / 2];
     let documents = ["a", "b", "c"].map(|role| document(Repository::Image, role, 1, half.clone()));
     assert_eq!(batches(documents.to_vec()).iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);

@@ -98,9 +98,17 @@ async fn entry(
     let known = product.releases().iter().find(|view| view.release.version.as_str() == custom.version);
     if let Some(known) = known {
         for (target, _) in targets {
-            if !known.artifacts.iter().any(|artifact| artifact.path == target.target.path) {
+            if known.release.withdrawn_at.is_some() && target.outcome == Outcome::Published {
                 return Err(unverified(format!(
-                    "{} {} was published before without {}: a version never changes, publish a new one",
+                    "{} {} was withdrawn: devices are offered it no more, publish a new version",
+                    custom.product, custom.version
+                )));
+            }
+            let same =
+                |artifact: &Artifact| artifact.path == target.target.path && artifact.sha256 == digest(&target.target);
+            if !known.artifacts.iter().any(same) {
+                return Err(unverified(format!(
+                    "{} {} was published before without this {}: a version never changes, publish a new one",
                     custom.product, custom.version, target.target.path
                 )));
             }

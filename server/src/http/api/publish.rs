@@ -23,6 +23,8 @@ use crate::failpoint::failpoint;
 
 /// Longest publication: a product role of 5 MB and its company, in base64.
 const MAX_PUBLICATION_LEN: usize = 32 << 20;
+// What the signer sends in one piece fits, with a third more for Base64 and room for names.
+const _: () = assert!(MAX_PUBLICATION_LEN > sluice_signer::publish::MAX_BATCH_BYTES / 3 * 4 + (1 << 20));
 /// Blocks between the connection and the blob store.
 const BLOCKS_AHEAD: usize = 8;
 

@@ -145,7 +145,7 @@ pub struct DelegateAddArgs {
     /// Give the product's advisories to these holders, in a role of its own: two at least, of whom one signs.
     #[arg(long)]
     pub advisories: bool,
-    /// Public key of a holder of the role; three at least, keys of no other role.
+    /// Public key of a holder of the role; three at least (two for advisories), keys of no other role.
     #[arg(long = "holder", required = true, num_args = 1.., value_name = "PUB")]
     pub holders: Vec<PathBuf>,
     /// Signatures needed: 2 for releases, 1 for advisories, unless given.
@@ -168,7 +168,7 @@ pub struct RenewArgs {
     /// The role: `root`, `director-root`, `targets` or a product.
     #[arg(long)]
     pub role: String,
-    /// Days until the new document expires; 365, or 120 for a product.
+    /// Days until the new document expires; 365, 120 for a product, 30 for its advisories.
     #[arg(long, value_name = "DAYS")]
     pub expires_days: Option<u32>,
     /// What is overridden.

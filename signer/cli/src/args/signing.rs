@@ -21,9 +21,13 @@ pub struct SignArgs {
     /// Read the passphrase, or the token's PIN, from the first line of this file instead of asking.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
-    /// With --request: a root of the repository that you hold yourself; the request must go on from it.
+    /// With --request: a root that you hold yourself, of the repository whose documents you sign; the request must go on from
+    /// it. Give one of each repository to sign documents of both.
+    #[arg(long = "root", value_name = "FILE", requires = "request")]
+    pub roots: Vec<PathBuf>,
+    /// With --request: your own copy of the product registry, products.json; without it the request's is taken, and said so.
     #[arg(long, value_name = "FILE", requires = "request")]
-    pub root: Option<PathBuf>,
+    pub products: Option<PathBuf>,
     /// With --request: a folder with your own copies of the images and what comes with them, which must be those to be
     /// signed.
     #[arg(long, value_name = "DIR", requires = "request")]

@@ -209,7 +209,9 @@ impl Rehearsal {
 
     /// The checks of the server and of devices over everything that is complete.
     pub fn check(&self, now: Timestamp) -> anyhow::Result<()> {
-        status::check(&self.stage, now).map(drop).map_err(|error| anyhow::anyhow!("refused: {error}"))
+        status::check(&self.stage, status::complete(&self.stage)?, now)
+            .map(drop)
+            .map_err(|error| anyhow::anyhow!("refused: {error}"))
     }
 
     /// The role knows nothing of the key that was lost.

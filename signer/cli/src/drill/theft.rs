@@ -144,7 +144,8 @@ fn current(
 ) -> anyhow::Result<Current> {
     let limits = Limits::default();
     let key = |role| keys.get(&role).context("four keys");
-    let accepted = status::check(&rehearsal.stage, now)?.map_err(|error| anyhow::anyhow!("{error}"))?;
+    let accepted = status::check(&rehearsal.stage, status::complete(&rehearsal.stage)?, now)
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
     let documents: &ImageDocuments = &accepted.documents_after;
     let repo_id = documents.repo_id(&limits)?;
     let ends = |life: SignedDuration| in_seconds(now, life);

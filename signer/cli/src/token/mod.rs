@@ -14,7 +14,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use sluice_signer::{PublicKey, key, sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 pub use uri::TokenUri;
@@ -56,10 +56,19 @@ pub struct TokenKey {
     scheme: Scheme,
 }
 
+/// Where a URI comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UriSource {
+    /// Typed by the person at the machine.
+    Typed,
+    /// Read from a file, which may be somebody else's: the library that it names would run here.
+    File,
+}
+
 impl Token {
     /// Opens the one token that a URI means.
-    pub fn open(uri: &TokenUri, write: bool, pin: AskPin<'_>) -> anyhow::Result<Self> {
-        let module = module(uri)?;
+    pub fn open(uri: &TokenUri, source: UriSource, write: bool, pin: AskPin<'_>) -> anyhow::Result<Self> {
+        let module = module(uri, source)?;
         let named = || format!("the PKCS#11 module {}", module.display());
         let library = Pkcs11::new(&module).with_context(named)?;
         library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).with_context(named)?;
@@ -102,7 +111,8 @@ impl Token {
         let uri = TokenUri { object: Some(name.to_owned()), id: Some(id.to_vec()), ..self.uri.clone() };
         if !self.find(ObjectClass::PRIVATE_KEY, &TokenUri { id: None, ..uri.clone() })?.is_empty() {
             let message = format!("the token has a key with the label {name:?} already");
-            return Err(Failure::refused(message, "choose another name; keys are never overwritten"));
+            let next = "choose another name, or take up the key that is there with `sluice-sign key export`; keys are never overwritten";
+            return Err(Failure::refused(message, next));
         }
         let common = [Attribute::Token(true), Attribute::Label(name.as_bytes().to_vec()), Attribute::Id(id.to_vec())];
         let (mechanism, params) = match scheme {
@@ -128,14 +138,15 @@ impl Token {
             format!("the token makes no {scheme:?} key; try the other scheme, or make it with the tool of its maker")
         })?;
         // A token may ignore what it was asked for; a key that can be copied out is none that a ceremony may rest on.
-        let kept = self.session.get_attributes(
+        let told = self.session.get_attributes(
             private,
             &[AttributeType::Sensitive, AttributeType::NeverExtractable, AttributeType::Extractable],
-        )?;
+        );
         let wanted = [Attribute::Sensitive(true), Attribute::NeverExtractable(true), Attribute::Extractable(false)];
-        if !wanted.iter().all(|attribute| kept.contains(attribute)) {
+        if !told.as_ref().is_ok_and(|told| wanted.iter().all(|attribute| told.contains(attribute))) {
             self.session.destroy_object(private)?;
             self.session.destroy_object(public)?;
+            told.context("the token does not say whether its key can be copied; it was destroyed")?;
             let message = "the token made a key that could be copied out of it; it was destroyed";
             return Err(Failure::refused(message, "use another token"));
         }
@@ -261,14 +272,39 @@ impl TokenKey {
 }
 
 /// The module of a URI, or of the environment.
-fn module(uri: &TokenUri) -> anyhow::Result<PathBuf> {
+fn module(uri: &TokenUri, source: UriSource) -> anyhow::Result<PathBuf> {
     if let Some(path) = &uri.module_path {
+        let own = std::env::var_os(MODULE_VARIABLE).is_some_and(|own| Path::new(&own) == path);
+        if source == UriSource::File && !own && !is_of_the_system(path) {
+            let message =
+                format!("{}: a file names this library, and it is not one that the system installed", path.display());
+            return Err(Failure::refused(
+                message,
+                &format!("if you trust it, set {MODULE_VARIABLE} to it, or type the URI"),
+            ));
+        }
         return Ok(path.clone());
     }
     std::env::var_os(MODULE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from).ok_or_else(|| {
         let message = format!("{uri} does not say which PKCS#11 module knows the token");
         Failure::file(message, &format!("add ?module-path=/usr/lib/….so, or set {MODULE_VARIABLE}"))
     })
+}
+
+/// Whether nobody but the administrator can have put a file there. One that is missing is reported when it is loaded.
+#[cfg(unix)]
+fn is_of_the_system(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let fixed = |path: &Path| match std::fs::metadata(path) {
+        Ok(metadata) => metadata.uid() == 0 && metadata.mode() & 0o022 == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    path.is_absolute() && path.ancestors().all(fixed)
+}
+
+#[cfg(not(unix))]
+fn is_of_the_system(_: &Path) -> bool {
+    false
 }
 
 /// The slot of the one token that a URI means, and the token as it names itself.

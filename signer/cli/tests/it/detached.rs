@@ -3,6 +3,7 @@
 use crate::sandbox::{Run, Sandbox};
 use insta::assert_snapshot;
 use serde_json::Value;
+use sluice_signer::{Envelope, Json, SigningKey, sha256};
 
 fn staged() -> Sandbox {
     let sandbox = Sandbox::with_first_release();
@@ -123,7 +124,7 @@ fn a_request_is_judged_by_the_signers_own_program() {
     });
     refused("a security release without an advisory", |request| {
         let targets = &mut request["documents"][0]["signed"]["targets"];
-        targets["acme-cam/2.4.1/main.bin"]["custom"].as_object_mut().unwrap().remove("advisories");
+        targets["acme-cam/2.4.1/main.bin"]["custom"]["advisories"] = serde_json::json!([]);
     });
     refused("may sign nothing of this request", |request| request["documents"][0]["asked"] = false.into());
 }
@@ -133,7 +134,7 @@ fn a_request_of_another_repository_is_told_by_the_root_that_the_holder_has() {
     let sandbox = staged();
     let with_root = |root: &str| sign_changed(&sandbox, |_| {}, &["--root", root]);
     let run = with_root("repo/metadata/1.root.json").ok();
-    assert!(run.stderr.contains("the request goes on from repo/metadata/1.root.json"), "{}", run.stderr);
+    assert!(run.stderr.contains("the image repository goes on from repo/metadata/1.root.json"), "{}", run.stderr);
     std::fs::remove_file(sandbox.path("y.fwsig")).unwrap();
     let other = Sandbox::new();
     other.run(&Sandbox::INIT.replace("--id acme", "--id other")).ok();
@@ -141,7 +142,7 @@ fn a_request_of_another_repository_is_told_by_the_root_that_the_holder_has() {
     sandbox.write("other.json", &other.read("repo/metadata/1.root.json"));
     let run = with_root("other.json");
     assert_eq!(run.code, 3, "{}", run.transcript());
-    assert!(run.stderr.contains("other.json is no root of the repository"), "{}", run.stderr);
+    assert!(run.stderr.contains("other.json: no root of the image repository"), "{}", run.stderr);
 }
 
 #[test]
@@ -184,7 +185,7 @@ fn a_request_carries_what_it_refers_to_and_asks_for_one_role() {
     // Nothing is complete yet: the product's holders come from a document that waits, too.
     sandbox.run("request --repo repo --out x.fwreq --role acme-cam").ok();
     let run = sandbox.run("sign --request x.fwreq --key keys/cam-a.key --out cam-a.fwsig").ok();
-    assert!(run.stderr.starts_with("the first roots are still being signed"), "{}", run.stderr);
+    assert!(run.stderr.starts_with("the first root of the image repository is still being signed"), "{}", run.stderr);
     assert_eq!(sandbox.run("sign --request x.fwreq --key keys/lead-a.key --out y.fwsig").code, 3, "not asked for");
     sandbox.run("merge --repo repo cam-a.fwsig").ok();
 }
@@ -215,4 +216,132 @@ fn files_of_another_format_are_refused() {
     ] {
         assert_eq!(sandbox.run(line).code, 6, "{line}");
     }
+}
+
+/// The envelope of a document signed by these holders, as a thief would write it who has their keys.
+fn signed_by(signed: &Value, holders: &[u8]) -> Value {
+    let text = serde_json::to_vec(signed).unwrap();
+    let mut envelope = Envelope::new(Json::parse(&text, 1 << 20).unwrap());
+    for seed in holders {
+        envelope.sign(&SigningKey::from_seed(&[*seed; 32]).unwrap());
+    }
+    serde_json::from_slice(&envelope.to_bytes()).unwrap()
+}
+
+fn digest(signed: &Value) -> String {
+    let text = serde_json::to_vec(signed).unwrap();
+    hex::encode(sha256(&Json::parse(&text, 1 << 20).unwrap().canonical()))
+}
+
+#[test]
+fn a_forged_past_does_not_hide_what_is_new() {
+    let sandbox = staged();
+    // The thief gives cam-a two companions, and lets them have signed a document that lists the new image already.
+    let key = |seed: u8| SigningKey::from_seed(&[seed; 32]).unwrap().public().clone();
+    let forge = |request: &mut Value| {
+        let thieves = [key(201), key(202)];
+        let top = &mut standing(request, "targets")["envelope"]["signed"];
+        let role = &mut top["delegations"]["roles"][0];
+        for thief in &thieves {
+            role["keyids"].as_array_mut().unwrap().push(thief.keyid().into());
+        }
+        role["keyids"].as_array_mut().unwrap().sort_by_key(|id| id.as_str().unwrap().to_owned());
+        for thief in &thieves {
+            top["delegations"]["keys"][thief.keyid()] = serde_json::from_str(&thief.to_json().to_string()).unwrap();
+        }
+        let mut past = request["documents"][0]["signed"].clone();
+        past["version"] = 1.into();
+        *standing(request, "acme-cam") = serde_json::json!({
+            "repository": "image", "role": "acme-cam", "version": 1, "envelope": signed_by(&past, &[201, 202]),
+        });
+        request["documents"][0]["base"] = serde_json::json!({"version": 1, "sha256": digest(&past)});
+    };
+    let run = sign_changed(&sandbox, forge, &["--root", "repo/metadata/1.root.json"]);
+    // The top document is not signed by its holders, so nothing that hangs on it is believed.
+    assert_eq!(run.code, 3, "{}", run.transcript());
+    assert!(!run.stderr.contains("unchanged"), "{}", run.stderr);
+}
+
+#[test]
+fn a_root_that_the_holder_has_is_compared_whatever_the_request_carries() {
+    let sandbox = staged();
+    let root = ["--root", "repo/metadata/1.root.json"];
+    let emptied = |request: &mut Value| {
+        let standing = std::mem::take(request["standing"].as_array_mut().unwrap());
+        let find = |role: &str| standing.iter().find(|one| one["role"] == role).unwrap()["envelope"]["signed"].clone();
+        let mut documents = Vec::new();
+        for role in ["root", "targets"] {
+            documents.push(serde_json::json!({
+                "repository": "image", "role": role, "version": 1, "asked": false, "base": null, "signed": find(role),
+            }));
+        }
+        let mut asked = request["documents"][0].clone();
+        asked["version"] = 1.into();
+        asked["base"] = Value::Null;
+        asked["signed"]["version"] = 1.into();
+        documents.push(asked);
+        request["documents"] = documents.into();
+    };
+    let run = sign_changed(&sandbox, emptied, &root);
+    assert_eq!(run.code, 3, "{}", run.transcript());
+    assert!(run.stderr.contains("no root of the image repository"), "{}", run.stderr);
+    // The root of one repository says nothing of the other.
+    sandbox.run("renew --repo repo --role director-root").ok();
+    sandbox.run("request --repo repo --out x.fwreq --role director-root").ok();
+    let line = "sign --request x.fwreq --key keys/director-a.key --out y.fwsig --root repo/metadata/1.root.json";
+    let run = sandbox.run(line);
+    assert_eq!(run.code, 3, "{}", run.transcript());
+    sandbox.run(&format!("{line} --root repo/director/metadata/1.root.json")).ok();
+}
+
+#[test]
+fn a_key_signs_for_its_own_role_and_what_can_be_shown() {
+    let sandbox = staged();
+    // Another role that names cam-a's key: what is signed for it would be good for acme-cam.
+    let stranger = |request: &mut Value| {
+        let mut top = standing(request, "targets")["envelope"]["signed"].clone();
+        let digest = digest(&top);
+        top["version"] = 2.into();
+        let mut role = top["delegations"]["roles"][0].clone();
+        role["name"] = "acme-test".into();
+        role["paths"] = serde_json::json!(["acme-test/*/*"]);
+        top["delegations"]["roles"] = serde_json::json!([role]);
+        let empty = {
+            let mut empty = request["documents"][0]["signed"].clone();
+            empty["targets"] = serde_json::json!({});
+            empty["version"] = 1.into();
+            empty
+        };
+        request["documents"] = serde_json::json!([
+            {"repository": "image", "role": "targets", "version": 2, "asked": false,
+             "base": {"version": 1, "sha256": digest}, "signed": top},
+            {"repository": "image", "role": "acme-test", "version": 1, "asked": true, "base": null, "signed": empty},
+        ]);
+    };
+    let run = sign_changed(&sandbox, stranger, &[]);
+    assert_eq!(run.code, 3, "{}", run.transcript());
+    assert!(run.stderr.contains("your key serves acme-cam"), "{}", run.stderr);
+    // A field that this program would sign and not show.
+    for pointer in ["", "/targets/acme-cam~12.4.1~1main.bin/hashes", "/targets/acme-cam~12.4.1~1main.bin/custom"] {
+        let odd = |request: &mut Value| {
+            let signed = &mut request["documents"][0]["signed"];
+            signed.pointer_mut(pointer).unwrap()["x_hidden"] = "surprise".into();
+        };
+        let run = sign_changed(&sandbox, odd, &[]);
+        assert_eq!(run.code, 3, "{pointer}: {}", run.transcript());
+        assert!(run.stderr.contains("that this program does not know"), "{pointer}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn names_are_the_senders_word_and_stand_beside_the_key_id() {
+    let sandbox = staged();
+    let stranger = SigningKey::from_seed(&[1; 32]).unwrap().public().keyid().to_owned();
+    let mut request: Value = serde_json::from_slice(&sandbox.read("x.fwreq")).unwrap();
+    request["holders"][&stranger] = "\u{1b}[2Kcam-b".into();
+    sandbox.write("changed.fwreq", &serde_json::to_vec(&request).unwrap());
+    let run = sandbox.run("sign --request changed.fwreq --key keys/root-a.key --out y.fwsig");
+    let shown = format!("key \\u{{1b}}[2Kcam-b ({}-", &stranger[..4]);
+    assert!(run.code == 3 && run.stderr.contains(&shown), "{shown}: {}", run.transcript());
+    assert!(!run.stderr.contains('\u{1b}'), "{}", run.stderr);
 }

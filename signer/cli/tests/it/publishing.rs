@@ -291,3 +291,23 @@ fn what_a_device_would_not_see_is_told_after_publishing() {
     let run = sandbox.run(&format!("audit --repo repo --server {} --token-file token", server.address));
     assert_ne!(run.code, 0, "{}", run.transcript());
 }
+
+#[test]
+fn a_product_whose_document_ran_out_holds_nobody_else_back() {
+    let (mut sandbox, server) = (Sandbox::with_first_release(), Server::start());
+    for (seed, name) in (81..).zip(["phone-a", "phone-b", "phone-c"]) {
+        sandbox.holder(name, seed);
+    }
+    let line =
+        "delegate add --repo repo --product acme-phone --holder keys/phone-a.pub keys/phone-b.pub keys/phone-c.pub";
+    sandbox.run(line).ok();
+    sandbox.sign_by(&["lead-a", "lead-b", "phone-a", "phone-b"]);
+    // Four months later one of them is renewed, and the other is not.
+    sandbox.now = "2026-10-01T12:00:00Z";
+    sandbox.run("renew --repo repo --role acme-cam").ok();
+    sandbox.sign_by(&["cam-a", "cam-b"]);
+    assert_eq!(sandbox.run("verify --repo repo").code, 1, "somebody should know");
+    let run = server.publish(&sandbox);
+    assert!(run.stderr.contains("the document of acme-phone has expired and is left out"), "{}", run.transcript());
+    assert!(run.stdout.contains("acme-cam version 2"), "{}", run.transcript());
+}

@@ -157,3 +157,21 @@ fn a_release_is_withdrawn_by_its_holders() {
     sandbox.sign_by(&["cam-a", "cam-c"]);
     assert!(verifies(&sandbox));
 }
+
+#[test]
+fn what_former_holders_signed_comes_back_only_when_somebody_says_so() {
+    let sandbox = with_new_holders();
+    sandbox.run("delegate revoke --repo repo --product acme-cam").ok();
+    sandbox.sign_by(&["lead-a", "lead-b"]);
+    sandbox.holder("cam-f", 51);
+    let add = "delegate add --repo repo --product acme-cam --holder keys/cam-d.pub keys/cam-e.pub keys/cam-f.pub";
+    sandbox.run(add).ok();
+    sandbox.sign_by(&["lead-a", "lead-b"]);
+    // The empty document is dropped, and the complete one before it is that of the holders who lost the product.
+    sandbox.run("discard --repo repo --role acme-cam").ok();
+    let run = sandbox.run(Sandbox::V2);
+    assert!(run.code == 3 && run.stderr.contains("signed by former holders"), "{}", run.transcript());
+    sandbox.run("renew --repo repo --role acme-cam").ok();
+    let signed = sandbox.sign("cam-d").ok();
+    assert!(signed.stderr.contains("today's holders have not signed the document before it"), "{}", signed.stderr);
+}

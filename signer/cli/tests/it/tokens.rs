@@ -186,3 +186,28 @@ fn the_public_half_of_a_key_in_a_token_is_written_out() {
     sandbox.write("root-a.pem", shown["key"]["keyval"]["public"].as_str().unwrap().as_bytes());
     assert_eq!(sandbox.run("key show root-a.pem --json").ok().json()["keyid"], shown["keyid"]);
 }
+
+#[test]
+fn a_file_of_somebody_else_does_not_choose_the_library_that_runs() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let sandbox = with_tokens(&["root-a"]);
+    make(&sandbox, "root-a", "ed25519");
+    // A copy that anybody could have put there, as on a stick.
+    let library = sandbox.path("x.so");
+    std::fs::copy(module(), &library).unwrap();
+    std::fs::set_permissions(&library, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let text = String::from_utf8(sandbox.read("keys/root-a.key")).unwrap();
+    sandbox.write("stick.pub", text.replace(module(), library.to_str().unwrap()).as_bytes());
+    for line in ["key show stick.pub", "key import --from-passphrase-file pin stick.pub y", "key export stick.pub y"] {
+        let run = sandbox.run(&format!("{line} --passphrase-file pin"));
+        assert_eq!(run.code, 3, "{line}: {}", run.transcript());
+        assert!(run.stderr.contains("not one that the system installed"), "{line}: {}", run.stderr);
+    }
+    // Who types it means it.
+    sandbox
+        .run_with(
+            "key show --passphrase-file pin",
+            &[text.trim().replace(module(), library.to_str().unwrap()).as_str()],
+        )
+        .ok();
+}
