@@ -312,3 +312,11 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     };
     file.write_all(bytes).and_then(|()| file.sync_all()).with_context(|| format!("cannot write {}", path.display()))
 }
+
+/// Writes a file that must not exist yet, unless it is just this one.
+pub fn write_once(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    match fs::read(path) {
+        Ok(found) if found == bytes => Ok(()),
+        _ => write_new(path, bytes, mode),
+    }
+}

@@ -117,14 +117,19 @@ fn import(args: &KeyImportArgs, json: bool) -> anyhow::Result<()> {
     files.report(key.public(), kept(args.no_passphrase), json)
 }
 
+/// The same again changes nothing, and what a run that was cut left out is written: so a key that was made in a token is not lost
+/// for want of its files.
 fn export(args: &KeyExportArgs, json: bool) -> anyhow::Result<()> {
-    let files = Files::new(&args.out, &args.name)?;
+    let files = Files::named(&args.out, &args.name)?;
     let key = HolderKey::open(&args.key, args.passphrase_file.as_deref())?;
     let place = match &key {
         HolderKey::File(_) => None,
         HolderKey::Token(key) => Some(format!("{}\n", key.uri())),
     };
-    files.write(place.as_ref().map(String::as_bytes), key.public())?;
+    if let Some(place) = &place {
+        folder::write_once(&files.private, place.as_bytes(), 0o600)?;
+    }
+    folder::write_once(&files.public, Files::public_text(key.public()).as_bytes(), 0o644)?;
     files.report(key.public(), if place.is_some() { "in the token; the file says where" } else { "" }, json)
 }
 
@@ -152,13 +157,18 @@ struct Files {
 }
 
 impl Files {
-    fn new(out: &Path, name: &str) -> anyhow::Result<Self> {
+    fn named(out: &Path, name: &str) -> anyhow::Result<Self> {
         if !sluice_signer::path::is_delegated_role_name(name) {
             let message = format!("{name:?} cannot be a file name");
             return Err(Failure::refused(message, "use letters, digits, '-', '_' and '.'"));
         }
         std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-        let files = Self { private: out.join(format!("{name}.key")), public: out.join(format!("{name}.pub")) };
+        Ok(Self { private: out.join(format!("{name}.key")), public: out.join(format!("{name}.pub")) })
+    }
+
+    /// The same for a key that is yet to be made.
+    fn new(out: &Path, name: &str) -> anyhow::Result<Self> {
+        let files = Self::named(out, name)?;
         // Before a token makes a key, or a person thinks of a passphrase.
         for file in [&files.private, &files.public] {
             if file.exists() {
@@ -173,7 +183,11 @@ impl Files {
         if let Some(bytes) = private {
             folder::write_new(&self.private, bytes, 0o600)?;
         }
-        folder::write_new(&self.public, format!("{}\n", public.to_json()).as_bytes(), 0o644)
+        folder::write_new(&self.public, Self::public_text(public).as_bytes(), 0o644)
+    }
+
+    fn public_text(public: &PublicKey) -> String {
+        format!("{}\n", public.to_json())
     }
 
     fn report(&self, key: &PublicKey, kept: &str, json: bool) -> anyhow::Result<()> {

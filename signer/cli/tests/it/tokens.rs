@@ -181,6 +181,15 @@ fn the_public_half_of_a_key_in_a_token_is_written_out() {
     sandbox.run_with("key export --passphrase-file pin --out again", &[&uri("root-a"), "root-a"]).ok();
     assert_eq!(sandbox.read("again/root-a.pub"), sandbox.read("keys/root-a.pub"));
     assert_eq!(sandbox.read("again/root-a.key"), sandbox.read("keys/root-a.key"));
+    // A run that was cut after the key was made: the same name takes it up, and again changes nothing.
+    std::fs::remove_file(sandbox.path("again/root-a.pub")).unwrap();
+    for _ in 0..2 {
+        sandbox.run_with("key export --passphrase-file pin --out again", &[&uri("root-a"), "root-a"]).ok();
+        assert_eq!(sandbox.read("again/root-a.pub"), sandbox.read("keys/root-a.pub"));
+    }
+    sandbox.write("again/root-a.pub", b"another one");
+    let other = sandbox.run_with("key export --passphrase-file pin --out again", &[&uri("root-a"), "root-a"]);
+    assert_eq!(other.code, 3, "{}", other.transcript());
     // In PEM, as other programs tell a P-256 key, it is the same key.
     let shown = sandbox.run("key show keys/root-a.pub --json").ok().json();
     sandbox.write("root-a.pem", shown["key"]["keyval"]["public"].as_str().unwrap().as_bytes());
