@@ -39,6 +39,8 @@ impl App {
     /// Takes in a publication.
     pub async fn publish(&self, actor: &Actor, new: Vec<NewDocument>) -> Result<PublishResponse> {
         actor.need(Permission::Publish)?;
+        // What another replica published a moment ago is in the catalogue, too.
+        self.refresh().await?;
         let now = self.now();
         let current = Current::read(&self.store).await?;
         let accepted = self.check(&current.documents, &new, now)?;

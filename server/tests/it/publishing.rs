@@ -24,6 +24,7 @@ both_engines!(
     an_unknown_product_is_refused,
     a_release_that_is_signed_no_more_is_withdrawn,
     a_product_that_nobody_may_sign_for_any_more_loses_its_releases,
+    a_counter_does_not_go_below_that_of_a_release_that_was_withdrawn,
     of_two_publications_at_once_one_wins,
     documents_that_are_no_documents,
 );
@@ -297,4 +298,20 @@ fn a_product_that_nobody_may_sign_for_any_more_loses_its_releases(engine: Engine
     for release in [&first, &second] {
         assert!(device.get(&release.url()).status >= 400, "{}", release.url());
     }
+}
+
+fn a_counter_does_not_go_below_that_of_a_release_that_was_withdrawn(engine: Engine) {
+    let mut world = World::new(engine);
+    let (first, second) = world.two_releases();
+    let raised = Release { security_counter: 5, ..Release::new(CAM, "2.4.2", 20402, &IMAGES[2]) };
+    world.release(&raised);
+    world.publish(&[world.ceremony.role(CAM, 4, &[first.clone(), second.clone()])]).expect(200);
+    // Devices that ran it would refuse what is below.
+    let with = |security_counter: u64| {
+        let next = Release { security_counter, ..Release::new(CAM, "2.4.3", 20403, &IMAGES[1]) };
+        world.upload(&next);
+        world.publish(&[world.ceremony.role(CAM, 5, &[first.clone(), second.clone(), next])])
+    };
+    assert!(with(3).refused(Kind::Unverified).detail.contains("5 was published once"));
+    with(5).expect(200);
 }

@@ -199,7 +199,31 @@ async fn entry(
             min_installed_order: None,
         });
     }
+    check_counters(accepted, product, &artifacts)?;
     Ok(Some(Entry { product: Arc::clone(product), train, release, artifacts }))
+}
+
+/// A counter below one that was ever published, withdrawn since or not: devices that were raised to that one would refuse the
+/// image. The lint compares with the document before alone.
+fn check_counters(accepted: &Accepted, product: &ProductView, artifacts: &[Artifact]) -> Result<()> {
+    let name = product.product.name.as_str();
+    let overridden = accepted
+        .documents
+        .iter()
+        .filter(|document| document.role == name)
+        .any(|document| document.overrides.iter().any(|(code, _)| code == "security-counter"));
+    for artifact in artifacts.iter().filter(|_| !overridden) {
+        let published = product.releases().iter().flat_map(|view| &view.artifacts);
+        let of_component = published.filter(|known| known.component == artifact.component);
+        let highest = of_component.map(|known| known.security_counter).max().unwrap_or(0);
+        if artifact.security_counter < highest {
+            return Err(unverified(format!(
+                "{}: security counter {}, {highest} was published once; it must not go down",
+                artifact.path, artifact.security_counter
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn texts<T: std::str::FromStr>(set: &std::collections::BTreeSet<String>) -> Result<TextSet, T::Err> {
