@@ -216,7 +216,7 @@ impl TargetsMetadata {
         let mut members = header_json("targets", self.version, self.expires);
         let targets = self.targets.iter().map(|(path, target)| (path.clone(), target.to_json())).collect();
         members.insert("targets".to_owned(), Json::Object(targets));
-        if !self.delegations.is_empty() {
+        if !self.delegations.is_empty() || !self.delegation_keys.is_empty() {
             let roles = self.delegations.iter().map(|role| {
                 let mut entry = role.keys.to_members();
                 entry.insert("name".to_owned(), role.name.clone().into());

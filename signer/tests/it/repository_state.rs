@@ -1,7 +1,7 @@
 //! What a device keeps across restarts, and that its protection against rollback is in it.
 
 use crate::sample::*;
-use sluice_signer::{RepositoryState, TrustedRepository, VerifyError};
+use sluice_signer::{RepositoryState, TargetsMetadata, TrustedRepository, VerifyError};
 
 fn restarted(device: &TrustedRepository) -> TrustedRepository {
     let json = serde_json::to_string(&device.state()).unwrap();
@@ -64,4 +64,12 @@ fn a_device_interrupted_between_timestamp_and_snapshot_goes_on() {
     assert_eq!((again.timestamp_version(), again.snapshot_version()), (Some(2), Some(1)));
     next.refresh(&mut again, now()).unwrap();
     assert!(finds(&again, &path("2.4.1"), now()));
+}
+
+#[test]
+fn keys_that_no_role_names_are_written_back() {
+    let mut top = top(1, Vec::new());
+    let key = holders(PRODUCT_ROLE).remove(0).public().clone();
+    top.delegation_keys.insert(key.keyid().to_owned(), key);
+    assert_eq!(TargetsMetadata::from_json("targets", &top.to_json(), &limits()), Ok(top));
 }
