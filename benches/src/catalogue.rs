@@ -8,7 +8,7 @@ use serde_json::json;
 use sluice_catalog::Digest;
 use sluice_catalog::wire::admin::{OnlineKeys as OnlineKeysBody, TokenCreated};
 use sluice_catalog::wire::publish::{PublishRequest, PublishResponse};
-use sluice_signer::{Limits, Lookup, OnlineKeys, TrustedRepository};
+use sluice_signer::{Limits, Lookup, OnlineKeys, Refresh, TrustedRepository};
 
 use crate::clock;
 use crate::documents::{self, Image, Product};
@@ -138,10 +138,6 @@ impl Device {
         }
     }
 
-    fn need(&mut self, file: &str) -> Result<Vec<u8>> {
-        self.fetch(file)?.with_context(|| format!("{file} is missing"))
-    }
-
     /// Does something and says what it took.
     pub fn walk(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<Walk> {
         self.walk = Walk { requests: 0, bytes: 0, wall: Duration::ZERO, cpu: Duration::ZERO };
@@ -153,19 +149,10 @@ impl Device {
     /// Follows root, timestamp, snapshot and top targets to what is current.
     pub fn refresh(&mut self) -> Result<()> {
         let now = clock::now();
-        while let Some(root) = self.fetch(&format!("{}.root.json", self.repository.root_version() + 1))? {
-            self.repository.update_root(&root)?;
-        }
-        self.repository.check_root_expiry(now)?;
-        let timestamp = self.need("timestamp.json")?;
-        self.repository.update_timestamp(&timestamp, now)?;
-        if let Some(wanted) = self.repository.wanted_snapshot() {
-            let snapshot = self.need(&wanted.file)?;
-            self.repository.update_snapshot(&snapshot, now)?;
-        }
-        if let Some(wanted) = self.repository.wanted_role("targets") {
-            let targets = self.need(&wanted.file)?;
-            self.repository.update_targets("targets", "root", &targets, now)?;
+        let mut refresh = Refresh::new();
+        while let Some(ask) = refresh.next(&self.repository, now)? {
+            let document = self.fetch(&ask.file)?;
+            refresh.give(&mut self.repository, document.as_deref(), now)?;
         }
         Ok(())
     }
@@ -178,7 +165,7 @@ impl Device {
                 Lookup::Found(found) => return Ok(found.target.sha256),
                 Lookup::NotFound => anyhow::bail!("{target} is not in the repository"),
                 Lookup::NeedsRole { role, parent, wanted } => {
-                    let document = self.need(&wanted.file)?;
+                    let document = self.fetch(&wanted.file)?.with_context(|| format!("{} is missing", wanted.file))?;
                     self.repository.update_targets(&role, &parent, &document, now)?;
                 }
             }
