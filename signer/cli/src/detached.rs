@@ -49,12 +49,7 @@ pub fn request(args: &RequestArgs, now: Timestamp, json: bool) -> anyhow::Result
 /// whoever made it may be the thief.
 pub fn sign(args: &SignArgs, file: &Path, out: &Path, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let request = Request::read(file)?;
-    request.check_expiry(now)?;
-    let mut documents = request.documents().with_context(|| file.display().to_string())?;
-    documents.verify_roots().map_err(|error| {
-        Failure::refused(format!("{}: {error:#}", file.display()), "do not sign this request; ask for a new one")
-    })?;
-    let dropped = documents.drop_unvouched()?;
+    let (mut documents, dropped) = judge(&request, now).with_context(|| file.display().to_string())?;
     let registry = own_registry(&mut documents, args.products.as_deref())?;
     let signing_key = HolderKey::open(&args.key, args.passphrase_file.as_deref())?;
     let keyid = signing_key.public().keyid();
@@ -79,11 +74,8 @@ pub fn sign(args: &SignArgs, file: &Path, out: &Path, now: Timestamp, json: bool
         eprintln!("note: {}", note.escape_debug());
     }
     for (id, envelope) in &chosen {
-        check_stated_version(id, envelope)?;
         check_own_role(&documents, id, keyid)?;
-        check_plain(&documents, id, envelope)?;
-        let lints = Lints(documents.lints(id, envelope, now)?);
-        lints.into_result().map_err(|lints| stage::refuse(id, &lints))?;
+        check(&documents, id, envelope, now)?;
         show(&documents, id, envelope, dropped.iter().any(|dropped| dropped.role == id.role), now)?;
         check_images(&documents, id, envelope, now, args.images.as_deref())?;
     }
@@ -99,6 +91,38 @@ pub fn sign(args: &SignArgs, file: &Path, out: &Path, now: Timestamp, json: bool
             names.iter().map(|id| format!("signed   {} version {}", id.role, id.version)).collect();
         format!("{}\nnext: bring {} back and run `sluice-sign merge`", lines.join("\n"), out.display())
     })
+}
+
+/// What a request says, when its roots lead from one to the next; with the complete documents that are not believed.
+fn judge(request: &Request, now: Timestamp) -> anyhow::Result<(Documents, Vec<DocumentId>)> {
+    request.check_expiry(now)?;
+    let mut documents = request.documents()?;
+    documents
+        .verify_roots()
+        .map_err(|error| Failure::refused(format!("{error:#}"), "do not sign this request; ask for a new one"))?;
+    let dropped = documents.drop_unvouched()?;
+    Ok((documents, dropped))
+}
+
+/// What a document must pass before a holder is asked about it, whoever the holder is.
+fn check(documents: &Documents, id: &DocumentId, envelope: &Envelope, now: Timestamp) -> anyhow::Result<()> {
+    check_stated_version(id, envelope)?;
+    check_plain(documents, id, envelope)?;
+    Lints(documents.lints(id, envelope, now)?).into_result().map_err(|lints| stage::refuse(id, &lints))
+}
+
+/// What `sign --request` makes of a file before it asks its user anything. Returns how many documents the user would be asked
+/// about; an error names the document, the rule and what to do.
+pub fn examine(request: &[u8], now: Timestamp) -> anyhow::Result<usize> {
+    let request = Request::from_bytes(request)?;
+    let (documents, _) = judge(&request, now)?;
+    for (id, envelope) in &documents.staged {
+        check(&documents, id, envelope, now)?;
+        documents.signers(id, envelope)?;
+        let previous = documents.previous_signed(id)?;
+        describe::changes(id, envelope, previous.as_ref(), &documents.limits, &|keyid| documents.holder(keyid))?;
+    }
+    Ok(documents.staged.len())
 }
 
 /// What a holder compares to know that the request is about the right repositories: by the roots of them that they hold, or by

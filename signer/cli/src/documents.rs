@@ -156,14 +156,22 @@ impl Documents {
         match (id.role.as_str(), id.repository) {
             ("root", repository) => {
                 let root = RootMetadata::from_json(envelope.signed(), limits)?;
+                let before = self.roots(repository).last().map(|bytes| self.read_root(bytes)).transpose()?;
+                let expected = before.as_ref().and_then(|before| before.repo_id.as_deref());
+                lints.extend(lint::lint_repository(&id.name(), root.repo_id.as_deref(), expected));
                 lints.extend(match repository {
                     Repository::Image => lint::lint_image_root(&root, &self.online_keys, now),
                     Repository::Director => lint::lint_director_root(&root, &self.online_keys, now),
                 });
             }
-            ("targets", _) => lints.extend(lint::lint_top_targets(&self.read_targets("targets", envelope)?, now)),
+            ("targets", _) => {
+                let top = self.read_targets("targets", envelope)?;
+                lints.extend(self.lint_repository("targets", &top)?);
+                lints.extend(lint::lint_top_targets(&top, now));
+            }
             (role, _) => {
                 let new = self.read_targets(role, envelope)?;
+                lints.extend(self.lint_repository(role, &new)?);
                 let previous = self.previous(role)?;
                 if let Some(delegation) = self.targets("targets")?.as_ref().and_then(|top| top.delegation(role)) {
                     lints.extend(lint::lint_role(delegation, previous.as_ref(), &new, now, limits));
@@ -174,6 +182,12 @@ impl Documents {
         let top = self.targets("targets")?;
         lints.extend(lint::lint_shared_keys(image.as_ref(), director.as_ref(), top.as_ref()));
         Ok(lints)
+    }
+
+    fn lint_repository(&self, role: &str, targets: &TargetsMetadata) -> anyhow::Result<Option<Lint>> {
+        let root = self.root(Repository::Image)?;
+        let expected = root.as_ref().and_then(|root| root.repo_id.as_deref());
+        Ok(lint::lint_repository(role, targets.repo_id.as_deref(), expected))
     }
 
     /// The version that the next document of a role has: the one that gathers signatures, or one more than the

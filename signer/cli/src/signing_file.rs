@@ -136,8 +136,12 @@ impl Request {
 
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let bytes = read_limited(path, MAX_REQUEST_BYTES)?;
-        check_format(path, &bytes, REQUEST_FORMAT)?;
-        serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
+        Self::from_bytes(&bytes).with_context(|| path.display().to_string())
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> anyhow::Result<Self> {
+        check_format(bytes, REQUEST_FORMAT)?;
+        Ok(serde_json::from_slice(bytes)?)
     }
 
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
@@ -251,8 +255,12 @@ impl Signatures {
 
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let bytes = read_limited(path, MAX_SIGNATURES_BYTES)?;
-        check_format(path, &bytes, SIGNATURES_FORMAT)?;
-        serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
+        Self::from_bytes(&bytes).with_context(|| path.display().to_string())
+    }
+
+    fn from_bytes(bytes: &[u8]) -> anyhow::Result<Self> {
+        check_format(bytes, SIGNATURES_FORMAT)?;
+        Ok(serde_json::from_slice(bytes)?)
     }
 
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
@@ -260,17 +268,22 @@ impl Signatures {
     }
 }
 
+/// How many signatures a signatures file has, when it is one.
+pub fn signatures_in(bytes: &[u8]) -> anyhow::Result<usize> {
+    Ok(Signatures::from_bytes(bytes)?.signatures.len())
+}
+
 /// The format is looked at first: a file of another one has other fields.
-fn check_format(path: &Path, bytes: &[u8], expected: &str) -> anyhow::Result<()> {
+fn check_format(bytes: &[u8], expected: &str) -> anyhow::Result<()> {
     #[derive(Deserialize)]
     struct Formatted {
         format: String,
     }
-    let Formatted { format: found } = serde_json::from_slice(bytes).with_context(|| path.display().to_string())?;
+    let Formatted { format: found } = serde_json::from_slice(bytes)?;
     if found == expected {
         return Ok(());
     }
-    let message = format!("{}: format {found:?} is not {expected:?}", path.display());
+    let message = format!("format {found:?} is not {expected:?}");
     Err(Failure::file(
         message,
         "requests are made by `sluice-sign request`, signatures by `sluice-sign sign --request`",

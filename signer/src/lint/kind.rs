@@ -83,6 +83,16 @@ pub enum Lint {
         /// The role.
         role: String,
     },
+    /// A document for another repository: its readers would refuse it.
+    #[error("{role}: custom.repo_id is {found}, but this is the repository {expected}")]
+    OtherRepository {
+        /// The role.
+        role: String,
+        /// What the root before it says, or the root of the repository.
+        expected: String,
+        /// What the document says.
+        found: String,
+    },
     /// Top targets that sign images themselves.
     #[error("targets: {path} stands in the top document; images belong to a product role")]
     TopTargets {

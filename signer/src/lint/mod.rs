@@ -155,6 +155,18 @@ fn lint_any_root(name: &str, root: &RootMetadata, now: Timestamp) -> Vec<Lint> {
     lints
 }
 
+/// Holds the repository that a document is for against that of the root it stands under, or follows.
+pub fn lint_repository(name: &str, found: Option<&str>, expected: Option<&str>) -> Option<Lint> {
+    match (expected, found) {
+        (Some(expected), Some(found)) if found != expected => Some(Lint::OtherRepository {
+            role: name.to_owned(),
+            expected: crate::error::quote(expected),
+            found: crate::error::quote(found),
+        }),
+        _ => None,
+    }
+}
+
 /// Whether a role signs a product's advisories and nothing else.
 pub fn is_of_advisories(delegation: &Delegation) -> bool {
     let product = delegation.name.strip_suffix(advisory::ROLE_SUFFIX);

@@ -13,6 +13,7 @@ mod overrides;
 mod products;
 mod publishing;
 mod refusals;
+mod requests;
 mod rotation;
 mod sandbox;
 mod tokens;
