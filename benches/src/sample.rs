@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use jiff::SignedDuration;
-use sluice_catalog::contract::{Cover, CoverRule};
+use sluice_catalog::cover::{Cover, CoverRule, Windows};
 use sluice_catalog::decide::{DeviceView, ProductView, ReleaseView};
 use sluice_catalog::device::{DecoderProfile, Device, DeviceState, Installed};
 use sluice_catalog::id::{ArtifactId, CohortId, DeviceId, ProductId, ReleaseId, RolloutId};
@@ -62,8 +62,8 @@ fn release(order: u32) -> Result<ReleaseView> {
     let id = release_id(order);
     let security = order.is_multiple_of(SECURITY_EVERY);
     let hardware: TextSet = ["cam-r2", HARDWARE, "cam-r4"].into_iter().collect();
-    Ok(ReleaseView {
-        release: Release {
+    Ok(ReleaseView::new(
+        Release {
             id,
             product_id: ProductId::new(day(0), number(1)),
             version: format!("{}.{}", order / PER_TRAIN, order % PER_TRAIN).parse()?,
@@ -78,11 +78,12 @@ fn release(order: u32) -> Result<ReleaseView> {
             published_at: day(order * 2),
             withdrawn_at: None,
         },
-        artifacts: vec![Artifact {
+        vec![Artifact {
             id: ArtifactId::new(day(order * 2), number(order)),
             release_id: id,
             component: "main".parse()?,
             hw_ids: hardware,
+            requires: TextSet::default(),
             path: format!("bench-cam/{order}/main.bin"),
             sha256: digest(order),
             length: 1 << 20,
@@ -90,8 +91,8 @@ fn release(order: u32) -> Result<ReleaseView> {
             min_installed: None,
             min_installed_order: None,
         }],
-        train_ga: day(order / PER_TRAIN * PER_TRAIN * 2),
-    })
+        day(order / PER_TRAIN * PER_TRAIN * 2),
+    ))
 }
 
 /// The product: releases newest first, rollouts of the newest open to so many percent.
@@ -136,6 +137,7 @@ pub fn device(runs: u32) -> Result<DeviceView> {
             site: None,
             tags: TextSet::default(),
             state: DeviceState::Active,
+            fence_at: None,
             public_key: None,
             epoch: 1,
             cohort_id: CohortId::new(day(0), number(7)),
@@ -161,8 +163,10 @@ pub fn device(runs: u32) -> Result<DeviceView> {
             rule: CoverRule::TrainGa,
             grace_days: 14,
             codes: vec![(CODE.parse()?, Channel::Stable)],
-            windows: vec![(day(0), day(RELEASES * 2 + 400))],
+            windows: Windows::new(vec![(day(0), day(RELEASES * 2 + 400))]),
         }],
+        policies: vec![],
+        country: None,
         failed: vec![],
     })
 }

@@ -4,38 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Time;
+use crate::cover::CoverRule;
 use crate::id::{ContractId, CustomerId, FactId, PlanId};
 use crate::product::Channel;
 use crate::text::{Code, ContractNumber, Family, ProductName, Serial, Slug};
-use crate::{TextSet, Time};
-
-/// How cover decides about a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[cfg_attr(feature = "sql", derive(sqlx::Type), sqlx(type_name = "text", rename_all = "kebab-case"))]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum CoverRule {
-    /// The train's general availability lies in a window: fixes of a train you own stay yours. The default.
-    TrainGa,
-    /// A window (or its grace) is open now.
-    Live,
-    /// The release was published in a window.
-    ReleaseDate,
-    /// Always.
-    Open,
-}
-
-impl CoverRule {
-    /// The stored name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TrainGa => "train-ga",
-            Self::Live => "live",
-            Self::ReleaseDate => "release-date",
-            Self::Open => "open",
-        }
-    }
-}
 
 /// A support plan, such as `poly-plus`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +20,7 @@ pub struct Plan {
     /// Unique short name.
     pub name: Slug,
     /// How cover decides.
+    #[cfg_attr(feature = "sql", sqlx(try_from = "String"))]
     pub rule: CoverRule,
     /// Days after the last window in which cover still counts, with a notice. Default 14, at most 365.
     pub grace_days: i32,
@@ -181,54 +155,4 @@ pub struct CoveredItem {
     pub recorded_at: Time,
     /// Until when the server held it for true.
     pub superseded_at: Option<Time>,
-}
-
-/// One contract's cover of one device, as the decision needs it: only facts that hold by what is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cover {
-    /// The contract, for the trace.
-    pub contract: ContractNumber,
-    /// The plan's name, for the trace.
-    pub plan: Slug,
-    /// How it decides.
-    pub rule: CoverRule,
-    /// Days of grace.
-    pub grace_days: i32,
-    /// Codes granted for the device's product family, with their channel ceilings.
-    pub codes: Vec<(Code, Channel)>,
-    /// Windows already cut to the item's own dates, sorted by start, merged, `[from, to)`.
-    pub windows: Vec<(Time, Time)>,
-}
-
-impl Cover {
-    /// Sorts and merges intervals and drops empty ones: overlapping or touching windows become one.
-    pub fn merge(mut windows: Vec<(Time, Time)>) -> Vec<(Time, Time)> {
-        windows.retain(|(from, to)| from < to);
-        windows.sort_unstable();
-        let mut merged: Vec<(Time, Time)> = Vec::with_capacity(windows.len());
-        for (from, to) in windows {
-            match merged.last_mut() {
-                Some(last) if from <= last.1 => last.1 = last.1.max(to),
-                _ => merged.push((from, to)),
-            }
-        }
-        merged
-    }
-
-    /// The codes as a set, for printing.
-    pub fn code_set(&self) -> TextSet {
-        self.codes.iter().map(|(code, _)| code.as_str()).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_merge_and_gaps_stay() {
-        let t = |day: i64| Time::EPOCH.plus_days(day);
-        let merged = Cover::merge(vec![(t(20), t(30)), (t(0), t(10)), (t(9), t(12)), (t(12), t(15)), (t(5), t(5))]);
-        assert_eq!(merged, vec![(t(0), t(15)), (t(20), t(30))]);
-    }
 }

@@ -95,6 +95,8 @@ pub struct Device {
     pub tags: TextSet,
     /// Where it stands in its life.
     pub state: DeviceState,
+    /// When the overlap after a swap ends: a device that waits to be replaced counts as replaced from then on.
+    pub fence_at: Option<Time>,
     /// Its ed25519 public key, 32 bytes as hexadecimal; absent until it enrols.
     pub public_key: Option<String>,
     /// Raised to revoke every session token it holds.
@@ -117,6 +119,16 @@ pub struct Device {
     pub patches_off: bool,
     /// When it was entered.
     pub created_at: Time,
+}
+
+impl Device {
+    /// Its state at a moment: the overlap after a swap ends by itself.
+    pub fn state_at(&self, at: Time) -> DeviceState {
+        match (self.state, self.fence_at) {
+            (DeviceState::RmaPending, Some(fence)) if fence <= at => DeviceState::Replaced,
+            (state, _) => state,
+        }
+    }
 }
 
 /// What a device runs in one component, as it last reported.

@@ -9,13 +9,16 @@
 
 pub mod audit;
 pub mod contract;
+pub mod cover;
 pub mod customer;
 pub mod decide;
 pub mod device;
 pub mod digest;
+pub mod facts;
 pub mod id;
 pub mod job;
 pub mod patch;
+pub mod policy;
 pub mod principal;
 pub mod problem;
 pub mod product;
@@ -23,6 +26,7 @@ pub mod reason;
 pub mod release;
 pub mod rollout;
 pub mod set;
+pub mod swap;
 pub mod text;
 pub mod time;
 pub mod wire;

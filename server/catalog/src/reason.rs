@@ -49,6 +49,10 @@ reasons! {
     NotPublished = "NOT_PUBLISHED": "The version was not published at that moment.";
     /// Release gate.
     Withdrawn = "WITHDRAWN": "The version was withdrawn.";
+    /// Release gate.
+    Embargoed = "EMBARGOED": "The version is not out yet for this device.";
+    /// Release gate.
+    CountryBlocked = "COUNTRY_BLOCKED": "The version may not be delivered to the country where the device stands.";
 
     /// Path gate.
     HardwareMismatch = "HARDWARE_MISMATCH": "The version has no image for this hardware.";
@@ -84,6 +88,8 @@ reasons! {
     /// Cover gate.
     CoveredReleaseDate = "COVERED_RELEASE_DATE": "The version was published while the device was covered.";
     /// Cover gate.
+    CoveredFallback = "COVERED_FALLBACK": "The train was available for long enough while the device was covered: it stays.";
+    /// Cover gate.
     CoveredOpen = "COVERED_OPEN": "The plan has no dates.";
     /// Cover gate.
     CoveredGrace = "COVERED_GRACE": "Cover has ended; its grace days still count.";
@@ -93,6 +99,16 @@ reasons! {
     NotLive = "NOT_LIVE": "The device is not covered now.";
     /// Cover gate.
     ReleaseDateNotCovered = "RELEASE_DATE_NOT_COVERED": "The version was published while the device was not covered.";
+
+    /// Cover gate.
+    FallbackNotEarned = "FALLBACK_NOT_EARNED": "The device is not covered now, and was not for long enough while the train was available.";
+
+    /// Policy gate.
+    HeldByPolicy = "HELD_BY_POLICY": "The device's owner holds new versions back.";
+    /// Policy gate.
+    PinnedByPolicy = "PINNED_BY_POLICY": "The device's owner keeps the device at another version.";
+    /// Policy gate.
+    AllowedByPolicy = "ALLOWED_BY_POLICY": "The device's owner wants this version, or holds only others back.";
 
     /// Rollout gate.
     NoRollout = "NO_ROLLOUT": "No rollout brings this version.";

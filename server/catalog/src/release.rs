@@ -91,6 +91,40 @@ pub struct Release {
     pub withdrawn_at: Option<Time>,
 }
 
+/// Who may have a release before others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Embargo {
+    /// Codes, all of them, that a device must be covered for now to have it early. Empty: nobody has it early.
+    pub codes: TextSet,
+    /// From then on it is for everyone whom their contracts let have it.
+    pub until: Time,
+}
+
+/// What this server says of a release, beside what offline keys signed: it can only hold back. Twice dated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum ReleaseFact {
+    /// It is for some before others.
+    Embargo(Embargo),
+    /// It is not delivered to these countries (ISO 3166-1, two capital letters).
+    Blocked {
+        /// The countries.
+        countries: TextSet,
+    },
+}
+
+impl ReleaseFact {
+    /// The stored name of its kind: of each, one holds at a time.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Embargo(_) => "embargo",
+            Self::Blocked { .. } => "blocked",
+        }
+    }
+}
+
 /// One image of a release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "sql", derive(sqlx::FromRow))]
@@ -105,6 +139,10 @@ pub struct Artifact {
     /// Hardware it runs on.
     #[cfg_attr(feature = "sql", sqlx(try_from = "String"))]
     pub hw_ids: TextSet,
+    /// Codes that it requires besides those of the release, such as an add-on's.
+    #[serde(default)]
+    #[cfg_attr(feature = "sql", sqlx(try_from = "String"))]
+    pub requires: TextSet,
     /// The TUF target path.
     pub path: String,
     /// SHA-256 of the raw, uncompressed image.

@@ -59,6 +59,14 @@ impl Time {
         self.plus_ms(days.saturating_mul(DAY_MS))
     }
 
+    /// This many calendar months later, by the UTC calendar: the same day of the month, or its last day.
+    #[must_use]
+    pub fn plus_months(self, months: u8) -> Self {
+        let zoned = self.timestamp().to_zoned(jiff::tz::TimeZone::UTC);
+        let later = zoned.checked_add(jiff::Span::new().months(i64::from(months)));
+        later.map_or(Self::FOREVER, |later| Self::from_ms(later.timestamp().as_millisecond()))
+    }
+
     /// Midnight UTC of a `YYYY-MM-DD` date.
     pub fn from_date(text: &str) -> Result<Self, TimeError> {
         let date: jiff::civil::Date = text.parse().map_err(|_| TimeError(text.chars().take(40).collect()))?;

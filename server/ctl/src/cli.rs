@@ -7,8 +7,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::noun::{
-    access, audit, contract, customer, device, enrol_token, installation, job, plan, principal, product, release,
-    rollout, token, why,
+    access, audit, contract, customer, device, enrol_token, installation, job, plan, policy, principal, product,
+    release, rollout, site, swap, token, why,
 };
 use crate::output::Output;
 use crate::settings::Settings;
@@ -85,6 +85,15 @@ enum Command {
     Device(device::Command),
     /// Explain why a device does or does not get a version.
     Why(why::Why),
+    /// Swaps: a broken device is replaced by another, which takes over its cover.
+    #[command(subcommand)]
+    Swap(swap::Command),
+    /// What a customer wants for its devices: hold, pin, follow.
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Sites: where a customer's devices stand.
+    #[command(subcommand)]
+    Site(site::Command),
     /// Tokens with which devices enrol.
     #[command(subcommand)]
     EnrolToken(enrol_token::Command),
@@ -146,6 +155,9 @@ impl Cli {
             Command::Contract(command) => command.run(&session),
             Command::Device(command) => command.run(&session),
             Command::Why(command) => command.run(&session),
+            Command::Swap(command) => command.run(&session),
+            Command::Policy(command) => command.run(&session),
+            Command::Site(command) => command.run(&session),
             Command::EnrolToken(command) => command.run(&session),
             Command::Rollout(command) => command.run(&session),
             Command::Principal(command) => command.run(&session),

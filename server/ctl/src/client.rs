@@ -128,6 +128,47 @@ impl Client {
         self.read(request.send(&body[..]).map_err(|error| self.unreachable(&error))?)
     }
 
+    /// Puts something in place of what is there. Sent once.
+    pub fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<Answer<T>, Failure> {
+        let answer = self.send(self.agent.put(format!("{}{path}", self.server)), body)?;
+        self.read(answer)
+    }
+
+    /// Puts something in place of what is there, and is told no more than that it was done.
+    pub fn put_only(&self, path: &str, body: &impl Serialize) -> Result<(), Failure> {
+        let answer = self.send(self.agent.put(format!("{}{path}", self.server)), body)?;
+        self.body(answer).map(drop)
+    }
+
+    /// Changes a part of something. Sent once.
+    pub fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<Answer<T>, Failure> {
+        let answer = self.send(self.agent.patch(format!("{}{path}", self.server)), body)?;
+        self.read(answer)
+    }
+
+    fn send(
+        &self,
+        request: ureq::RequestBuilder<ureq::typestate::WithBody>,
+        body: &impl Serialize,
+    ) -> Result<Response<Body>, Failure> {
+        let body = serde_json::to_vec(body)?;
+        let mut request = request.header("accept", "application/json").header("content-type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        request.send(&body[..]).map_err(|error| self.unreachable(&error))
+    }
+
+    /// Takes something away, and reads what is left.
+    pub fn delete_from<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let mut request = self.agent.delete(format!("{}{path}", self.server)).header("accept", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = request.call().map_err(|error| self.unreachable(&error))?;
+        self.read(answer).map(|answer: Answer<T>| answer.value)
+    }
+
     /// Takes something away.
     pub fn delete(&self, path: &str) -> Result<(), Failure> {
         let mut request = self.agent.delete(format!("{}{path}", self.server)).header("accept", "application/json");

@@ -17,7 +17,9 @@ use crate::error::{Error, Result};
 use crate::store::{NewItem, NewWindow};
 
 /// Most grants of one plan.
-const MAX_GRANTS: usize = 200;
+pub(super) const MAX_GRANTS: usize = 200;
+/// Most days of grace.
+pub(super) const MAX_GRACE_DAYS: u16 = 365;
 /// Longest window, days: a typing error in a year is caught, a long warranty is not.
 const MAX_WINDOW_DAYS: i64 = 40 * 366;
 
@@ -65,8 +67,8 @@ impl App {
     /// Enters a plan.
     pub async fn plan_create(&self, actor: &Actor, request: &PlanCreate) -> Result<Made<PlanDetail>> {
         actor.need(Permission::Contracts)?;
-        if request.grace_days > 365 {
-            return Err(Error::invalid("grace_days", "0 to 365"));
+        if request.grace_days > MAX_GRACE_DAYS {
+            return Err(Error::invalid("grace_days", format!("0 to {MAX_GRACE_DAYS}")));
         }
         if request.grants.len() > MAX_GRANTS {
             return Err(Error::invalid("grants", format!("at most {MAX_GRANTS}")));

@@ -101,6 +101,7 @@ impl App {
             ..self.blank_device(product.product.id, &request.serial, &request.hw_id, DeviceState::Active)
         };
         tx.device_add(&device, now).await?;
+        tx.device_note(device.id, actor.name(), "registered", now).await?;
         let subject = format!("device:{}/{}", request.product, request.serial);
         let detail = json!({"hw_id": device.hw_id, "customer": request.customer, "site": device.site, "train": device.confirmed_train});
         tx.audit_add(now, actor.name(), "device.create", &subject, &detail).await?;
@@ -127,6 +128,7 @@ impl App {
             site: None,
             tags: TextSet::default(),
             state,
+            fence_at: None,
             public_key: None,
             epoch: 1,
             // Its own until a swap gives it another's place.
@@ -161,6 +163,7 @@ impl App {
         }
         let mut tx = self.store.begin().await?;
         tx.device_state(device.id, request.state, now).await?;
+        tx.device_note(device.id, actor.name(), "state changed", now).await?;
         let detail = json!({"from": device.state, "to": request.state});
         tx.audit_add(now, actor.name(), "device.state", &format!("device:{product}/{serial}"), &detail).await?;
         tx.commit().await?;
@@ -176,6 +179,7 @@ impl App {
         let row = self.device_row(product, serial).await?;
         let mut tx = self.store.begin().await?;
         tx.device_revoke(row.device.id, now).await?;
+        tx.device_note(row.device.id, actor.name(), "key revoked", now).await?;
         let subject = format!("device:{product}/{serial}");
         tx.audit_add(now, actor.name(), "device.revoke", &subject, &json!({"epoch": row.device.epoch + 1})).await?;
         tx.commit().await?;
@@ -198,6 +202,7 @@ impl App {
         let now = self.now();
         let mut tx = self.store.begin().await?;
         tx.device_reported(device.id, &installed, poll.profile, ram, scratch, now).await?;
+        tx.device_note(device.id, "device", "reported", now).await?;
         for one in &installed {
             // A device that decodes something else from now on wants other patches from the same image.
             if !before.contains(one) || device.profile != poll.profile {

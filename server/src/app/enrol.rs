@@ -159,6 +159,7 @@ impl App {
         } else {
             tx.device_add(&device, now).await?;
         }
+        tx.device_note(device.id, "device", "enrolled", now).await?;
         let detail = json!({
             "hw_id": device.hw_id, "state": device.state, "token": token.as_ref().map(|token| token.id),
             "train": device.confirmed_train, "key": device.public_key,

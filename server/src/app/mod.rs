@@ -6,19 +6,24 @@ mod contracts;
 mod devices;
 mod enrol;
 mod expiry;
+mod history;
 mod keys;
+mod policies;
 mod principals;
 mod products;
 mod publish;
 mod reports;
 mod rollouts;
 mod status;
+mod swaps;
+mod terms;
 mod why;
 
-pub use crate::store::Repository;
+pub use crate::store::{FactKind, Repository};
 pub use expiry::Expiries;
 pub use publish::{LEASE, LEASE_S, Publisher};
 pub use reports::Moved;
+pub use why::Question;
 
 use std::sync::Arc;
 

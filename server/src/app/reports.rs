@@ -92,6 +92,7 @@ impl App {
                     && let Some(train) = self.train_of(&row.device, attempt.release_id)
                 {
                     tx.device_confirm_train(device, &train, now).await?;
+                    tx.device_note(device, "device", "confirmed", now).await?;
                 }
             } else if event.failure == Some(Failure::DeltaMismatch) && !attempt.state.is_final() {
                 tx.attempt_move(&attempt, attempt.state, event.failure, encoding, bytes, detail, now).await?;

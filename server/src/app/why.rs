@@ -1,34 +1,108 @@
-//! Why does this device get, or not get, that version?
+//! Why does this device get, or not get, that version? At any moment, by what was known at any moment.
 
 use sluice_catalog::Time;
-use sluice_catalog::decide::{self, Why};
+use sluice_catalog::decide::{self, ProductView, Why};
+use sluice_catalog::facts::Known;
 use sluice_catalog::principal::Permission;
+use sluice_catalog::release::ReleaseFact;
+use sluice_catalog::rollout::{Rollout, RolloutState};
 use sluice_catalog::text::{ProductName, Serial, Version};
 
 use super::{Actor, App};
 use crate::error::{Error, Result};
 use crate::poll::devices;
 
+/// What is asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Question<'a> {
+    /// About this version only.
+    pub version: Option<&'a Version>,
+    /// At this moment; now when absent.
+    pub at: Option<Time>,
+    /// By what was known then; by what is known now when absent.
+    pub known_at: Option<Time>,
+}
+
 impl App {
-    /// The whole trace for a device at a moment, about every version or one. It answers from the database, not from a
-    /// cache, with the function that decides for the device itself.
+    /// The whole trace for a device. It answers from the database, not from a cache, with the function that decides for the
+    /// device itself.
     pub async fn why(
         &self,
         actor: &Actor,
         product: &ProductName,
         serial: &Serial,
-        version: Option<&Version>,
-        at: Option<Time>,
+        question: Question<'_>,
     ) -> Result<Why> {
         actor.need(Permission::Read)?;
+        let now = self.now();
         let view = self.product_view(product)?;
-        if let Some(version) = version
-            && !view.releases().iter().any(|release| release.release.version == *version)
+        if let Some(version) = question.version
+            && view.release_of_version(version).is_none()
         {
             return Err(Error::not_found("version", format!("{product} {version}")));
         }
+        if let Some(known_at) = question.known_at.filter(|known_at| *known_at > now) {
+            return Err(Error::invalid(
+                "known_at",
+                format!("{known_at} is to come: nobody knows yet what will be known"),
+            ));
+        }
         let row = self.device_row(product, serial).await?;
-        let device = devices::view(&self.store, &self.live, row).await?;
-        Ok(decide::why(&device, &view, version, at.unwrap_or_else(|| self.now())))
+        let at = question.at.unwrap_or_else(|| question.known_at.unwrap_or(now));
+        // What the device was like, and how far rollouts were, at the moment asked about, as far as that was known.
+        let moment = at.min(question.known_at.unwrap_or(now));
+        let past = moment < now;
+        let (device, installed) = match self.store.device_at(row.device.id, moment).await? {
+            Some(then) if past => (then.device()?, then.installed()?),
+            None if question.known_at.is_some() => {
+                return Err(Error::not_found("device", format!("{product}/{serial} as of {moment}")));
+            }
+            _ => (row.device.clone(), self.store.installed_list(row.device.id).await?),
+        };
+        let known_at = question.known_at;
+        let device = devices::view_of(&self.store, &self.live, device, row.customer, installed, known_at).await?;
+        let view = if past { self.product_at(&view, moment, known_at).await? } else { (*view).clone() };
+        let mut why = decide::why(&device, &view, question.version, at);
+        why.known_at = known_at;
+        Ok(why)
+    }
+
+    /// A product as it was: rollouts as far as they were at a moment, and releases by what was known.
+    async fn product_at(&self, view: &ProductView, moment: Time, known_at: Option<Time>) -> Result<ProductView> {
+        let mut rollouts = Vec::new();
+        for rollout in &view.rollouts {
+            if let Some(then) = self.rollout_at(rollout, moment).await? {
+                rollouts.push(then);
+            }
+        }
+        let mut releases = view.releases().to_vec();
+        if let Some(known_at) = known_at {
+            let facts = self.store.release_facts(true).await?;
+            releases.retain(|release| release.release.published_at <= known_at);
+            for release in &mut releases {
+                release.release.withdrawn_at = release.release.withdrawn_at.filter(|at| *at <= known_at);
+                release.embargo = None;
+                release.blocked_countries = sluice_catalog::TextSet::default();
+                let id = release.release.id;
+                for row in facts.iter().filter(|row| row.release_id == id) {
+                    let known: Known<ReleaseFact> = row.known()?;
+                    if known.at(known_at) {
+                        release.say(known.fact);
+                    }
+                }
+            }
+        }
+        Ok(ProductView::new(view.product.clone(), releases, rollouts))
+    }
+
+    /// A rollout as it was at a moment, by its transitions; nothing when it was not there yet.
+    async fn rollout_at(&self, rollout: &Rollout, moment: Time) -> Result<Option<Rollout>> {
+        let transitions = self.store.rollout_transitions(rollout.id).await?;
+        let (state, stage) = match transitions.iter().rfind(|transition| transition.at <= moment) {
+            Some(then) => (then.state, then.stage),
+            None if rollout.created_at <= moment => (RolloutState::Draft, 0),
+            None => return Ok(None),
+        };
+        Ok(Some(Rollout { state, stage, ..rollout.clone() }))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
-use sluice_catalog::decide::{Decision, ProductView, choose, decide};
+use sluice_catalog::decide::{Decision, ProductView, choose, decide, next_change};
 use sluice_catalog::id::{ReleaseId, RolloutId};
 use sluice_catalog::patch::{Full, FullEncoding, Patch};
 use sluice_catalog::release::Artifact;
@@ -72,9 +72,11 @@ impl Answer {
                     repo_id,
                 }
             }
-            Decision::Nothing { reason, changes_at, .. } => {
+            Decision::Nothing { reason, .. } => {
                 let day = now.plus_s(NOTHING_LIFETIME_S);
-                // An answer that changes by itself is not signed for longer than it holds, but for a minute at least.
+                let offered = |at| matches!(decide(&device.view, product, at, &mut ()), Decision::Offer { .. });
+                // An answer that becomes an offer by itself is not signed for longer than it holds, but for a minute at least.
+                let changes_at = next_change(&device.view, product, now, day, offered);
                 let expires = changes_at.map_or(day, |at| day.min(at.max(now.plus_s(RENEW_BEFORE_S))));
                 Self { offer: None, reason, images: Vec::new(), expires, repo_id }
             }

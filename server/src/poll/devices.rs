@@ -8,12 +8,12 @@ use std::sync::{Arc, PoisonError};
 
 use quick_cache::sync::Cache;
 use sluice_catalog::Time;
-use sluice_catalog::contract::Cover;
 use sluice_catalog::decide::DeviceView;
+use sluice_catalog::device::{Device, Installed};
+use sluice_catalog::facts;
 use sluice_catalog::id::DeviceId;
-use sluice_catalog::product::Channel;
 use sluice_catalog::rollout::Attempt;
-use sluice_catalog::text::{Code, Family};
+use sluice_catalog::text::Slug;
 
 use super::live::Live;
 use crate::store::{DeviceRow, Result, Store};
@@ -149,64 +149,45 @@ impl From<crate::store::StoreError> for Missing {
     }
 }
 
-/// The decision's view of a device.
+/// The decision's view of a device, by what is known now.
 pub async fn view(store: &Store, live: &Live, row: DeviceRow) -> Result<DeviceView> {
     let installed = store.installed_list(row.device.id).await?;
+    view_of(store, live, row.device, row.customer, installed, None).await
+}
+
+/// The decision's view of a device as it was or is, by what was known at a moment or is known now.
+pub async fn view_of(
+    store: &Store,
+    live: &Live,
+    device: Device,
+    customer: Option<Slug>,
+    installed: Vec<Installed>,
+    known_at: Option<Time>,
+) -> Result<DeviceView> {
     let failed = store
-        .failed_attempts(row.device.id)
+        .failed_attempts(device.id, known_at)
         .await?
         .into_iter()
         .map(|(release, count)| (release, u32::try_from(count).unwrap_or(u32::MAX)))
         .collect();
-    let product = live.products().get(row.device.product_id).cloned();
-    let covers = match product {
-        Some(product) => covers(store, &product.product.name, &product.product.family, &row).await?,
+    let covers = match live.products().get(device.product_id) {
+        Some(product) => {
+            let (name, family) = (&product.product.name, &product.product.family);
+            let contracts = store.contract_facts(name, &device.serial, known_at.is_some()).await?;
+            facts::covers(&contracts, family, known_at.unwrap_or(Time::FOREVER))
+        }
         None => Vec::new(),
     };
-    Ok(DeviceView { customer: row.customer, device: row.device, installed, covers, failed })
-}
-
-/// A contract may cover a device by several items: their windows are joined.
-async fn covers(
-    store: &Store,
-    product: &sluice_catalog::text::ProductName,
-    family: &Family,
-    row: &DeviceRow,
-) -> Result<Vec<Cover>> {
-    let mut covers: Vec<(sluice_catalog::id::ContractId, Cover)> = Vec::new();
-    for item in store.cover_rows(product, &row.device.serial).await? {
-        let windows = store.window_list(item.contract_id, 1000).await?.into_iter().map(|window| {
-            // A window counts as far as the item's own dates go.
-            (window.from_at.max(item.from_at), window.to_at.min(item.to_at))
-        });
-        if let Some((_, cover)) = covers.iter_mut().find(|(contract, _)| *contract == item.contract_id) {
-            cover.windows.extend(windows);
-            continue;
+    let (mut policies, mut country) = (Vec::new(), None);
+    if let Some(owner) = device.customer_id {
+        for row in store.policy_known(owner, known_at).await? {
+            if row.concerns(&device) {
+                policies.push(row.policy()?);
+            }
         }
-        let codes: Vec<(Code, Channel)> = store
-            .plan_grants(item.plan_id)
-            .await?
-            .into_iter()
-            .filter(|grant| grant.family.as_ref().is_none_or(|granted| granted == family))
-            .map(|grant| (grant.code, grant.channel_ceiling))
-            .collect();
-        covers.push((
-            item.contract_id,
-            Cover {
-                contract: item.number,
-                plan: item.plan,
-                rule: item.rule,
-                grace_days: item.grace_days,
-                codes,
-                windows: windows.collect(),
-            },
-        ));
+        if let Some(site) = &device.site {
+            country = store.site_known(owner, site, known_at).await?.and_then(|site| site.country);
+        }
     }
-    Ok(covers
-        .into_iter()
-        .map(|(_, mut cover)| {
-            cover.windows = Cover::merge(std::mem::take(&mut cover.windows));
-            cover
-        })
-        .collect())
+    Ok(DeviceView { customer, device, installed, covers, policies, country, failed })
 }

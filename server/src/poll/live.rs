@@ -218,13 +218,21 @@ async fn release_views(store: &Store) -> Result<HashMap<ProductId, Vec<ReleaseVi
     for artifact in store.artifact_all().await? {
         artifacts.entry(artifact.release_id).or_default().push(artifact);
     }
+    let mut facts: HashMap<ReleaseId, Vec<_>> = HashMap::new();
+    for row in store.release_facts(false).await? {
+        facts.entry(row.release_id).or_default().push(row.known()?.fact);
+    }
     let mut views: HashMap<ProductId, Vec<ReleaseView>> = HashMap::new();
     for release in store.release_all().await? {
         let train_ga = *trains
             .get(&(release.product_id, release.train.to_string()))
             .ok_or_else(|| StoreError::Corrupt(format!("release {} has no train", release.id)))?;
         let artifacts = artifacts.remove(&release.id).unwrap_or_default();
-        views.entry(release.product_id).or_default().push(ReleaseView { release, artifacts, train_ga });
+        let mut view = ReleaseView::new(release, artifacts, train_ga);
+        for fact in facts.remove(&view.release.id).unwrap_or_default() {
+            view.say(fact);
+        }
+        views.entry(view.release.product_id).or_default().push(view);
     }
     Ok(views)
 }

@@ -8,7 +8,7 @@ use sluice_catalog::principal::{PrincipalKind, Role};
 use sluice_catalog::product::{Channel, Visibility};
 use sluice_catalog::release::ReleaseKind;
 use sluice_catalog::rollout::{AttemptState, Failure, RolloutState};
-use sluice_catalog::{Digest, TextSet, Time, contract, id, text};
+use sluice_catalog::{Digest, TextSet, Time, contract, cover, id, policy, text};
 
 /// A value that can be a parameter of a query.
 pub trait Bind {
@@ -51,6 +51,7 @@ plain! {
     Time => BigInt, self => self.as_ms();
     Digest => Bytes, self => self.0.to_vec();
     Vec<u8> => Bytes, self => self;
+    cover::CoverRule => String, self => self.to_string();
     &[u8] => Bytes, self => self.to_vec();
     &TextSet => String, self => self.to_json();
 }
@@ -98,4 +99,4 @@ macro_rules! enums {
     )*};
 }
 
-enums!(DecoderProfile DeviceState JobState FullEncoding PatchState PrincipalKind Role Channel Visibility ReleaseKind AttemptState Failure RolloutState contract::CoverRule contract::ContractState contract::WindowKind);
+enums!(DecoderProfile DeviceState JobState FullEncoding PatchState PrincipalKind Role Channel Visibility ReleaseKind AttemptState Failure RolloutState contract::ContractState contract::WindowKind policy::PolicyScope);

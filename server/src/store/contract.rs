@@ -41,27 +41,6 @@ pub struct NewItem {
     pub to_at: Time,
 }
 
-/// A contract that covers a device, with its plan: half of a `Cover`.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub struct CoverRow {
-    /// The contract.
-    pub contract_id: ContractId,
-    /// Its number.
-    pub number: ContractNumber,
-    /// The plan.
-    pub plan_id: PlanId,
-    /// Its name.
-    pub plan: Slug,
-    /// Its rule.
-    pub rule: sluice_catalog::contract::CoverRule,
-    /// Its grace.
-    pub grace_days: i32,
-    /// The item's own dates.
-    pub from_at: Time,
-    /// The item's own dates.
-    pub to_at: Time,
-}
-
 impl Store {
     /// Plans after a name, in the order of names.
     pub async fn plan_list(&self, after: &str, limit: u32) -> Result<Vec<Plan>> {
@@ -126,23 +105,6 @@ impl Store {
         .all(self)
         .await
     }
-
-    /// Contracts in force that cover a serial, at most 64: a device under more is a mistake somewhere, and the best of
-    /// 64 is good enough.
-    pub async fn cover_rows(&self, product: &ProductName, serial: &Serial) -> Result<Vec<CoverRow>> {
-        Sql::new(
-            "SELECT c.id AS contract_id, c.number, p.id AS plan_id, p.name AS plan, p.rule, p.grace_days, i.from_at, i.to_at
-             FROM covered_item i
-             JOIN contract c ON c.id = i.contract_id
-             JOIN plan p ON p.id = c.plan_id
-             WHERE i.product = $1 AND i.serial = $2 AND i.superseded_at IS NULL AND c.state = 'active'
-             ORDER BY c.number, i.from_at LIMIT 64",
-        )
-        .bind(product)
-        .bind(serial)
-        .all(self)
-        .await
-    }
 }
 
 impl Tx {
@@ -169,11 +131,16 @@ impl Tx {
             .bind(plan.created_at)
             .execute(&mut *self)
             .await?;
+        self.plan_grants_add(plan.id, grants).await
+    }
+
+    /// Writes what a plan grants.
+    pub(super) async fn plan_grants_add(&mut self, plan: PlanId, grants: &[Grant]) -> Result<()> {
         for (position, grant) in grants.iter().enumerate() {
             Sql::new(
                 "INSERT INTO plan_grant (plan_id, position, code, family, channel_ceiling) VALUES ($1, $2, $3, $4, $5)",
             )
-            .bind(plan.id)
+            .bind(plan)
             .bind(i32::try_from(position).unwrap_or(i32::MAX))
             .bind(&grant.code)
             .bind(grant.family.as_ref())

@@ -10,8 +10,8 @@ use sluice_catalog::text::{Serial, Slug, TrainName};
 use super::sql::places;
 use super::{On, Result, Sql, Store, Tx};
 
-const COLUMNS: &str = "id, product_id, serial, hw_id, customer_id, site, tags, state, public_key, epoch, cohort_id, \
-                       channel, confirmed_train, attempt_seq, profile, ram_budget, scratch_budget, patches_off, \
+const COLUMNS: &str = "id, product_id, serial, hw_id, customer_id, site, tags, state, fence_at, public_key, epoch, \
+                       cohort_id, channel, confirmed_train, attempt_seq, profile, ram_budget, scratch_budget, patches_off, \
                        created_at";
 
 /// A device with its revision, which every change raises: a cached copy with another one is stale.
@@ -28,7 +28,7 @@ pub struct DeviceRow {
     pub customer: Option<Slug>,
 }
 
-const ROW: &str = "SELECT d.id, d.product_id, d.serial, d.hw_id, d.customer_id, d.site, d.tags, d.state, d.public_key, \
+const ROW: &str = "SELECT d.id, d.product_id, d.serial, d.hw_id, d.customer_id, d.site, d.tags, d.state, d.fence_at, d.public_key, \
                    d.epoch, d.cohort_id, d.channel, d.confirmed_train, d.attempt_seq, d.profile, d.ram_budget, \
                    d.scratch_budget, d.patches_off, d.created_at, d.revision, d.last_seen_at, c.name AS customer \
                    FROM device d LEFT JOIN customer c ON c.id = d.customer_id";
@@ -90,12 +90,14 @@ impl Store {
     }
 
     /// Releases that a device tried and failed, with how often.
-    pub async fn failed_attempts(&self, device: DeviceId) -> Result<Vec<(ReleaseId, i64)>> {
+    /// By a moment, or by now.
+    pub async fn failed_attempts(&self, device: DeviceId, by: Option<Time>) -> Result<Vec<(ReleaseId, i64)>> {
         Sql::new(
             "SELECT release_id, CAST(COUNT(*) AS BIGINT) FROM attempt
-             WHERE device_id = $1 AND state IN ('failed', 'rolled_back') GROUP BY release_id",
+             WHERE device_id = $1 AND state IN ('failed', 'rolled_back') AND changed_at <= $2 GROUP BY release_id",
         )
         .bind(device)
+        .bind(by.unwrap_or(Time::FOREVER))
         .all(self)
         .await
     }

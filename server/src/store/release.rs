@@ -1,17 +1,41 @@
 //! Releases and artifacts.
 
 use sluice_catalog::device::DecoderProfile;
-use sluice_catalog::id::{ProductId, ReleaseId};
-use sluice_catalog::release::{Artifact, Release};
+use sluice_catalog::facts::Known;
+use sluice_catalog::id::{FactId, ProductId, ReleaseId};
+use sluice_catalog::release::{Artifact, Release, ReleaseFact};
 use sluice_catalog::text::Version;
 use sluice_catalog::{Digest, Time};
 
-use super::{On, Result, Sql, Store, Tx};
+use super::sql::json;
+use super::{On, Result, Sql, Store, StoreError, Tx};
 
 const COLUMNS: &str = "id, product_id, version, ord, kind, train, requires, channel, advisories, notes_header, \
                        notes_body, published_at, withdrawn_at";
-const ARTIFACT_COLUMNS: &str = "id, release_id, component, hw_ids, path, sha256, length, security_counter, \
-                                min_installed, min_installed_ord";
+const ARTIFACT_COLUMNS: &str = "id, release_id, component, hw_ids, requires, path, sha256, length, \
+                                security_counter, min_installed, min_installed_ord";
+
+/// Something said of a release.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct ReleaseFactRow {
+    /// The release.
+    pub release_id: ReleaseId,
+    /// What: JSON of a [`ReleaseFact`].
+    pub value: String,
+    /// Since when the server knows.
+    pub recorded_at: Time,
+    /// Until when it held it for true.
+    pub superseded_at: Option<Time>,
+}
+
+impl ReleaseFactRow {
+    /// As a fact.
+    pub fn known(&self) -> Result<Known<ReleaseFact>> {
+        let fact = serde_json::from_str(&self.value)
+            .map_err(|error| StoreError::Corrupt(format!("release_fact of {}: {error}", self.release_id)))?;
+        Ok(Known { fact, recorded_at: self.recorded_at, superseded_at: self.superseded_at })
+    }
+}
 
 async fn by_version<'a>(on: impl Into<On<'a>>, product: ProductId, version: &Version) -> Result<Option<Release>> {
     Sql::built(format!("SELECT {COLUMNS} FROM release WHERE product_id = $1 AND version = $2"))
@@ -25,6 +49,16 @@ impl Store {
     /// Every release, newest first within its product.
     pub async fn release_all(&self) -> Result<Vec<Release>> {
         Sql::built(format!("SELECT {COLUMNS} FROM release ORDER BY product_id, ord DESC")).all(self).await
+    }
+
+    /// What this server says of releases, beside what was signed: as it holds now, or everything it ever held.
+    pub async fn release_facts(&self, all: bool) -> Result<Vec<ReleaseFactRow>> {
+        let now = if all { "" } else { "WHERE superseded_at IS NULL" };
+        Sql::built(format!(
+            "SELECT release_id, value, recorded_at, superseded_at FROM release_fact {now} ORDER BY recorded_at, id"
+        ))
+        .all(self)
+        .await
     }
 
     /// Every artifact.
@@ -75,14 +109,15 @@ impl Tx {
     /// Takes in an artifact.
     pub async fn artifact_add(&mut self, artifact: &Artifact) -> Result<()> {
         Sql::new(
-            "INSERT INTO artifact (id, release_id, component, hw_ids, path, sha256, length, security_counter,
-                                   min_installed, min_installed_ord)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            "INSERT INTO artifact (id, release_id, component, hw_ids, requires, path, sha256, length,
+                                   security_counter, min_installed, min_installed_ord)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(artifact.id)
         .bind(artifact.release_id)
         .bind(&artifact.component)
         .bind(&artifact.hw_ids)
+        .bind(&artifact.requires)
         .bind(&artifact.path)
         .bind(artifact.sha256)
         .bind(artifact.length)
@@ -92,6 +127,35 @@ impl Tx {
         .execute(self)
         .await
         .map(|_| ())
+    }
+
+    /// Says something of a release in place of what was said of the same kind; nothing in its place when `value` is absent.
+    pub async fn release_fact_set(
+        &mut self,
+        id: FactId,
+        release: ReleaseId,
+        kind: &str,
+        value: Option<&ReleaseFact>,
+        at: Time,
+    ) -> Result<()> {
+        Sql::new(
+            "UPDATE release_fact SET superseded_at = $1 WHERE release_id = $2 AND kind = $3 AND superseded_at IS NULL",
+        )
+        .bind(at)
+        .bind(release)
+        .bind(kind)
+        .execute(&mut *self)
+        .await?;
+        let Some(value) = value else { return Ok(()) };
+        Sql::new("INSERT INTO release_fact (id, release_id, kind, value, recorded_at) VALUES ($1, $2, $3, $4, $5)")
+            .bind(id)
+            .bind(release)
+            .bind(kind)
+            .bind(json(value)?)
+            .bind(at)
+            .execute(self)
+            .await
+            .map(|_| ())
     }
 
     /// Withdraws a release; false when it was already.

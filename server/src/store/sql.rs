@@ -129,6 +129,11 @@ impl Sql {
     }
 }
 
+/// A value as the JSON text of a column.
+pub fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| super::StoreError::Corrupt(error.to_string()))
+}
+
 /// `($1, $2, $3), ($4, …)`: places for bulk inserts of rows with this many columns.
 pub fn places(rows: usize, columns: usize) -> String {
     use std::fmt::Write as _;

@@ -225,7 +225,13 @@ fn cover_decides_by_the_date_of_the_train(engine: Engine) {
     assert_eq!((polled.path(), polled.reason()), (owned.path().as_str(), "COVERED_TRAIN_GA"));
     let why = world.why(&device, "?version=2.5.0");
     assert_eq!((why.offered, why.reason.code()), (false, "TRAIN_GA_NOT_COVERED"));
-    assert!(why.steps.iter().any(|step| step.detail == "contract C-1, plan plus, rule train-ga"), "{:?}", why.steps);
+    assert!(
+        why.steps
+            .iter()
+            .any(|step| step.detail == "FW.CAM.MAJOR: contract C-1, plan plus, rule train-ga at 2026-06-01"),
+        "{:?}",
+        why.steps
+    );
     let more = json!({"windows": [{"from": "2026-05-20", "to": "2026-07-01", "kind": "backdated"}]});
     world.admin.post("/api/v1/contracts/C-1/facts", &more).expect(200);
     assert_eq!(device.poll().path(), later.path(), "bought later, and the next poll knows");

@@ -1,11 +1,13 @@
 //! Entitlement: may this device have this release? Commercial, never a safety property; safety is what offline keys
 //! signed and the device checks.
 
-use super::{DeviceView, Gate, ProductView, ReleaseView, Trace};
-use crate::contract::{Cover, CoverRule};
+use super::trace::{Evidence, Gate, Trace};
+use super::{DeviceView, ProductView, ReleaseView};
+use crate::cover::{Cover, CoverRule, Standing};
 use crate::device::DeviceState;
-use crate::release::ReleaseKind;
-use crate::{Reason, Time};
+use crate::policy::{Policy, PolicyKind};
+use crate::release::{Artifact, ReleaseKind};
+use crate::{Reason, TextSet, Time};
 
 /// An answer with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,19 +16,17 @@ pub struct Verdict {
     pub pass: bool,
     /// Why.
     pub reason: Reason,
-    /// When the answer changes by itself, if it does.
-    pub changes_at: Option<Time>,
 }
 
 const fn yes(reason: Reason) -> Verdict {
-    Verdict { pass: true, reason, changes_at: None }
+    Verdict { pass: true, reason }
 }
 
 const fn no(reason: Reason) -> Verdict {
-    Verdict { pass: false, reason, changes_at: None }
+    Verdict { pass: false, reason }
 }
 
-/// `entitled` and `reachable`: whether a device may have a release and can get there from what it runs.
+/// Whether a device may have a release, can get there from what it runs, and its owner wants it.
 pub fn admits(
     device: &DeviceView,
     product: &ProductView,
@@ -34,32 +34,39 @@ pub fn admits(
     now: Time,
     trace: &mut impl Trace,
 ) -> Verdict {
-    let path = reachable(device, product, release);
+    let path = reachable(device, product, release, now);
     if !path.pass {
-        trace.step(&release.release.version, Gate::Path, false, path.reason, String::new);
+        trace.step(&release.release.version, Gate::Path, false, path.reason, || floor(release, path.reason));
         return path;
     }
-    entitled(device, product, release, now, trace)
+    let verdict = entitled(device, product, release, now, trace);
+    if !verdict.pass {
+        return verdict;
+    }
+    let Some((policy, wanted)) = wanted(device, release, now) else { return verdict };
+    trace.step(&release.release.version, Gate::Policy, wanted.pass, wanted.reason, || Evidence::of_policy(policy));
+    if wanted.pass { verdict } else { wanted }
 }
 
 /// Whether the device can install the release over what it runs: hardware, channel, order, floor and counter. The agent
 /// checks the same from offline-signed data; here it only avoids offers that a device must refuse.
-pub fn reachable(device: &DeviceView, product: &ProductView, release: &ReleaseView) -> Verdict {
+pub fn reachable(device: &DeviceView, product: &ProductView, release: &ReleaseView, now: Time) -> Verdict {
     if release.release.channel > device.device.channel {
         return no(Reason::ChannelNotFollowed);
     }
-    let mut fits = false;
-    let mut newer = false;
-    for artifact in &release.artifacts {
-        if !artifact.hw_ids.contains(device.device.hw_id.as_str()) {
-            continue;
-        }
+    let (mut fits, mut newer, mut newer_for_codes) = (false, false, false);
+    for artifact in release.artifacts.iter().filter(|artifact| artifact.runs_on(device)) {
         fits = true;
         let installed = device.installed(&artifact.component);
         if installed.is_some_and(|installed| installed.sha256 == artifact.sha256) {
             continue;
         }
         let running = device.running_order(product, &artifact.component);
+        // An image whose codes the device has not would not be part of the offer.
+        if !has_image(device, release, artifact, now) {
+            newer_for_codes |= release.release.order > running;
+            continue;
+        }
         if release.release.order <= running {
             return no(Reason::NotNewer);
         }
@@ -73,10 +80,19 @@ pub fn reachable(device: &DeviceView, product: &ProductView, release: &ReleaseVi
     }
     if !fits {
         no(Reason::HardwareMismatch)
-    } else if newer {
+    } else if newer || (newer_for_codes && codes_of_all_images(device, release, now).is_some()) {
+        // Without any image that it may have, the codes are the reason and not the path.
         yes(Reason::Offered)
     } else {
         no(Reason::NotNewer)
+    }
+}
+
+fn floor(release: &ReleaseView, reason: Reason) -> Evidence {
+    let floor = release.artifacts.iter().find_map(|artifact| artifact.min_installed.as_ref());
+    match floor {
+        Some(version) if reason == Reason::FloorNotMet => Evidence::Floor { version: version.clone() },
+        _ => Evidence::None,
     }
 }
 
@@ -89,37 +105,67 @@ pub fn entitled(
     trace: &mut impl Trace,
 ) -> Verdict {
     let version = &release.release.version;
-    let identity = match device.device.state {
+    let state = device.device.state_at(now);
+    let identity = match state {
         DeviceState::Active | DeviceState::RmaPending | DeviceState::Replaced => None,
         DeviceState::Pending => Some(Reason::DevicePending),
         DeviceState::Blocked => Some(Reason::DeviceBlocked),
         DeviceState::Retired => Some(Reason::DeviceRetired),
     };
     if let Some(reason) = identity {
-        trace.step(version, Gate::Identity, false, reason, String::new);
+        trace.step(version, Gate::Identity, false, reason, || Evidence::None);
         return no(reason);
     }
-    let gone = if release.release.published_at > now {
-        Some(Reason::NotPublished)
-    } else if release.release.withdrawn_at.is_some_and(|at| at <= now) {
-        Some(Reason::Withdrawn)
-    } else if !release.fits(device) {
-        Some(Reason::HardwareMismatch)
-    } else {
-        None
-    };
-    if let Some(reason) = gone {
-        trace.step(version, Gate::Release, false, reason, String::new);
+    if let Some(reason) = not_out(device, release, now) {
+        trace.step(version, Gate::Release, false, reason, || match reason {
+            Reason::NotPublished => Evidence::Moment { at: release.release.published_at },
+            Reason::Embargoed => match &release.embargo {
+                Some(embargo) => Evidence::Moment { at: embargo.until },
+                None => Evidence::None,
+            },
+            Reason::CountryBlocked => Evidence::Country { country: device.country.clone().unwrap_or_default() },
+            _ => Evidence::None,
+        });
         return no(reason);
     }
     if let Some(verdict) = security(device, product, release, trace) {
         return verdict;
     }
-    if device.device.state == DeviceState::Replaced {
-        trace.step(version, Gate::Identity, false, Reason::DeviceReplaced, String::new);
+    if state == DeviceState::Replaced {
+        trace.step(version, Gate::Identity, false, Reason::DeviceReplaced, || Evidence::None);
         return no(Reason::DeviceReplaced);
     }
-    covered(device, release, now, trace)
+    let verdict = covered(device, release, &release.release.requires, now, trace);
+    match codes_of_all_images(device, release, now) {
+        Some(codes) if verdict.pass => covered(device, release, codes, now, trace),
+        _ => verdict,
+    }
+}
+
+/// Why a release is not out for a device, if it is not.
+fn not_out(device: &DeviceView, release: &ReleaseView, now: Time) -> Option<Reason> {
+    if release.release.published_at > now {
+        Some(Reason::NotPublished)
+    } else if release.release.withdrawn_at.is_some_and(|at| at <= now) {
+        Some(Reason::Withdrawn)
+    } else if !release.fits(device) {
+        Some(Reason::HardwareMismatch)
+    } else if release.embargo.as_ref().is_some_and(|embargo| now < embargo.until && !sees(device, &embargo.codes, now))
+    {
+        Some(Reason::Embargoed)
+    } else if device.country.as_deref().is_some_and(|country| release.blocked_countries.contains(country)) {
+        Some(Reason::CountryBlocked)
+    } else {
+        None
+    }
+}
+
+/// Whether the device is covered now for all of an embargo's codes: it is let in before the others.
+fn sees(device: &DeviceView, codes: &TextSet, now: Time) -> bool {
+    let has = |code: &str| {
+        device.covers.iter().any(|cover| cover.ceiling(code).is_some() && cover.standing_at(now) != Standing::Outside)
+    };
+    !codes.is_empty() && codes.iter().all(has)
 }
 
 /// A security fix on a train that the device owns or runs, and the stepping stones to it, need no cover. No setting
@@ -133,116 +179,180 @@ fn security(
     let version = &release.release.version;
     let train = &release.release.train;
     let runs = device.device.confirmed_train.as_ref() == Some(train);
-    let owns = device.covers.iter().any(|cover| covers_at(cover, release.train_ga).is_some());
+    let owns = device.covers.iter().any(|cover| cover.windows.at(release.train_ga).is_some());
+    let evidence = || Evidence::Train { train: train.clone() };
     if release.release.kind == ReleaseKind::Security {
         if runs || owns {
-            trace.step(version, Gate::Security, true, Reason::SecurityFree, || format!("train {train}"));
+            trace.step(version, Gate::Security, true, Reason::SecurityFree, evidence);
             return Some(yes(Reason::SecurityFree));
         }
-        trace.step(version, Gate::Security, false, Reason::TrainUnproven, || format!("train {train}"));
+        trace.step(version, Gate::Security, false, Reason::TrainUnproven, evidence);
         return None;
     }
     // A stepping stone: a release on the same train that a security fix names as the oldest it installs over.
     if let Some(fix) = product.fix_beyond(version).filter(|_| runs || owns) {
-        trace.step(version, Gate::Security, true, Reason::SecurityPath, || format!("towards {}", fix.release.version));
+        trace.step(version, Gate::Security, true, Reason::SecurityPath, || Evidence::Version {
+            version: fix.release.version.clone(),
+        });
         return Some(yes(Reason::SecurityPath));
     }
     None
 }
 
-/// The window of a cover that holds a moment.
-fn covers_at(cover: &Cover, at: Time) -> Option<(Time, Time)> {
-    cover.windows.iter().copied().find(|&(from, to)| from <= at && at < to)
+/// What one cover, or none, says about one code.
+#[derive(Clone, Copy)]
+struct Answer<'a> {
+    verdict: Verdict,
+    cover: Option<&'a Cover>,
+    standing: Standing,
 }
 
-/// Grants and cover: the best answer of all contracts, so that more cover never means less access.
-fn covered(device: &DeviceView, release: &ReleaseView, now: Time, trace: &mut impl Trace) -> Verdict {
+impl Answer<'_> {
+    /// The nearer to an unconditional yes, the greater.
+    const fn rank(&self) -> u8 {
+        match self.verdict.reason {
+            Reason::NoContract => 0,
+            Reason::CodeNotGranted => 1,
+            Reason::ChannelCeiling => 2,
+            Reason::CoveredGrace => 4,
+            _ if self.verdict.pass => 5,
+            _ => 3,
+        }
+    }
+
+    const fn gate(&self) -> Gate {
+        match self.verdict.reason {
+            Reason::NoContract | Reason::CodeNotGranted | Reason::ChannelCeiling => Gate::Grant,
+            _ => Gate::Cover,
+        }
+    }
+
+    fn evidence(&self, release: &ReleaseView, code: &str, now: Time) -> Evidence {
+        match self.cover {
+            Some(cover) => {
+                let reference = cover.reference(release.train_ga, release.release.published_at, now);
+                Evidence::of_cover(cover, code, reference, self.standing)
+            }
+            None => Evidence::Codes { codes: vec![code.to_owned()] },
+        }
+    }
+}
+
+/// Whether the codes are granted by covers that count when it matters. Each code may come from another contract: the best
+/// answer of all, so that more cover never means less access.
+fn covered(device: &DeviceView, release: &ReleaseView, codes: &TextSet, now: Time, trace: &mut impl Trace) -> Verdict {
     let version = &release.release.version;
-    if release.release.requires.is_empty() {
-        trace.step(version, Gate::Grant, true, Reason::NoCodeRequired, String::new);
+    if codes.is_empty() {
+        trace.step(version, Gate::Grant, true, Reason::NoCodeRequired, || Evidence::None);
         return yes(Reason::NoCodeRequired);
     }
-    if device.covers.is_empty() {
-        trace.step(version, Gate::Grant, false, Reason::NoContract, || required(release));
-        return no(Reason::NoContract);
+    let mut weakest: Option<Answer<'_>> = None;
+    for code in codes.iter() {
+        let best = granted(device, release, code, now);
+        explain(device, release, code, now, &best, trace);
+        if !best.verdict.pass {
+            return best.verdict;
+        }
+        if weakest.is_none_or(|weakest| best.rank() < weakest.rank()) {
+            weakest = Some(best);
+        }
     }
-    let mut denial: Option<Verdict> = None;
+    weakest.map_or(yes(Reason::NoCodeRequired), |weakest| weakest.verdict)
+}
+
+/// Whether all codes are granted, when nobody listens.
+fn has_codes(device: &DeviceView, release: &ReleaseView, codes: &TextSet, now: Time) -> bool {
+    codes.iter().all(|code| granted(device, release, code, now).verdict.pass)
+}
+
+/// The best answer of all contracts about one code.
+fn granted<'a>(device: &'a DeviceView, release: &ReleaseView, code: &str, now: Time) -> Answer<'a> {
+    let mut best = Answer { verdict: no(Reason::NoContract), cover: None, standing: Standing::Outside };
     for cover in &device.covers {
-        let verdict = grants(cover, release).map_or_else(|| by_rule(cover, release, now), no);
-        let gate = match verdict.reason {
-            Reason::CodeNotGranted | Reason::ChannelCeiling => Gate::Grant,
-            _ => Gate::Cover,
-        };
-        trace.step(version, gate, verdict.pass, verdict.reason, || {
-            format!("contract {}, plan {}, rule {}", cover.contract, cover.plan, cover.rule.as_str())
-        });
-        if verdict.pass {
-            return verdict;
+        let answer = answer(cover, release, code, now);
+        if answer.rank() > best.rank() {
+            best = answer;
         }
-        // A cover that grants the code but not the date is nearer to a yes than one without the code.
-        let nearer = match &denial {
-            None => true,
-            Some(before) => {
-                gate == Gate::Cover && matches!(before.reason, Reason::CodeNotGranted | Reason::ChannelCeiling)
+    }
+    best
+}
+
+/// Writes what each contract says about a code, the answer that counts last.
+fn explain<T: Trace>(
+    device: &DeviceView,
+    release: &ReleaseView,
+    code: &str,
+    now: Time,
+    best: &Answer<'_>,
+    trace: &mut T,
+) {
+    fn write(answer: &Answer<'_>, release: &ReleaseView, code: &str, now: Time, trace: &mut impl Trace) {
+        let Verdict { pass, reason } = answer.verdict;
+        trace.step(&release.release.version, answer.gate(), pass, reason, || answer.evidence(release, code, now));
+    }
+    if <T as Trace>::LISTENS {
+        for cover in &device.covers {
+            if best.cover.is_none_or(|chosen| !std::ptr::eq(chosen, cover)) {
+                write(&answer(cover, release, code, now), release, code, now, trace);
             }
-        };
-        if nearer {
-            denial = Some(verdict);
         }
     }
-    denial.unwrap_or(no(Reason::NoContract))
+    write(best, release, code, now, trace);
 }
 
-fn required(release: &ReleaseView) -> String {
-    let codes: Vec<&str> = release.release.requires.iter().collect();
-    format!("requires {}", codes.join(", "))
-}
-
-/// Why a cover does not grant the codes, if it does not.
-fn grants(cover: &Cover, release: &ReleaseView) -> Option<Reason> {
-    let mut denial = None;
-    for code in release.release.requires.iter() {
-        match cover.codes.iter().filter(|(granted, _)| granted.as_str() == code).map(|(_, ceiling)| *ceiling).max() {
-            None => return Some(Reason::CodeNotGranted),
-            Some(ceiling) if ceiling < release.release.channel => denial = Some(Reason::ChannelCeiling),
-            Some(_) => {}
-        }
+/// What one cover says about one code.
+fn answer<'a>(cover: &'a Cover, release: &ReleaseView, code: &str, now: Time) -> Answer<'a> {
+    let denied = |reason| Answer { verdict: no(reason), cover: Some(cover), standing: Standing::Outside };
+    match cover.ceiling(code) {
+        None => return denied(Reason::CodeNotGranted),
+        Some(ceiling) if ceiling < release.release.channel => return denied(Reason::ChannelCeiling),
+        Some(_) => {}
     }
-    denial
-}
-
-/// The cover rule of the plan.
-fn by_rule(cover: &Cover, release: &ReleaseView, now: Time) -> Verdict {
-    let grace_ms = i64::from(cover.grace_days).saturating_mul(crate::time::DAY_MS);
-    // Grace follows the last window only: inside a gap there is none.
-    let in_grace = |at: Time| cover.windows.last().is_some_and(|&(_, to)| to <= at && at < to.plus_ms(grace_ms));
-    let judge = |at: Time, inside: Reason, outside: Reason| {
-        if covers_at(cover, at).is_some() {
-            yes(inside)
-        } else if in_grace(at) {
-            yes(Reason::CoveredGrace)
-        } else {
-            no(outside)
-        }
+    let standing = cover.standing(release.train_ga, release.release.published_at, now);
+    let verdict = match (standing, cover.rule) {
+        (Standing::Grace(..), _) => yes(Reason::CoveredGrace),
+        (Standing::Open, _) => yes(Reason::CoveredOpen),
+        (Standing::Fallback(..), _) => yes(Reason::CoveredFallback),
+        (Standing::Window(..), CoverRule::TrainGa) => yes(Reason::CoveredTrainGa),
+        (Standing::Window(..), CoverRule::ReleaseDate) => yes(Reason::CoveredReleaseDate),
+        (Standing::Window(..), _) => yes(Reason::CoveredLive),
+        (Standing::Outside, CoverRule::TrainGa) => no(Reason::TrainGaNotCovered),
+        (Standing::Outside, CoverRule::ReleaseDate) => no(Reason::ReleaseDateNotCovered),
+        (Standing::Outside, CoverRule::Fallback(_)) => no(Reason::FallbackNotEarned),
+        (Standing::Outside, _) => no(Reason::NotLive),
     };
-    match cover.rule {
-        CoverRule::Open => yes(Reason::CoveredOpen),
-        CoverRule::TrainGa => judge(release.train_ga, Reason::CoveredTrainGa, Reason::TrainGaNotCovered),
-        CoverRule::ReleaseDate => {
-            judge(release.release.published_at, Reason::CoveredReleaseDate, Reason::ReleaseDateNotCovered)
+    Answer { verdict, cover: Some(cover), standing }
+}
+
+/// Whether an image belongs to what the device gets with the release. An image may require codes of its own, such as that of an
+/// add-on; a security fix of a component that the device has needs none.
+pub fn has_image(device: &DeviceView, release: &ReleaseView, artifact: &Artifact, now: Time) -> bool {
+    artifact.requires.is_empty()
+        || (release.release.kind == ReleaseKind::Security && device.installed(&artifact.component).is_some())
+        || has_codes(device, release, &artifact.requires, now)
+}
+
+/// The codes of an image, when every image for the device requires codes that it has not.
+fn codes_of_all_images<'a>(device: &DeviceView, release: &'a ReleaseView, now: Time) -> Option<&'a TextSet> {
+    let mut codes = None;
+    for artifact in release.artifacts.iter().filter(|artifact| artifact.runs_on(device)) {
+        if has_image(device, release, artifact, now) {
+            return None;
         }
-        CoverRule::Live => {
-            let mut verdict = judge(now, Reason::CoveredLive, Reason::NotLive);
-            verdict.changes_at = match covers_at(cover, now) {
-                Some((_, to)) => Some(if cover.windows.last().is_some_and(|&(_, end)| end == to) {
-                    to.plus_ms(grace_ms)
-                } else {
-                    to
-                }),
-                None if verdict.pass => cover.windows.last().map(|&(_, to)| to.plus_ms(grace_ms)),
-                None => cover.windows.iter().map(|&(from, _)| from).find(|&from| from > now),
-            };
-            verdict
-        }
+        codes = codes.or(Some(&artifact.requires));
     }
+    codes
+}
+
+/// What the owner's deciding policy says about a release.
+fn wanted<'a>(device: &'a DeviceView, release: &ReleaseView, now: Time) -> Option<(&'a Policy, Verdict)> {
+    let policy = Policy::deciding(&device.policies, now)?;
+    let verdict = match &policy.kind {
+        PolicyKind::Hold { security } if *security || release.release.kind != ReleaseKind::Security => {
+            no(Reason::HeldByPolicy)
+        }
+        PolicyKind::Pin { version } if *version != release.release.version => no(Reason::PinnedByPolicy),
+        PolicyKind::Hold { .. } | PolicyKind::Pin { .. } | PolicyKind::Follow => yes(Reason::AllowedByPolicy),
+    };
+    Some((policy, verdict))
 }

@@ -1,85 +1,33 @@
 //! The decision: one pure function joins contract, rollout and patch, and says why.
 //!
-//! [`decide`] walks a product's releases from the newest down. Each passes its gates in a fixed order (identity,
-//! release, path, security, grant, cover, rollout, attempt); the best that passes all is offered, in the smallest
+//! [`decide`] walks a product's releases from the newest down. Each passes its gates in a fixed order (path, identity,
+//! release, security, grant, cover, policy, rollout, attempt); the best that passes all is offered, in the smallest
 //! encoding the device can take. With a [`Vec<Step>`] as trace every gate's answer is kept; with `()` nothing is
 //! allocated for it.
 
 mod encoding;
 mod entitlement;
+mod moments;
 mod rollouts;
+mod texts;
+mod trace;
 mod views;
+mod why;
 
 pub use encoding::{Encodings, choose};
-pub use entitlement::{Verdict, admits, entitled, reachable};
+pub use entitlement::{Verdict, admits, entitled, has_image, reachable};
+pub use moments::next_change;
 pub use rollouts::rollout_gate;
+pub use trace::{Evidence, Gate, Remedy, Step, Trace};
 pub use views::{DeviceView, ProductView, ReleaseView};
-
-use serde::{Deserialize, Serialize};
+pub use why::{Why, newest_entitled, why};
 
 use crate::release::Artifact;
 use crate::rollout::Rollout;
-use crate::text::{ProductName, Version};
 use crate::{Reason, Time};
 
 /// Attempts at one release that may fail before it is offered no more to that device.
 pub const MAX_FAILED_ATTEMPTS: u32 = 3;
-
-/// The gates, in the order they are asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum Gate {
-    /// Is the device in service?
-    Identity,
-    /// Is the release out?
-    Release,
-    /// Can the device get there from what it runs?
-    Path,
-    /// Is it a security fix the device has a right to?
-    Security,
-    /// Do the plans grant the required codes?
-    Grant,
-    /// Was the device covered when it mattered?
-    Cover,
-    /// Has a rollout reached the device?
-    Rollout,
-    /// Did it fail before?
-    Attempt,
-}
-
-/// One gate's answer about one release.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Step {
-    /// The version asked about.
-    pub version: Version,
-    /// Which gate.
-    pub gate: Gate,
-    /// Whether it let the version through.
-    pub pass: bool,
-    /// Why.
-    pub reason: Reason,
-    /// The contract, rollout or rule it rested on.
-    pub detail: String,
-}
-
-/// Where steps go.
-pub trait Trace {
-    /// Keeps one gate's answer. `detail` is only made when someone listens.
-    fn step(&mut self, version: &Version, gate: Gate, pass: bool, reason: Reason, detail: impl FnOnce() -> String);
-}
-
-/// Nobody listens.
-impl Trace for () {
-    fn step(&mut self, _: &Version, _: Gate, _: bool, _: Reason, _: impl FnOnce() -> String) {}
-}
-
-impl Trace for Vec<Step> {
-    fn step(&mut self, version: &Version, gate: Gate, pass: bool, reason: Reason, detail: impl FnOnce() -> String) {
-        self.push(Step { version: version.clone(), gate, pass, reason, detail: detail() });
-    }
-}
 
 /// What a device gets.
 #[derive(Clone, Debug)]
@@ -90,8 +38,6 @@ pub enum Decision<'a> {
         reason: Reason,
         /// The version the reason is about, if it is about one.
         about: Option<&'a ReleaseView>,
-        /// When that answer changes by itself, if it does.
-        changes_at: Option<Time>,
     },
     /// A release.
     Offer {
@@ -109,37 +55,43 @@ pub enum Decision<'a> {
 /// Decides what a device gets now.
 pub fn decide<'a>(device: &DeviceView, product: &'a ProductView, now: Time, trace: &mut impl Trace) -> Decision<'a> {
     let mut best: Option<(&'a ReleaseView, &'a Rollout, Reason)> = None;
-    let mut denial: Option<(Reason, &'a ReleaseView, Option<Time>)> = None;
+    let mut denial: Option<(Reason, &'a ReleaseView)> = None;
     for release in product.releases() {
         let verdict = admits(device, product, release, now, trace);
         if !verdict.pass {
-            // A version for other hardware, another channel or an older one says nothing to this device's owner.
+            // A version for other hardware, another channel or an older one says nothing to this device's owner; of one
+            // that is not out nobody shall hear.
             let silent = matches!(
                 verdict.reason,
-                Reason::HardwareMismatch | Reason::ChannelNotFollowed | Reason::NotNewer | Reason::Withdrawn
+                Reason::HardwareMismatch
+                    | Reason::ChannelNotFollowed
+                    | Reason::NotNewer
+                    | Reason::Withdrawn
+                    | Reason::NotPublished
+                    | Reason::Embargoed
             );
             if denial.is_none() && !silent {
-                denial = Some((verdict.reason, release, verdict.changes_at));
+                denial = Some((verdict.reason, release));
             }
             continue;
         }
         let (rollout, reason) = rollout_gate(device, product, release);
         trace.step(&release.release.version, Gate::Rollout, rollout.is_some(), reason, || {
-            rollout.map(|rollout| rollout.name.to_string()).unwrap_or_default()
+            rollout.map_or(Evidence::None, |rollout| Evidence::Rollout { rollout: rollout.name.clone() })
         });
         let Some(rollout) = rollout else {
             if denial.is_none() {
-                denial = Some((reason, release, None));
+                denial = Some((reason, release));
             }
             continue;
         };
         let failed = device.failed_attempts(release.release.id);
         if failed >= MAX_FAILED_ATTEMPTS {
-            trace.step(&release.release.version, Gate::Attempt, false, Reason::AttemptFailed, || {
-                format!("{failed} attempts failed")
+            trace.step(&release.release.version, Gate::Attempt, false, Reason::AttemptFailed, || Evidence::Attempts {
+                failed,
             });
             if denial.is_none() {
-                denial = Some((Reason::AttemptFailed, release, None));
+                denial = Some((Reason::AttemptFailed, release));
             }
             continue;
         }
@@ -154,82 +106,19 @@ pub fn decide<'a>(device: &DeviceView, product: &'a ProductView, now: Time, trac
                 .artifacts
                 .iter()
                 .filter(|artifact| {
-                    artifact.hw_ids.contains(device.device.hw_id.as_str())
+                    artifact.runs_on(device)
+                        && has_image(device, release, artifact, now)
                         && device.installed(&artifact.component).is_none_or(|have| have.sha256 != artifact.sha256)
                 })
                 .collect();
             Decision::Offer { release, artifacts, rollout, reason }
         }
-        (None, Some((reason, release, changes_at))) => Decision::Nothing { reason, about: Some(release), changes_at },
+        (None, Some((reason, release))) => Decision::Nothing { reason, about: Some(release) },
         (None, None) => {
             let runs_one = product.releases().iter().any(|release| release.fits(device));
             let reason = if runs_one { Reason::UpToDate } else { Reason::NoRelease };
-            Decision::Nothing { reason, about: None, changes_at: None }
+            Decision::Nothing { reason, about: None }
         }
-    }
-}
-
-/// The newest version a device is entitled to, whether it runs it, and whether or not a rollout has reached it.
-pub fn newest_entitled<'a>(device: &DeviceView, product: &'a ProductView, now: Time) -> Option<&'a ReleaseView> {
-    product.releases().iter().find(|release| entitled(device, product, release, now, &mut ()).pass)
-}
-
-/// The answer to "why?": outcome, the newest entitled version, and every gate's answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Why {
-    /// The product.
-    pub product: ProductName,
-    /// The moment asked about.
-    pub at: Time,
-    /// Whether the device is offered a version at that moment.
-    pub offered: bool,
-    /// The version offered, or the one the reason is about.
-    pub version: Option<Version>,
-    /// The reason.
-    pub reason: Reason,
-    /// The reason as a sentence.
-    pub sentence: String,
-    /// The newest version the device is entitled to.
-    pub newest_entitled: Option<Version>,
-    /// When the answer changes by itself, if it does.
-    pub changes_at: Option<Time>,
-    /// Every gate's answer, newest version first.
-    pub steps: Vec<Step>,
-}
-
-/// Explains the decision for a device at a moment; about one version only, when one is named.
-pub fn why(device: &DeviceView, product: &ProductView, only: Option<&Version>, at: Time) -> Why {
-    let mut steps = Vec::new();
-    let decision = decide(device, product, at, &mut steps);
-    let (mut offered, mut version, mut reason, mut changes_at) = match &decision {
-        Decision::Offer { release, .. } => (true, Some(release.release.version.clone()), Reason::Offered, None),
-        Decision::Nothing { reason, about, changes_at } => {
-            (false, about.map(|about| about.release.version.clone()), *reason, *changes_at)
-        }
-    };
-    if let Some(only) = only {
-        steps.retain(|step| step.version == *only);
-        let chosen = offered && version.as_ref() == Some(only);
-        version = Some(only.clone());
-        offered = chosen;
-        if !chosen {
-            changes_at = None;
-            if let Some(last) = steps.last() {
-                reason = last.reason;
-            }
-        }
-    }
-    Why {
-        product: product.product.name.clone(),
-        at,
-        offered,
-        version,
-        reason,
-        sentence: reason.sentence().to_owned(),
-        newest_entitled: newest_entitled(device, product, at).map(|release| release.release.version.clone()),
-        changes_at,
-        steps,
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::cmp::Reverse;
 
-use crate::contract::Cover;
+use crate::cover::Cover;
 use crate::device::{Device, Installed};
 use crate::id::ReleaseId;
+use crate::policy::Policy;
 use crate::product::Product;
-use crate::release::{Artifact, Release, ReleaseKind};
+use crate::release::{Artifact, Embargo, Release, ReleaseFact, ReleaseKind};
 use crate::rollout::Rollout;
 use crate::text::{Component, Slug, Version};
-use crate::{Digest, Time};
+use crate::{Digest, TextSet, Time};
 
 /// A release with its images and its train's date.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,12 +21,36 @@ pub struct ReleaseView {
     pub artifacts: Vec<Artifact>,
     /// When its train became generally available.
     pub train_ga: Time,
+    /// Who sees it before others, and until when.
+    pub embargo: Option<Embargo>,
+    /// Countries to which it is not delivered (ISO 3166-1, two capital letters).
+    pub blocked_countries: TextSet,
 }
 
 impl ReleaseView {
+    /// A release that is under no embargo and blocked nowhere.
+    pub fn new(release: Release, artifacts: Vec<Artifact>, train_ga: Time) -> Self {
+        Self { release, artifacts, train_ga, embargo: None, blocked_countries: TextSet::default() }
+    }
+
+    /// Takes in what the server says of it.
+    pub fn say(&mut self, fact: ReleaseFact) {
+        match fact {
+            ReleaseFact::Embargo(embargo) => self.embargo = Some(embargo),
+            ReleaseFact::Blocked { countries } => self.blocked_countries = countries,
+        }
+    }
+
     /// Whether it has an image for the device's hardware.
     pub fn fits(&self, device: &DeviceView) -> bool {
-        self.artifacts.iter().any(|artifact| artifact.hw_ids.contains(device.device.hw_id.as_str()))
+        self.artifacts.iter().any(|artifact| artifact.runs_on(device))
+    }
+}
+
+impl Artifact {
+    /// Whether it is for the device's hardware.
+    pub fn runs_on(&self, device: &DeviceView) -> bool {
+        self.hw_ids.contains(device.device.hw_id.as_str())
     }
 }
 
@@ -120,6 +145,10 @@ pub struct DeviceView {
     pub installed: Vec<Installed>,
     /// Contracts that cover it.
     pub covers: Vec<Cover>,
+    /// What its owner wants: policies that concern it.
+    pub policies: Vec<Policy>,
+    /// Where it stands (ISO 3166-1, two capital letters), when its site says so.
+    pub country: Option<String>,
     /// Releases it tried and failed, with how often.
     pub failed: Vec<(ReleaseId, u32)>,
 }

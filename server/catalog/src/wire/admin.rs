@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::contract::{Contract, CoverRule, CoverageWindow, CoveredItem, Grant, Plan, WindowKind};
+use crate::contract::{Contract, CoverageWindow, CoveredItem, Grant, Plan, WindowKind};
+use crate::cover::CoverRule;
 use crate::device::{Device, DeviceState, EnrolToken, Installed};
 use crate::id::TokenId;
 use crate::principal::{Principal, PrincipalKind, Role};

@@ -3,4 +3,5 @@
 
 pub mod admin;
 pub mod device;
+pub mod entitlement;
 pub mod publish;

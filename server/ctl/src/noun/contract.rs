@@ -5,13 +5,16 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use sluice_catalog::contract::Contract;
+use sluice_catalog::contract::{Contract, ContractState};
+use sluice_catalog::id::FactId;
 use sluice_catalog::text::{ContractNumber, Slug};
 use sluice_catalog::wire::admin::{
     ContractCreate, ContractDetail, ContractExtend, ItemCreate, MAX_FACTS, WindowCreate,
 };
 
-use crate::args::{Paging, item, window};
+use sluice_catalog::wire::entitlement::ContractChange;
+
+use crate::args::{Paging, item, one_of, window};
 use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
@@ -58,6 +61,28 @@ pub enum Command {
         #[command(flatten)]
         facts: Facts,
     },
+    /// Move a contract to another plan, void it, or make it count again.
+    Change {
+        /// Its number.
+        number: ContractNumber,
+        /// Another plan.
+        #[arg(long)]
+        plan: Option<Slug>,
+        /// `active` or `void`: a void contract never counted, as far as is known from now on.
+        #[arg(long, value_parser = one_of::<ContractState>(&["active", "void"]))]
+        state: Option<ContractState>,
+    },
+    /// Take back a window or a device, which was entered by mistake. It stays on record.
+    Retract {
+        /// Its number.
+        number: ContractNumber,
+        /// The window's id, as `show --json` tells it.
+        #[arg(long, required_unless_present = "item", conflicts_with = "item")]
+        window: Option<FactId>,
+        /// The item's id.
+        #[arg(long)]
+        item: Option<FactId>,
+    },
     /// List contracts.
     List(Paging),
     /// Show a contract with its windows and devices.
@@ -85,6 +110,24 @@ impl Command {
                 }
                 let path = path(&["contracts", number.as_str(), "facts"]);
                 let detail: ContractDetail = session.client.post(&path, &ContractExtend { windows, items })?.value;
+                session.out.result(&detail, text)
+            }
+            Self::Change { number, plan, state } => {
+                if plan.is_none() && state.is_none() {
+                    return Err(Failure::Usage("nothing to change: give --plan or --state".into()));
+                }
+                let path = path(&["contracts", number.as_str()]);
+                let detail: ContractDetail = session.client.patch(&path, &ContractChange { plan, state })?.value;
+                session.out.result(&detail, text)
+            }
+            Self::Retract { number, window, item } => {
+                let (kind, id) = match (window, item) {
+                    (Some(window), _) => ("windows", window),
+                    (_, Some(item)) => ("items", item),
+                    _ => return Err(Failure::Usage("give --window or --item".into())),
+                };
+                let path = path(&["contracts", number.as_str(), kind, &id.to_string()]);
+                let detail: ContractDetail = session.client.delete_from(&path)?;
                 session.out.result(&detail, text)
             }
             Self::List(paging) => list(

@@ -9,6 +9,7 @@ use sluice_catalog::id::ProductId;
 use sluice_catalog::product::Product;
 use sluice_catalog::text::{HardwareId, ProductName, Serial, Slug, TrainName};
 use sluice_catalog::wire::admin::{DeviceCreate, DeviceDetail, DeviceStateChange};
+use sluice_catalog::wire::entitlement::{DeviceEntry, DeviceEvent};
 
 use crate::args::{LIST_MAX, Paging, one_of};
 use crate::cli::Session;
@@ -70,6 +71,8 @@ pub enum Command {
     Block(Name),
     /// Take a device out of service.
     Retire(Name),
+    /// Tell a device's life: what it was, what it ran and was offered, its cover and its swaps; --json exports it.
+    History(Name),
     /// Void every session token of a device. It must prove its key again.
     Revoke(Name),
 }
@@ -91,6 +94,18 @@ impl Command {
             Self::Show(name) => {
                 let detail: DeviceDetail = session.client.get(&name.path(&[]), &[])?;
                 session.out.result(&detail, text)
+            }
+            Self::History(name) => {
+                let story: Vec<DeviceEntry> = session.client.get(&name.path(&["history"]), &[])?;
+                session.out.result(&story, |story| {
+                    table(
+                        &["AT", "WHAT", "DETAIL"],
+                        story.iter().map(|entry| {
+                            let (what, detail) = told(&entry.event);
+                            vec![when(entry.at), what.to_owned(), detail]
+                        }),
+                    )
+                })
             }
             Self::Accept(name) => name.change(session, DeviceState::Active),
             Self::Block(name) => name.change(session, DeviceState::Blocked),
@@ -156,6 +171,25 @@ fn print_list(
             ]
         },
     )
+}
+
+/// An event in words.
+fn told(event: &DeviceEvent) -> (&'static str, String) {
+    match event {
+        DeviceEvent::Changed { actor, cause, device, installed } => {
+            let runs = installed.iter().map(|one| format!("{} {}", one.component, one.version)).collect::<Vec<_>>();
+            let runs = if runs.is_empty() { String::new() } else { format!(", runs {}", runs.join(", ")) };
+            ("device", format!("{cause} by {actor}: {}{runs}", device.state.as_str()))
+        }
+        DeviceEvent::Attempt { attempt, version, state, failure } => {
+            let failure = failure.as_ref().map(|failure| format!(", {failure}")).unwrap_or_default();
+            ("attempt", format!("{attempt} at {version}: {state}{failure}"))
+        }
+        DeviceEvent::Cover { contract, change, from, to } => {
+            ("cover", format!("{contract} {change}: {} to {}", when(*from), when(*to)))
+        }
+        DeviceEvent::Swap { rma, old, new, change } => ("swap", format!("{rma} {change}: {old} by {new}")),
+    }
 }
 
 fn text(detail: &DeviceDetail) -> String {

@@ -9,11 +9,14 @@ pub mod enrol_token;
 pub mod installation;
 pub mod job;
 pub mod plan;
+pub mod policy;
 pub mod principal;
 pub mod product;
 pub mod release;
 pub mod rollout;
 pub mod rollout_watch;
+pub mod site;
+pub mod swap;
 pub mod token;
 pub mod why;
 

@@ -1,11 +1,13 @@
 //! Support plans.
 
 use clap::Subcommand;
-use sluice_catalog::contract::{CoverRule, Grant};
+use sluice_catalog::contract::Grant;
+use sluice_catalog::cover::CoverRule;
 use sluice_catalog::text::Slug;
 use sluice_catalog::wire::admin::{GrantCreate, PlanCreate, PlanDetail};
+use sluice_catalog::wire::entitlement::PlanChange;
 
-use crate::args::{Paging, grant, one_of};
+use crate::args::{Paging, grant};
 use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
@@ -18,18 +20,28 @@ pub enum Command {
     Create {
         /// A short name.
         name: Slug,
-        /// What has to lie in a window of cover: the train's general availability, this moment, the release's
-        /// publication, or nothing.
-        #[arg(
-            long,
-            default_value = "train-ga",
-            value_parser = one_of::<CoverRule>(&["train-ga", "live", "release-date", "open"])
-        )]
+        /// What has to lie in a window of cover: the train's general availability (train-ga), this moment (live), the
+        /// release's publication (release-date), N months of the train (fallback-N), or nothing (open).
+        #[arg(long, default_value = "train-ga")]
         rule: CoverRule,
         /// Days after the last window in which cover still counts.
         #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u16).range(0..=365))]
         grace_days: u16,
         /// A code it grants, for one family or all, up to a channel (stable, preview, beta); may be repeated.
+        #[arg(long = "grant", value_name = "CODE[@FAMILY][:CEILING]", value_parser = grant)]
+        grants: Vec<GrantCreate>,
+    },
+    /// Change what a plan is like, for all its contracts, from now on. What is not given is as in `create`.
+    Change {
+        /// Its name.
+        name: Slug,
+        /// See `plan create`.
+        #[arg(long, default_value = "train-ga")]
+        rule: CoverRule,
+        /// See `plan create`.
+        #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u16).range(0..=365))]
+        grace_days: u16,
+        /// See `plan create`; in place of what it granted.
         #[arg(long = "grant", value_name = "CODE[@FAMILY][:CEILING]", value_parser = grant)]
         grants: Vec<GrantCreate>,
     },
@@ -41,11 +53,21 @@ impl Command {
     pub fn run(self, session: &Session) -> Result<(), Failure> {
         let path = path(&["plans"]);
         match self {
+            Self::Change { name, rule, grace_days, grants } => {
+                let path = crate::client::path(&["plans", name.as_str()]);
+                let detail = session.client.put::<PlanDetail>(&path, &PlanChange { rule, grace_days, grants })?.value;
+                session.out.result(&detail, |detail| {
+                    format!(
+                        "plan {} is {}, {} days of grace",
+                        detail.plan.name, detail.plan.rule, detail.plan.grace_days
+                    )
+                })
+            }
             Self::Create { name, rule, grace_days, grants } => {
                 let request = PlanCreate { name, rule, grace_days, grants };
                 let answer = session.client.post::<PlanDetail>(&path, &request)?;
                 session.out.result(&answer.value, |detail| {
-                    made(answer.created, &format!("plan {} ({})", detail.plan.name, detail.plan.rule.as_str()))
+                    made(answer.created, &format!("plan {} ({})", detail.plan.name, detail.plan.rule))
                 })
             }
             Self::List(paging) => {
@@ -53,7 +75,7 @@ impl Command {
                     let grants: Vec<String> = detail.grants.iter().map(grant_text).collect();
                     vec![
                         detail.plan.name.to_string(),
-                        detail.plan.rule.as_str().to_owned(),
+                        detail.plan.rule.to_string(),
                         detail.plan.grace_days.to_string(),
                         joined(grants.iter().map(String::as_str)),
                     ]

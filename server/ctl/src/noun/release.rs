@@ -1,8 +1,10 @@
 //! Published releases. They are made by `sluice-sign`; here they are looked at and withdrawn.
 
 use clap::Subcommand;
-use sluice_catalog::text::{ProductName, Version};
+use sluice_catalog::text::{Code, ProductName, Version};
 use sluice_catalog::wire::admin::ReleaseDetail;
+use sluice_catalog::wire::entitlement::{BlockedSet, EmbargoSet};
+use sluice_catalog::{TextSet, Time};
 
 use crate::args::Paging;
 use crate::cli::Session;
@@ -27,6 +29,32 @@ pub enum Command {
         /// The version.
         version: Version,
     },
+    /// Keep a release for some until a moment; or, with --lift, no longer.
+    Embargo {
+        /// The product.
+        product: ProductName,
+        /// The version.
+        version: Version,
+        /// When it ends.
+        #[arg(long, value_name = "TIME", required_unless_present = "lift", conflicts_with = "lift")]
+        until: Option<Time>,
+        /// A code that a device must be covered for to have it early; may be repeated. Without any nobody has it early.
+        #[arg(long = "code")]
+        codes: Vec<Code>,
+        /// Lift it.
+        #[arg(long)]
+        lift: bool,
+    },
+    /// Say to which countries a release is not delivered, in place of what was said before.
+    Block {
+        /// The product.
+        product: ProductName,
+        /// The version.
+        version: Version,
+        /// A country, two capital letters (ISO 3166-1); may be repeated. Without any the block is lifted.
+        #[arg(long = "country")]
+        countries: Vec<String>,
+    },
     /// Stop offering a release, for good. Devices that run it keep it.
     Withdraw {
         /// The product.
@@ -39,6 +67,26 @@ pub enum Command {
 impl Command {
     pub fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
+            Self::Embargo { product, version, until, codes, lift } => {
+                let path = path(&["products", product.as_str(), "releases", version.as_str(), "embargo"]);
+                match until {
+                    Some(until) if !lift => session.client.put_only(&path, &EmbargoSet { codes, until })?,
+                    _ => session.client.delete(&path)?,
+                }
+                let until =
+                    until.map_or_else(|| "under no embargo".to_owned(), |until| format!("under embargo until {until}"));
+                session.out.result(&serde_json::json!({"version": version, "embargo": until}), |_| {
+                    format!("{product} {version} is {until}")
+                })
+            }
+            Self::Block { product, version, countries } => {
+                let path = path(&["products", product.as_str(), "releases", version.as_str(), "blocked-countries"]);
+                let countries: TextSet = countries.into_iter().collect();
+                session.client.put_only(&path, &BlockedSet { countries: countries.clone() })?;
+                session.out.result(&serde_json::json!({"version": version, "blocked": countries}), |_| {
+                    format!("{product} {version} is blocked in: {}", joined(countries.iter()))
+                })
+            }
             Self::List { product, paging } => list(
                 session,
                 &path(&["products", product.as_str(), "releases"]),

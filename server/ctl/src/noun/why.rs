@@ -20,12 +20,18 @@ pub struct Why {
     /// At this moment [default: now].
     #[arg(long, value_name = "TIME")]
     at: Option<Time>,
+    /// By what was known at this moment [default: by what is known now].
+    #[arg(long, value_name = "TIME")]
+    known_at: Option<Time>,
 }
 
 impl Why {
     pub fn run(self, session: &Session) -> Result<(), Failure> {
-        let query =
-            [("version", self.version.as_ref().map(ToString::to_string)), ("at", self.at.map(|at| at.to_string()))];
+        let query = [
+            ("version", self.version.as_ref().map(ToString::to_string)),
+            ("at", self.at.map(|at| at.to_string())),
+            ("known_at", self.known_at.map(|at| at.to_string())),
+        ];
         let answer: Answer = session.client.get(&self.name.path(&["why"]), &query)?;
         session.out.result(&answer, |answer| text(&self.name, answer))
     }
@@ -34,14 +40,21 @@ impl Why {
 fn text(name: &Name, answer: &Answer) -> String {
     let about = answer.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     let outcome = if answer.offered { "OFFERED" } else { "NOT OFFERED" };
-    let mut text = fields(&[
+    let contracts: Vec<&str> = answer.overlaps.iter().map(AsRef::as_ref).collect();
+    let mut pairs = vec![
         ("device", format!("{}/{}", name.product, name.serial)),
         ("at", when(answer.at)),
         ("outcome", format!("{outcome}{about}: {}", answer.reason)),
         ("because", answer.sentence.clone()),
         ("may have", or_dash(answer.newest_entitled.as_ref())),
         ("changes at", when(answer.changes_at)),
-    ]);
+    ];
+    pairs.extend(answer.known_at.map(|known_at| ("known at", when(known_at))));
+    pairs.extend(answer.advice.iter().map(|advice| ("to do", advice.clone())));
+    if !contracts.is_empty() {
+        pairs.push(("contracts", format!("{} at once; the better one counts", contracts.join(", "))));
+    }
+    let mut text = fields(&pairs);
     let mut version = None;
     for step in &answer.steps {
         if version != Some(&step.version) {
@@ -64,6 +77,7 @@ const fn gate_name(gate: Gate) -> &'static str {
         Gate::Security => "security",
         Gate::Grant => "grant",
         Gate::Cover => "cover",
+        Gate::Policy => "policy",
         Gate::Rollout => "rollout",
         Gate::Attempt => "attempt",
     }

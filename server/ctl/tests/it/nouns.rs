@@ -193,24 +193,29 @@ fn why_is_a_trace_a_person_can_read() {
     let answered = json!({
         "product": "acme-cam", "at": "2026-06-01T00:00:00Z", "offered": false, "version": "2.0.0",
         "reason": "NO_CONTRACT", "sentence": "No contract covers the device.", "newest_entitled": "1.0.1",
-        "changes_at": null,
+        "changes_at": null, "known_at": "2026-05-31T00:00:00Z", "newest_train": "1.0",
+        "remedies": [{ "kind": "cover", "codes": ["FW"] }], "advice": ["put the device under a contract that grants FW"],
+        "overlaps": ["C-1", "C-2"],
         "steps": [
-            { "version": "2.0.0", "gate": "identity", "pass": true, "reason": "OFFERED", "detail": "" },
-            { "version": "2.0.0", "gate": "grant", "pass": false, "reason": "NO_CONTRACT", "detail": "FW.\u{1b}MAJOR" },
-            { "version": "1.0.1", "gate": "security", "pass": true, "reason": "SECURITY_FREE", "detail": "train 1.0" },
-            { "version": "1.0.1", "gate": "rollout", "pass": false, "reason": "STAGE_WAIT", "detail": "spring" },
+            { "version": "2.0.0", "gate": "identity", "pass": true, "reason": "OFFERED", "evidence": { "kind": "none" }, "detail": "" },
+            { "version": "2.0.0", "gate": "grant", "pass": false, "reason": "NO_CONTRACT",
+              "evidence": { "kind": "codes", "codes": ["FW"] }, "detail": "FW.\u{1b}MAJOR" },
+            { "version": "1.0.1", "gate": "security", "pass": true, "reason": "SECURITY_FREE",
+              "evidence": { "kind": "train", "train": "1.0" }, "detail": "train 1.0" },
+            { "version": "1.0.1", "gate": "rollout", "pass": false, "reason": "STAGE_WAIT",
+              "evidence": { "kind": "rollout", "rollout": "spring" }, "detail": "spring" },
         ],
     });
     let script = || {
         vec![answer(
-            "GET /api/v1/products/acme-cam/devices/C1/why?version=2.0.0&at=2026-06-01T00%3A00%3A00Z",
+            "GET /api/v1/products/acme-cam/devices/C1/why?version=2.0.0&at=2026-06-01T00%3A00%3A00Z&known_at=2026-05-31T00%3A00%3A00Z",
             200,
             &answered,
         )]
     };
-    let arguments = ["why", "acme-cam", "C1", "2.0.0", "--at", "2026-06-01"];
+    let arguments = ["why", "acme-cam", "C1", "2.0.0", "--at", "2026-06-01", "--known-at", "2026-05-31"];
     assert_snapshot!(run(&arguments, script()).text());
-    let as_json = run(&["--json", "why", "acme-cam", "C1", "2.0.0", "--at", "2026-06-01"], script());
+    let as_json = run(&[&["--json"][..], &arguments[..]].concat(), script());
     assert_eq!(as_json.json(), answered);
 }
 
@@ -307,4 +312,57 @@ fn a_tokens_scopes_are_permissions() {
         vec![answer("DELETE /api/v1/tokens/01980000-0000-7000-8000-000000000014", 204, &Value::Null)],
     );
     assert_eq!(gone.code, 0, "{}", gone.text());
+}
+
+#[test]
+fn a_policy_names_the_narrowest_devices_that_were_given() {
+    let policy = json!({
+        "customer": "globex", "product": "acme-cam", "target": "C1", "id": id(3), "scope": "device", "kind": "pin",
+        "version": "2.0.0", "owner": "ops", "reason": "certified", "from_at": AT, "to_at": "9999-12-30T00:00:00Z",
+        "recorded_at": AT,
+    });
+    let arguments = [
+        "policy",
+        "pin",
+        "2.0.0",
+        "--customer",
+        "globex",
+        "--product",
+        "acme-cam",
+        "--device",
+        "C1",
+        "--reason",
+        "certified",
+    ];
+    let run_one = run(&arguments, vec![answer("POST /api/v1/policies", 201, &policy)]);
+    assert_eq!(run_one.seen[0].body["scope"], "device");
+    assert_eq!(run_one.seen[0].body["target"], "C1");
+    assert_snapshot!(run_one.text());
+    let listed = vec![answer("GET /api/v1/policies?customer=globex", 200, &json!([policy]))];
+    assert_snapshot!(run(&["policy", "list", "globex"], listed).text());
+    assert_ne!(run(&["policy", "hold", "--customer", "globex", "--device", "C1", "--reason", "x"], vec![]).code, 0);
+}
+
+#[test]
+fn a_swap_is_shown_with_the_end_of_its_overlap() {
+    let swap = json!({
+        "rma": "RMA-7", "product": "acme-cam", "old": "C1", "new": "C2", "at": AT, "fence_at": "2026-02-01T00:00:00Z",
+        "actor": "support", "undone_at": null,
+    });
+    let made = vec![answer("POST /api/v1/swaps", 201, &swap)];
+    assert_snapshot!(run(&["swap", "create", "RMA-7", "acme-cam", "C1", "C2"], made).text());
+    assert_eq!(run(&["swap", "undo", "RMA-7"], vec![answer("POST /api/v1/swaps/RMA-7/undo", 200, &swap)]).code, 0);
+}
+
+#[test]
+fn a_life_is_a_table() {
+    let story = json!([
+        { "at": AT, "kind": "changed", "actor": "ops", "cause": "registered", "device": device(), "installed": [] },
+        { "at": AT, "kind": "cover", "contract": "C-1", "change": "recorded", "from": AT, "to": "2027-01-01T00:00:00Z" },
+        { "at": AT, "kind": "attempt", "attempt": 1, "version": "2.0.0", "state": "failed", "failure": "disk_full" },
+        { "at": AT, "kind": "swap", "rma": "RMA-7", "old": "C1", "new": "C2", "change": "swapped" },
+    ]);
+    let script = || vec![answer("GET /api/v1/products/acme-cam/devices/C1/history", 200, &story)];
+    assert_snapshot!(run(&["device", "history", "acme-cam", "C1"], script()).text());
+    assert_eq!(run(&["--json", "device", "history", "acme-cam", "C1"], script()).json().as_array().unwrap().len(), 4);
 }

@@ -120,12 +120,11 @@ async fn entry(
             && other.kind == custom.kind
             && other.train == custom.train
             && other.train_ga == custom.train_ga
-            && other.requires == custom.requires
             && other.channels == custom.channels
             && other.advisories == custom.advisories;
         if !same {
             return Err(unverified(format!(
-                "{} and {}: images of one version must agree on order, kind, train, requires, channels and advisories",
+                "{} and {}: images of one version must agree on order, kind, train, channels and advisories",
                 first.target.path, target.target.path
             )));
         }
@@ -161,6 +160,12 @@ async fn entry(
             train.ga_at.date()
         )));
     }
+    // What every image requires is the release's; the rest, such as an add-on's code, stays with its image.
+    for (_, other) in targets {
+        texts::<sluice_catalog::text::Code>(&other.requires).map_err(|error| bad("requires", &error))?;
+    }
+    let shared = |code: &&String| targets.iter().all(|(_, other)| other.requires.contains(*code));
+    let common: Vec<&str> = custom.requires.iter().filter(shared).map(String::as_str).collect();
     let (notes_header, notes_body) = notes::read(app, accepted, custom.notes.as_deref()).await?;
     let release = Release {
         id: ReleaseId::new(now, app.dice.id()),
@@ -169,7 +174,7 @@ async fn entry(
         order,
         kind: custom.kind.to_string().parse::<ReleaseKind>().map_err(|error| bad("kind", &error))?,
         train: train.name.clone(),
-        requires: texts::<sluice_catalog::text::Code>(&custom.requires).map_err(|error| bad("requires", &error))?,
+        requires: common.iter().copied().collect(),
         channel,
         advisories: custom.advisories.iter().cloned().collect(),
         notes_header,
@@ -186,6 +191,7 @@ async fn entry(
             id: ArtifactId::new(now, app.dice.id()),
             release_id: release.id,
             component: custom.component.parse().map_err(|error| bad("component", &error))?,
+            requires: custom.requires.iter().map(String::as_str).filter(|code| !common.contains(code)).collect(),
             hw_ids: texts::<sluice_catalog::text::HardwareId>(&custom.hw_ids).map_err(|error| bad("hw_ids", &error))?,
             path: target.target.path.clone(),
             sha256: digest(&target.target),

@@ -14,6 +14,8 @@ use sluice_catalog::wire::admin::{
 };
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use crate::app;
+
 use super::super::auth::Acting;
 use super::super::{Answer, Shared};
 use super::{Paging, made, page};
@@ -119,6 +121,8 @@ struct Question {
     version: Option<Version>,
     /// At this moment, past or future; now unless given.
     at: Option<Time>,
+    /// By what was known at this moment; by what is known now unless given.
+    known_at: Option<Time>,
 }
 
 /// Why a device gets, or does not get, a version.
@@ -134,9 +138,10 @@ async fn why(
     question: web::Query<Question>,
 ) -> Answer<web::Json<Why>> {
     let app = Arc::clone(&shared.app);
-    let why = shared
-        .app
-        .run(async move { app.why(&actor.0, &path.0, &path.1, question.version.as_ref(), question.at).await });
+    let why = shared.app.run(async move {
+        let Question { version, at, known_at } = question.into_inner();
+        app.why(&actor.0, &path.0, &path.1, app::Question { version: version.as_ref(), at, known_at }).await
+    });
     Ok(web::Json(why.await?))
 }
 

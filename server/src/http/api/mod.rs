@@ -2,6 +2,7 @@
 
 mod contracts;
 mod devices;
+mod entitlement;
 mod principals;
 mod products;
 mod publish;
@@ -27,6 +28,7 @@ fn routes(config: &mut ServiceConfig) {
         .configure(products::configure)
         .configure(contracts::configure)
         .configure(devices::configure)
+        .configure(entitlement::configure)
         .configure(rollouts::configure)
         .configure(publish::configure)
         .configure(status::configure);

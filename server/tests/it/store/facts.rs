@@ -1,8 +1,10 @@
 //! Twice-dated facts: a superseded fact no longer holds, and stays in the table for questions about the past.
 
 use sluice_catalog::Time;
-use sluice_catalog::contract::{Contract, ContractState, CoverRule, Plan, WindowKind};
+use sluice_catalog::contract::{Contract, ContractState, Plan, WindowKind};
+use sluice_catalog::cover::{Cover, CoverRule};
 use sluice_catalog::customer::Customer;
+use sluice_catalog::facts;
 use sluice_catalog::id::{ContractId, CustomerId, FactId, PlanId};
 use sluice_server::store::{NewItem, NewWindow, Sql, Store};
 
@@ -57,6 +59,12 @@ fn item(number: u128, serial: &str) -> NewItem {
     }
 }
 
+async fn covers(store: &Store, serial: &str, known_at: Option<Time>) -> Vec<Cover> {
+    let (product, serial) = ("acme-cam".parse().unwrap(), serial.parse().unwrap());
+    let contracts = store.contract_facts(&product, &serial, known_at.is_some()).await.unwrap();
+    facts::covers(&contracts, &"cameras".parse().unwrap(), known_at.unwrap_or(Time::FOREVER))
+}
+
 fn facts_keep_when_they_held_and_when_they_were_known(engine: Engine) {
     on(engine, async |store: Store| {
         with_contract(&store, ContractState::Active).await;
@@ -73,9 +81,9 @@ fn facts_keep_when_they_held_and_when_they_were_known(engine: Engine) {
         let items = store.item_list(CONTRACT, 10).await.unwrap();
         assert_eq!((items[0].from_at, items[0].to_at), (Time::EPOCH, Time::FOREVER));
         assert_eq!((items[0].recorded_at, items[0].superseded_at), (NOW.plus_s(1), None));
-        let cover = store.cover_rows(&"acme-cam".parse().unwrap(), &"SN-1".parse().unwrap()).await.unwrap();
+        let cover = covers(&store, "SN-1", None).await;
         assert_eq!(cover.len(), 1);
-        assert_eq!((cover[0].contract_id, cover[0].rule, cover[0].grace_days), (CONTRACT, CoverRule::TrainGa, 14));
+        assert_eq!((cover[0].contract.as_str(), cover[0].rule, cover[0].grace_days), ("C-1", CoverRule::TrainGa, 14));
 
         let mut tx = store.begin().await.unwrap();
         for table in ["coverage_window", "covered_item"] {
@@ -91,7 +99,9 @@ fn facts_keep_when_they_held_and_when_they_were_known(engine: Engine) {
         let windows = store.window_list(CONTRACT, 10).await.unwrap();
         assert_eq!(windows.iter().map(|window| window.id).collect::<Vec<_>>(), [FactId(uuid(11))]);
         assert_eq!(store.item_list(CONTRACT, 10).await.unwrap(), []);
-        assert!(store.cover_rows(&"acme-cam".parse().unwrap(), &"SN-1".parse().unwrap()).await.unwrap().is_empty());
+        assert!(covers(&store, "SN-1", None).await.is_empty());
+        assert_eq!(covers(&store, "SN-1", Some(NOW.plus_s(1))).await, cover, "by what was known then");
+        assert!(covers(&store, "SN-1", Some(NOW)).await.is_empty(), "before the item was known");
         let (kept,): (i64,) = Sql::new("SELECT superseded_at FROM coverage_window WHERE id = $1")
             .bind(FactId(uuid(10)))
             .one(&store)
@@ -107,7 +117,7 @@ fn a_void_contract_covers_nothing(engine: Engine) {
         let mut tx = store.begin().await.unwrap();
         tx.item_add(CONTRACT, &[item(20, "SN-1")], NOW).await.unwrap();
         tx.commit().await.unwrap();
-        assert!(store.cover_rows(&"acme-cam".parse().unwrap(), &"SN-1".parse().unwrap()).await.unwrap().is_empty());
+        assert!(covers(&store, "SN-1", None).await.is_empty());
     });
 }
 
@@ -121,8 +131,7 @@ fn many_items_take_several_statements(engine: Engine) {
         tx.item_add(CONTRACT, &items, NOW).await.unwrap();
         assert_eq!(tx.item_list(CONTRACT).await.unwrap().len(), items.len());
         tx.commit().await.unwrap();
-        let last: sluice_catalog::text::Serial = format!("SN-{ITEMS}").parse().unwrap();
-        assert_eq!(store.cover_rows(&"acme-cam".parse().unwrap(), &last).await.unwrap().len(), 1);
+        assert_eq!(covers(&store, &format!("SN-{ITEMS}"), None).await.len(), 1);
     });
 }
 

@@ -1,7 +1,8 @@
 //! Every noun as it was put in, with every optional field set and unset, and its unique keys.
 
 use serde_json::json;
-use sluice_catalog::contract::{Contract, ContractState, CoverRule, Grant, Plan};
+use sluice_catalog::contract::{Contract, ContractState, Grant, Plan};
+use sluice_catalog::cover::CoverRule;
 use sluice_catalog::customer::Customer;
 use sluice_catalog::device::{DecoderProfile, Device, DeviceState, EnrolToken};
 use sluice_catalog::id::{
@@ -190,6 +191,7 @@ fn artifact(number: u128, release: &Release, component: &str) -> Artifact {
         id: ArtifactId(uuid(number)),
         release_id: release.id,
         component: component.parse().unwrap(),
+        requires: set(&["AI"]),
         hw_ids: set(&["cam-r3", "cam-r4"]),
         path: format!("acme-cam/{}/{component}.bin", release.version),
         sha256: Digest::of(format!("{number}").as_bytes()),
@@ -250,6 +252,7 @@ pub(super) fn device(number: u128, serial: &str) -> Device {
         site: None,
         tags: TextSet::default(),
         state: DeviceState::Active,
+        fence_at: None,
         public_key: None,
         epoch: 1,
         cohort_id: CohortId(uuid(number)),
@@ -414,7 +417,7 @@ fn attempts(engine: Engine) {
             [(3, AttemptState::Offered, None), (2, AttemptState::Superseded, None), (1, AttemptState::Failed, failure)]
         );
         assert_eq!(attempts[2].encoding.as_deref(), Some("patch"), "what was said before is kept");
-        assert_eq!(store.failed_attempts(id).await.unwrap(), [(release.id, 1)]);
+        assert_eq!(store.failed_attempts(id, None).await.unwrap(), [(release.id, 1)]);
         let counts = store.attempt_counts(spring.id).await.unwrap();
         assert_eq!(counts, [("failed".to_owned(), 1), ("superseded".to_owned(), 1)]);
         assert_eq!(store.device_get(id).await.unwrap().unwrap().device.attempt_seq, 3);

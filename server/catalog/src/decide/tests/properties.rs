@@ -1,0 +1,177 @@
+//! What holds for every device, contract and moment.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn any_windows() -> impl Strategy<Value = Vec<(i64, i64)>> {
+    prop::collection::vec((0i64..200, 1i64..60).prop_map(|(from, len)| (from, from + len)), 0..4)
+}
+
+fn any_rule() -> impl Strategy<Value = CoverRule> {
+    prop::sample::select(vec![
+        CoverRule::TrainGa,
+        CoverRule::Live,
+        CoverRule::ReleaseDate,
+        CoverRule::Fallback(1),
+        CoverRule::Open,
+    ])
+}
+
+#[derive(Clone, Debug)]
+struct Contract {
+    rule: CoverRule,
+    windows: Vec<(i64, i64)>,
+    codes: Vec<&'static str>,
+}
+
+impl Contract {
+    fn cover(&self, grace_days: i32) -> Cover {
+        let codes = self.codes.iter().map(|code| (code.parse().unwrap(), Channel::Stable)).collect();
+        Cover { grace_days, codes, ..cover(self.rule, &self.windows) }
+    }
+}
+
+fn any_codes() -> impl Strategy<Value = Vec<&'static str>> {
+    prop::sample::subsequence(vec!["A", "B"], 0..=2)
+}
+
+fn any_contracts() -> impl Strategy<Value = Vec<Contract>> {
+    let contract = (any_rule(), any_windows(), any_codes());
+    prop::collection::vec(contract.prop_map(|(rule, windows, codes)| Contract { rule, windows, codes }), 0..4)
+}
+
+proptest! {
+    /// Codes A and B, each perhaps granted, by contracts of any rule.
+    #[test]
+    fn more_cover_never_means_less_access(
+        contracts in any_contracts(), more in any_contracts(), longer in any_windows(), at in 0usize..4,
+        release_of in (0i64..250, 0i64..60, any_codes()), now in 0i64..400, grace in 0i32..30,
+    ) {
+        let (ga, after, requires) = release_of;
+        let mut target = release(Make { order: 2, train: ("2.0", ga), ..FEATURE });
+        target.release.published_at = day(ga + after);
+        target.release.requires = requires.iter().copied().collect();
+        let product = product(vec![release(FEATURE), target], vec![]);
+        let before: Vec<Cover> = contracts.iter().map(|contract| contract.cover(grace)).collect();
+        let mut after = before.clone();
+        // Another contract, a longer or another window of one, and a longer grace: each is more cover.
+        after.extend(more.iter().map(|contract| contract.cover(grace)));
+        if let Some(cover) = after.get_mut(at) {
+            let windows = cover.windows.iter().chain(longer.iter().map(|&(from, to)| (day(from), day(to)))).collect();
+            cover.windows = Windows::new(windows);
+            cover.grace_days += 5;
+        }
+        let pass = |covers: Vec<Cover>| {
+            let device = device(1, covers);
+            entitled(&device, &product, &product.releases()[0], day(now), &mut ()).pass
+        };
+        prop_assert!(!pass(before) || pass(after));
+    }
+
+    /// The same whatever the order in which contracts are read.
+    #[test]
+    fn the_order_of_contracts_decides_nothing(contracts in any_contracts(), ga in 0i64..250, codes in any_codes(), now in 0i64..400) {
+        let mut target = release(Make { order: 2, train: ("2.0", ga), ..FEATURE });
+        target.release.requires = codes.iter().copied().collect();
+        let product = product(vec![release(FEATURE), target], vec![]);
+        let covers: Vec<Cover> = contracts.iter().map(|contract| contract.cover(14)).collect();
+        let ask = |covers: Vec<Cover>| entitled(&device(1, covers), &product, &product.releases()[0], day(now), &mut ()).pass;
+        let mut turned = covers.clone();
+        turned.reverse();
+        prop_assert_eq!(ask(covers), ask(turned));
+    }
+
+    /// A fenced serial gets security fixes of its trains, the way to them, and nothing else.
+    #[test]
+    fn a_fenced_serial_gets_only_security(
+        contracts in any_contracts(), ga in 0i64..250, kind in 0usize..4, codes in any_codes(), fence in 0i64..300, later in 0i64..100,
+    ) {
+        let kind = [ReleaseKind::Security, ReleaseKind::Maintenance, ReleaseKind::Feature, ReleaseKind::Recovery][kind];
+        let mut target = release(Make { order: 2, train: ("2.0", ga), kind, ..FEATURE });
+        target.release.requires = codes.iter().copied().collect();
+        let product = product(vec![release(FEATURE), target], vec![]);
+        let mut fenced = device(1, contracts.iter().map(|contract| contract.cover(14)).collect());
+        fenced.device.state = DeviceState::RmaPending;
+        fenced.device.fence_at = Some(day(fence));
+        let verdict = entitled(&fenced, &product, &product.releases()[0], day(fence + later), &mut ());
+        prop_assert!(!verdict.pass || kind == ReleaseKind::Security);
+        prop_assert!(!verdict.pass || verdict.reason == Reason::SecurityFree);
+    }
+
+    /// Between now and the moment that is told, asking at any time gives the same answer; at that moment another.
+    #[test]
+    fn the_next_change_is_the_next_change(
+        contracts in any_contracts(), ga in 0i64..250, published in 0i64..60, now in 0i64..300, between in 0i64..100,
+        until in 0i64..400, held in prop::option::of((0i64..300, 1i64..60)),
+    ) {
+        let mut target = release(Make { order: 2, train: ("2.0", ga), ..FEATURE });
+        target.release.published_at = day(ga + published);
+        target.release.requires = ["A"].into_iter().collect();
+        target.embargo = Some(crate::release::Embargo { codes: TextSet::default(), until: day(until) });
+        let product = product(vec![release(FEATURE), target], vec![rollout_of(2, 100)]);
+        let mut asked = device(1, contracts.iter().map(|contract| contract.cover(14)).collect());
+        if let Some((from, days)) = held {
+            asked.policies = vec![crate::policy::Policy {
+                id: crate::id::FactId(uuid(1)),
+                scope: crate::policy::PolicyScope::Customer,
+                kind: crate::policy::PolicyKind::Hold { security: false },
+                owner: "it".parse().unwrap(),
+                reason: "x".to_owned(),
+                from_at: day(from),
+                to_at: day(from + days),
+                recorded_at: day(0),
+            }];
+        }
+        let only = "v2".parse().unwrap();
+        let at = |moment: Time| {
+            let why = why(&asked, &product, Some(&only), moment);
+            (why.offered, why.reason, why.changes_at)
+        };
+        let (offered, reason, changes_at) = at(day(now));
+        let moment = day(now + between);
+        if changes_at.is_none_or(|change| moment < change) {
+            prop_assert_eq!((at(moment).0, at(moment).1), (offered, reason));
+        }
+        if let Some(change) = changes_at {
+            prop_assert!(change > day(now));
+            prop_assert_ne!((at(change).0, at(change).1), (offered, reason));
+        }
+    }
+
+    #[test]
+    fn another_contract_never_takes_access_away(
+        first in any_windows(), second in any_windows(), rules in (any_rule(), any_rule()), ga in 0i64..250, now in 0i64..300,
+    ) {
+        let target = release(Make { order: 2, train: ("2.0", ga), ..FEATURE });
+        let product = product(vec![release(FEATURE), target], vec![]);
+        let one = device(1, vec![cover(rules.0, &first)]);
+        let both = device(1, vec![cover(rules.0, &first), cover(rules.1, &second)]);
+        let pass = |device: &DeviceView| entitled(device, &product, &product.releases()[0], day(now), &mut ()).pass;
+        prop_assert!(!pass(&one) || pass(&both));
+    }
+
+    #[test]
+    fn a_security_fix_on_the_confirmed_train_is_never_denied_for_lack_of_cover(
+        windows in any_windows(), rule in any_rule(), contracts in 0usize..3, now in 10i64..300,
+    ) {
+        let fix = release(Make { order: 2, kind: ReleaseKind::Security, ..FEATURE });
+        let product = product(vec![release(FEATURE), fix], vec![]);
+        let device = device(1, vec![cover(rule, &windows); contracts]);
+        prop_assert!(entitled(&device, &product, &product.releases()[0], day(now), &mut ()).pass);
+    }
+
+    #[test]
+    fn the_trace_supports_the_outcome(contracts in any_contracts(), codes in any_codes(), ga in 0i64..250, now in 0i64..300, percent in 1u8..=100) {
+        let mut target = release(Make { order: 2, train: ("2.0", ga), ..FEATURE });
+        target.release.requires = codes.iter().copied().collect();
+        let product = product(vec![release(FEATURE), target], vec![rollout_of(2, percent)]);
+        let covers = contracts.iter().map(|contract| contract.cover(14)).collect();
+        let why = why(&device(1, covers), &product, Some(&"v2".parse().unwrap()), day(now));
+        let last = why.steps.last().unwrap();
+        prop_assert_eq!(why.offered, last.pass);
+        if !why.offered {
+            prop_assert_eq!(why.reason, last.reason);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What the decision says about itself: gates, their answers, and what each answer rested on, as data.
+
+use serde::{Deserialize, Serialize};
+
+use super::texts;
+use crate::cover::{Cover, CoverRule, Standing};
+use crate::policy::{Policy, PolicyKind, PolicyScope};
+use crate::text::{Code, ContractNumber, Slug, TrainName, Version};
+use crate::{Reason, Time};
+
+/// The gates, in the order they are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Gate {
+    /// Is the device in service?
+    Identity,
+    /// Is the release out, for this device and where it stands?
+    Release,
+    /// Can the device get there from what it runs?
+    Path,
+    /// Is it a security fix the device has a right to?
+    Security,
+    /// Do the plans grant the required codes?
+    Grant,
+    /// Was the device covered when it mattered?
+    Cover,
+    /// Does the device's owner want it?
+    Policy,
+    /// Has a rollout reached the device?
+    Rollout,
+    /// Did it fail before?
+    Attempt,
+}
+
+/// What an answer rested on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Evidence {
+    /// The reason says it all.
+    None,
+    /// Codes that the version requires.
+    Codes {
+        /// The codes.
+        codes: Vec<String>,
+    },
+    /// A contract and how its plan decides.
+    Cover {
+        /// The contract.
+        contract: ContractNumber,
+        /// Its plan.
+        plan: Slug,
+        /// The plan's rule.
+        rule: CoverRule,
+        /// The code asked for.
+        code: String,
+        /// The moment that the rule looks at.
+        reference: Time,
+        /// The window that holds it, if one does.
+        from: Option<Time>,
+        /// Its end.
+        to: Option<Time>,
+        /// The end of grace, when it is grace that counts.
+        grace_until: Option<Time>,
+    },
+    /// A train.
+    Train {
+        /// Its name.
+        train: TrainName,
+    },
+    /// The oldest version over which it installs.
+    Floor {
+        /// The version.
+        version: Version,
+    },
+    /// Another version.
+    Version {
+        /// The version.
+        version: Version,
+    },
+    /// A moment.
+    Moment {
+        /// The moment.
+        at: Time,
+    },
+    /// A country.
+    Country {
+        /// ISO 3166-1, two letters.
+        country: String,
+    },
+    /// A rollout.
+    Rollout {
+        /// Its name.
+        rollout: Slug,
+    },
+    /// Attempts that failed.
+    Attempts {
+        /// How many.
+        failed: u32,
+    },
+    /// A policy of the owner.
+    Policy {
+        /// How narrow it is.
+        scope: PolicyScope,
+        /// Who set it.
+        owner: Slug,
+        /// Why.
+        reason: String,
+        /// The version it names, if it is a pin.
+        pinned: Option<Version>,
+        /// When it ends, if it does.
+        until: Option<Time>,
+    },
+}
+
+impl Evidence {
+    /// A cover with what it says.
+    pub fn of_cover(cover: &Cover, code: &str, reference: Time, standing: Standing) -> Self {
+        let (from, to, grace_until) = match standing {
+            Standing::Window(from, to) | Standing::Fallback(from, to) => (Some(from), Some(to), None),
+            Standing::Grace(from, to) => (Some(from), Some(to), Some(to.plus_days(i64::from(cover.grace_days)))),
+            Standing::Open | Standing::Outside => (None, None, None),
+        };
+        Self::Cover {
+            contract: cover.contract.clone(),
+            plan: cover.plan.clone(),
+            rule: cover.rule,
+            code: code.to_owned(),
+            reference,
+            from,
+            to,
+            grace_until,
+        }
+    }
+
+    /// A policy.
+    pub fn of_policy(policy: &Policy) -> Self {
+        Self::Policy {
+            scope: policy.scope,
+            owner: policy.owner.clone(),
+            reason: policy.reason.clone(),
+            pinned: match &policy.kind {
+                PolicyKind::Pin { version } => Some(version.clone()),
+                PolicyKind::Hold { .. } | PolicyKind::Follow => None,
+            },
+            until: (policy.to_at < Time::FOREVER).then_some(policy.to_at),
+        }
+    }
+}
+
+/// One gate's answer about one release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Step {
+    /// The version asked about.
+    pub version: Version,
+    /// Which gate.
+    pub gate: Gate,
+    /// Whether it let the version through.
+    pub pass: bool,
+    /// Why.
+    pub reason: Reason,
+    /// What it rested on, as data.
+    pub evidence: Evidence,
+    /// The same in words.
+    pub detail: String,
+}
+
+/// Where steps go.
+pub trait Trace {
+    /// Whether anybody listens. Work that is only for the trace is done only then.
+    const LISTENS: bool;
+
+    /// Keeps one gate's answer. The evidence is only made when someone listens.
+    fn step(&mut self, version: &Version, gate: Gate, pass: bool, reason: Reason, evidence: impl FnOnce() -> Evidence);
+}
+
+/// Nobody listens.
+impl Trace for () {
+    const LISTENS: bool = false;
+
+    fn step(&mut self, _: &Version, _: Gate, _: bool, _: Reason, _: impl FnOnce() -> Evidence) {}
+}
+
+impl Trace for Vec<Step> {
+    const LISTENS: bool = true;
+
+    fn step(&mut self, version: &Version, gate: Gate, pass: bool, reason: Reason, evidence: impl FnOnce() -> Evidence) {
+        let evidence = evidence();
+        let detail = texts::detail(&evidence);
+        self.push(Step { version: version.clone(), gate, pass, reason, evidence, detail });
+    }
+}
+
+/// What would let a device have a version that it cannot have now. Each is one way; several may stand side by side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Remedy {
+    /// Wait.
+    Wait {
+        /// Until then.
+        until: Time,
+    },
+    /// Put the device under a contract that grants these codes.
+    Cover {
+        /// The codes.
+        codes: Vec<String>,
+    },
+    /// Close the gap in which the moment that counts lies, or renew up to it.
+    CoverAt {
+        /// The contract.
+        contract: ContractNumber,
+        /// The moment to be covered.
+        at: Time,
+    },
+    /// Renew: cover must run now.
+    Renew {
+        /// The contract.
+        contract: ContractNumber,
+    },
+    /// Move to a plan that grants the code, up to the channel.
+    Plan {
+        /// The contract.
+        contract: ContractNumber,
+        /// The code.
+        code: Code,
+    },
+    /// End or change the owner's policy.
+    ChangePolicy {
+        /// How narrow it is.
+        scope: PolicyScope,
+        /// Who set it.
+        owner: Slug,
+    },
+    /// Install this version first.
+    InstallFirst {
+        /// The version.
+        version: Version,
+    },
+    /// Let the device follow a less finished channel.
+    FollowChannel,
+    /// Accept, unblock or put back the device.
+    DeviceState,
+    /// Start, resume or widen a rollout.
+    Rollout,
+    /// Find out why it failed; then let it try again.
+    Failure,
+}

@@ -1,0 +1,198 @@
+//! Requests and answers about entitlement: policies, sites, swaps, changes of contracts and plans, and a device's history.
+
+use serde::{Deserialize, Serialize};
+
+use crate::contract::ContractState;
+use crate::cover::CoverRule;
+use crate::device::{Device, Installed};
+use crate::policy::{Policy, PolicyKind, PolicyScope};
+use crate::text::{Code, HardwareId, ProductName, Serial, Slug};
+use crate::wire::admin::GrantCreate;
+use crate::{TextSet, Time};
+
+/// Countries of one release's block.
+pub const MAX_COUNTRIES: usize = 250;
+/// Codes of one embargo.
+pub const MAX_EMBARGO_CODES: usize = 16;
+/// The longest embargo, days from now.
+pub const MAX_EMBARGO_DAYS: i64 = 366;
+
+/// A policy to set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PolicyCreate {
+    /// Whose devices.
+    pub customer: Slug,
+    /// How narrow it is.
+    pub scope: PolicyScope,
+    /// The site, the tag, or the device's serial; absent for the whole customer.
+    #[serde(default)]
+    pub target: Option<String>,
+    /// For this product; needed for a pin and for one device, else for all when absent.
+    #[serde(default)]
+    pub product: Option<ProductName>,
+    /// What it asks for.
+    #[serde(flatten)]
+    pub kind: PolicyKind,
+    /// Why, at most 500 bytes on one line.
+    pub reason: String,
+    /// From then on; from now on when absent.
+    #[serde(default)]
+    pub from: Option<Time>,
+    /// Until then; until lifted when absent.
+    #[serde(default)]
+    pub until: Option<Time>,
+}
+
+/// A policy with what it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PolicyDetail {
+    /// The customer.
+    pub customer: Slug,
+    /// The product; all when absent.
+    pub product: Option<ProductName>,
+    /// The site, the tag or the serial.
+    pub target: String,
+    /// The policy.
+    #[serde(flatten)]
+    pub policy: Policy,
+}
+
+/// What is known of a site.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SiteSet {
+    /// Where it is: ISO 3166-1, two capital letters.
+    #[serde(default)]
+    pub country: Option<String>,
+    /// Its time zone by its IANA name, such as `Europe/Amsterdam`.
+    #[serde(default)]
+    pub time_zone: Option<String>,
+}
+
+/// Who may have a release early, and until when everybody else waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EmbargoSet {
+    /// Codes, all of them; nobody has it early when empty.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub codes: Vec<Code>,
+    /// When it ends.
+    pub until: Time,
+}
+
+/// Where a release is not delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BlockedSet {
+    /// Countries: ISO 3166-1, two capital letters each; none lifts the block.
+    pub countries: TextSet,
+}
+
+/// A contract's plan or state from now on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ContractChange {
+    /// Another plan.
+    #[serde(default)]
+    pub plan: Option<Slug>,
+    /// Whether it counts.
+    #[serde(default)]
+    pub state: Option<ContractState>,
+}
+
+/// What a plan is like from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PlanChange {
+    /// How cover decides.
+    pub rule: CoverRule,
+    /// Days of grace, 0 to 365.
+    pub grace_days: u16,
+    /// What it grants, in place of what it granted.
+    pub grants: Vec<GrantCreate>,
+}
+
+/// A broken device is replaced by another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SwapCreate {
+    /// The number of the return. The same number again changes nothing.
+    pub rma: Slug,
+    /// The product of both.
+    pub product: ProductName,
+    /// The serial that is replaced.
+    pub old: Serial,
+    /// The serial that replaces it; it need not be known yet.
+    pub new: Serial,
+    /// The new one's hardware; that of the old one when absent.
+    #[serde(default)]
+    pub hw_id: Option<HardwareId>,
+    /// Days in which both work, 0 to 180; 30 when absent.
+    #[serde(default)]
+    pub overlap_days: Option<u16>,
+}
+
+/// One thing that happened to a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum DeviceEvent {
+    /// It was entered, changed, or said something new.
+    Changed {
+        /// Who did it.
+        actor: String,
+        /// What happened.
+        cause: String,
+        /// What it was like from then on.
+        device: Box<Device>,
+        /// What it ran.
+        installed: Vec<Installed>,
+    },
+    /// It was offered a version, and what became of that.
+    Attempt {
+        /// The attempt's number.
+        attempt: i32,
+        /// The version.
+        version: String,
+        /// Where it stands now.
+        state: String,
+        /// What went wrong.
+        failure: Option<String>,
+    },
+    /// Its cover changed.
+    Cover {
+        /// The contract.
+        contract: String,
+        /// What became of it: `recorded` or `superseded`.
+        change: String,
+        /// First moment covered.
+        from: Time,
+        /// First moment no longer covered.
+        to: Time,
+    },
+    /// It took part in a swap.
+    Swap {
+        /// The number of the return.
+        rma: Slug,
+        /// The serial that is replaced.
+        old: Serial,
+        /// The serial that replaces it.
+        new: Serial,
+        /// `swapped` or `undone`.
+        change: String,
+    },
+}
+
+/// When something happened to a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeviceEntry {
+    /// When.
+    pub at: Time,
+    /// What.
+    #[serde(flatten)]
+    pub event: DeviceEvent,
+}

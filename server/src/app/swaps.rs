@@ -1,0 +1,267 @@
+//! Swaps (RMA): cover, policies, groups and the place in rollouts move to the device that replaces a broken one, in one
+//! transaction, once for each number, and back again while both still work.
+
+use serde_json::json;
+use sluice_catalog::device::{Device, DeviceState};
+use sluice_catalog::id::FactId;
+use sluice_catalog::policy::PolicyScope;
+use sluice_catalog::principal::Permission;
+use sluice_catalog::swap::{Before, DEFAULT_OVERLAP_DAYS, MAX_OVERLAP_DAYS, Moved, Swap, carry};
+use sluice_catalog::text::Slug;
+use sluice_catalog::wire::entitlement::SwapCreate;
+use sluice_catalog::{Kind, Time};
+
+use super::{Actor, App, Made};
+use crate::error::{Error, Result};
+use crate::store::{SwapRow, Tx};
+
+impl App {
+    /// Swaps after a number.
+    pub async fn swap_list(&self, actor: &Actor, after: &str, limit: u32) -> Result<Vec<Swap>> {
+        actor.need(Permission::Read)?;
+        let rows = self.store.swap_list(after, limit).await?;
+        Ok(rows.into_iter().map(shown).collect())
+    }
+
+    /// A swap.
+    pub async fn swap_get(&self, actor: &Actor, number: &Slug) -> Result<Swap> {
+        actor.need(Permission::Read)?;
+        let row = self.store.swap_by_number(number).await?.ok_or_else(|| Error::not_found("swap", number))?;
+        Ok(shown(row))
+    }
+
+    /// Replaces a device. The same number with the same serials again changes nothing.
+    pub async fn swap_create(&self, actor: &Actor, request: &SwapCreate) -> Result<Made<Swap>> {
+        actor.need(Permission::Devices)?;
+        actor.need(Permission::Contracts)?;
+        let days = request.overlap_days.unwrap_or(DEFAULT_OVERLAP_DAYS);
+        if days > MAX_OVERLAP_DAYS {
+            return Err(Error::invalid("overlap_days", format!("0 to {MAX_OVERLAP_DAYS}")));
+        }
+        if request.old == request.new {
+            return Err(Error::invalid("new", "is the old serial; a device does not replace itself"));
+        }
+        let now = self.now();
+        let product = self.product_view(&request.product)?;
+        let mut tx = self.store.begin().await?;
+        if let Some(row) = tx.swap_by_number(&request.rma).await? {
+            let same = row.product_id == product.product.id
+                && row.old_serial == request.old
+                && row.new_serial == request.new
+                && row.undone_at.is_none();
+            if same {
+                return Ok(Made::Same(shown(row)));
+            }
+            return Err(Error::conflict(format!(
+                "RMA {} is that of {} replaced by {}{}",
+                row.number,
+                row.old_serial,
+                row.new_serial,
+                if row.undone_at.is_some() { ", which was undone; take a new number" } else { "" }
+            )));
+        }
+        let name = || format!("{}/{}", request.product, request.old);
+        let old = tx
+            .device_by_serial(product.product.id, &request.old)
+            .await?
+            .ok_or_else(|| Error::not_found("device", name()))?
+            .device;
+        if old.state != DeviceState::Active {
+            return Err(Error::conflict(format!(
+                "{} is {}; only a device in service can be replaced",
+                name(),
+                old.state.as_str()
+            )));
+        }
+        let there = tx.device_by_serial(product.product.id, &request.new).await?.map(|row| row.device);
+        let items = tx.serial_items(&request.product, &request.old).await?;
+        check_new(&mut tx, request, &old, there.as_ref()).await?;
+        let mut new = match &there {
+            Some(device) => device.clone(),
+            None => {
+                let hw_id = request.hw_id.as_ref().unwrap_or(&old.hw_id);
+                let device = self.blank_device(product.product.id, &request.new, hw_id, DeviceState::Active);
+                tx.device_add(&device, now).await?;
+                device
+            }
+        };
+        let fence_at = now.plus_days(i64::from(days));
+        let mut moved =
+            Moved { old: before(&old), new: there.as_ref().map(before), superseded: Vec::new(), recorded: Vec::new() };
+        let spans: Vec<_> = items.iter().map(|item| (item.id, (item.from_at, item.to_at))).collect();
+        let carried = carry(&spans, fence_at);
+        for (item, interval) in items.iter().zip(&carried.new) {
+            let id = self.fact_id(now);
+            tx.serial_item_add(id, item.contract_id, (&request.product, &request.new), *interval, now).await?;
+            moved.recorded.push(id);
+        }
+        for (cut, left) in &carried.cut {
+            tx.facts_end(&[*cut], now).await?;
+            moved.superseded.push(*cut);
+            let contract = items.iter().find(|item| item.id == *cut).map(|item| item.contract_id);
+            if let (Some(interval), Some(contract)) = (left, contract) {
+                let id = self.fact_id(now);
+                tx.serial_item_add(id, contract, (&request.product, &request.old), *interval, now).await?;
+                moved.recorded.push(id);
+            }
+        }
+        self.move_policies(&mut tx, request, &old, &mut moved, now).await?;
+        new.state = DeviceState::Active;
+        new.customer_id = old.customer_id;
+        new.site.clone_from(&old.site);
+        new.tags.clone_from(&old.tags);
+        new.channel = old.channel;
+        new.confirmed_train = new.confirmed_train.or_else(|| old.confirmed_train.clone());
+        let mut replaced = old.clone();
+        // Each takes the other's place in rollouts, so that the site goes on where it was and no place is there twice.
+        std::mem::swap(&mut new.cohort_id, &mut replaced.cohort_id);
+        replaced.state = DeviceState::RmaPending;
+        replaced.fence_at = Some(fence_at);
+        for (device, cause) in [(&replaced, "replaced by"), (&new, "replaces")] {
+            tx.device_swapped(device, now).await?;
+            let other = if device.id == new.id { &request.old } else { &request.new };
+            tx.device_note(device.id, actor.name(), &format!("{cause} {other}, RMA {}", request.rma), now).await?;
+        }
+        tx.swap_add(&request.rma, (&replaced, &new), (now, fence_at), actor.name(), &moved).await?;
+        let subject = format!("device:{}/{}", request.product, request.old);
+        let detail = json!({"rma": request.rma, "new": request.new, "fence_at": fence_at, "items": items.len()});
+        tx.audit_add(now, actor.name(), "device.swap", &subject, &detail).await?;
+        tx.commit().await?;
+        self.devices.forget_all();
+        Ok(Made::New(self.swap_get(actor, &request.rma).await?))
+    }
+
+    /// Policies for the old serial alone go with it.
+    async fn move_policies(
+        &self,
+        tx: &mut Tx,
+        request: &SwapCreate,
+        old: &Device,
+        moved: &mut Moved,
+        now: Time,
+    ) -> Result<()> {
+        let Some(owner) = old.customer_id else { return Ok(()) };
+        for row in tx.policy_list(owner).await? {
+            let of_old = row.scope == PolicyScope::Device
+                && row.target == request.old.as_str()
+                && row.product_id == Some(old.product_id);
+            if of_old {
+                let mut policy = row.policy()?;
+                policy.id = self.fact_id(now);
+                policy.recorded_at = now;
+                tx.policy_add(owner, row.product_id, request.new.as_str(), &policy).await?;
+                moved.recorded.push(policy.id);
+            }
+        }
+        Ok(())
+    }
+
+    fn fact_id(&self, now: Time) -> FactId {
+        FactId::new(now, self.dice.id())
+    }
+
+    /// Gives the old device back what it had, and the new one what it was, while the overlap lasts.
+    pub async fn swap_undo(&self, actor: &Actor, number: &Slug) -> Result<Swap> {
+        actor.need(Permission::Devices)?;
+        actor.need(Permission::Contracts)?;
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let row = tx.swap_by_number(number).await?.ok_or_else(|| Error::not_found("swap", number))?;
+        if row.undone_at.is_some() {
+            return Ok(shown(row));
+        }
+        if row.fence_at <= now {
+            return Err(Error::conflict(format!(
+                "the overlap of RMA {number} ended at {}; swap back under a new number instead",
+                row.fence_at
+            )));
+        }
+        if let Some(later) = tx.swap_open(row.new_id).await?.filter(|open| open.number != *number) {
+            return Err(Error::conflict(format!("{} was replaced since, by RMA {}", row.new_serial, later.number)));
+        }
+        let moved = row.moved()?;
+        tx.facts_end(&moved.recorded, now).await?;
+        let again: Vec<_> = moved.superseded.iter().map(|old| (*old, self.fact_id(now))).collect();
+        tx.facts_again(&again, now).await?;
+        let gone = |device| Error::new(Kind::Internal, format!("device {device} of RMA {number} is gone"));
+        let old = tx.device_get(row.old_id).await?.ok_or_else(|| gone(row.old_id))?.device;
+        let new = tx.device_get(row.new_id).await?.ok_or_else(|| gone(row.new_id))?.device;
+        // A device that the swap entered stays known, but waits to be accepted for something else.
+        let new_before = moved.new.unwrap_or_else(|| Before {
+            state: DeviceState::Pending,
+            fence_at: None,
+            customer_id: None,
+            site: None,
+            tags: sluice_catalog::TextSet::default(),
+            cohort_id: old.cohort_id,
+            channel: sluice_catalog::product::Channel::Stable,
+            confirmed_train: None,
+        });
+        for (device, before) in [(old, moved.old), (new, new_before)] {
+            let device = restored(device, before);
+            tx.device_swapped(&device, now).await?;
+            tx.device_note(device.id, actor.name(), &format!("RMA {number} undone"), now).await?;
+        }
+        tx.swap_undone(number, now).await?;
+        let subject = format!("device:{}", row.old_serial);
+        tx.audit_add(now, actor.name(), "device.swap_undo", &subject, &json!({"rma": number})).await?;
+        tx.commit().await?;
+        self.devices.forget_all();
+        self.swap_get(actor, number).await
+    }
+}
+
+fn shown(row: SwapRow) -> Swap {
+    Swap {
+        rma: row.number,
+        product: row.product,
+        old: row.old_serial,
+        new: row.new_serial,
+        at: row.at,
+        fence_at: row.fence_at,
+        actor: row.actor,
+        undone_at: row.undone_at,
+    }
+}
+
+/// The new serial must be free: not in service elsewhere, under no contract, in no other swap.
+async fn check_new(tx: &mut Tx, request: &SwapCreate, old: &Device, there: Option<&Device>) -> Result<()> {
+    let name = format!("{}/{}", request.product, request.new);
+    if !tx.serial_items(&request.product, &request.new).await?.is_empty() {
+        return Err(Error::conflict(format!("{name} is under a contract already")));
+    }
+    let Some(device) = there else { return Ok(()) };
+    if let Some(open) = tx.swap_open(device.id).await? {
+        return Err(Error::conflict(format!("{name} takes part in RMA {} already", open.number)));
+    }
+    if device.customer_id.is_some() && device.customer_id != old.customer_id {
+        return Err(Error::conflict(format!("{name} belongs to another customer")));
+    }
+    if !matches!(device.state, DeviceState::Active | DeviceState::Pending) {
+        return Err(Error::conflict(format!("{name} is {}", device.state.as_str())));
+    }
+    match &request.hw_id {
+        Some(hw_id) if *hw_id != device.hw_id => {
+            Err(Error::conflict(format!("{name} is registered with hardware {}, not {hw_id}", device.hw_id)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn before(device: &Device) -> Before {
+    Before {
+        state: device.state,
+        fence_at: device.fence_at,
+        customer_id: device.customer_id,
+        site: device.site.clone(),
+        tags: device.tags.clone(),
+        cohort_id: device.cohort_id,
+        channel: device.channel,
+        confirmed_train: device.confirmed_train.clone(),
+    }
+}
+
+fn restored(device: Device, before: Before) -> Device {
+    let Before { state, fence_at, customer_id, site, tags, cohort_id, channel, confirmed_train } = before;
+    Device { state, fence_at, customer_id, site, tags, cohort_id, channel, confirmed_train, ..device }
+}
