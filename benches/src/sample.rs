@@ -55,17 +55,21 @@ fn train(order: u32) -> String {
 }
 
 fn release_id(order: u32) -> ReleaseId {
-    ReleaseId::new(day(order * 2), number(order))
+    ReleaseId::new(day(order * 2), number(RELEASES + order))
 }
 
 fn release(order: u32) -> Result<ReleaseView> {
-    let id = release_id(order);
+    release_of(1, order)
+}
+
+fn release_of(product: u32, order: u32) -> Result<ReleaseView> {
+    let id = ReleaseId::new(day(order * 2), number(product * RELEASES + order));
     let security = order.is_multiple_of(SECURITY_EVERY);
     let hardware: TextSet = ["cam-r2", HARDWARE, "cam-r4"].into_iter().collect();
     Ok(ReleaseView::new(
         Release {
             id,
-            product_id: ProductId::new(day(0), number(1)),
+            product_id: ProductId::new(day(0), number(product)),
             version: format!("{}.{}", order / PER_TRAIN, order % PER_TRAIN).parse()?,
             order: i64::from(order),
             kind: if security { ReleaseKind::Security } else { ReleaseKind::Feature },
@@ -85,7 +89,7 @@ fn release(order: u32) -> Result<ReleaseView> {
             hw_ids: hardware,
             requires: TextSet::default(),
             path: format!("bench-cam/{order}/main.bin"),
-            sha256: digest(order),
+            sha256: if product == 1 { digest(order) } else { digest(product * RELEASES + order) },
             length: 1 << 20,
             security_counter: 1,
             min_installed: None,
@@ -123,6 +127,52 @@ pub fn product(percent: u8) -> Result<ProductView> {
     let releases = (1..=RELEASES).rev().map(release).collect::<Result<_>>()?;
     let rollouts = (RELEASES - ROLLOUTS + 1..=RELEASES).map(rollout).collect::<Result<_>>()?;
     Ok(ProductView::new(product, releases, rollouts))
+}
+
+/// One of many products, with so many releases and a rollout of the newest to everyone.
+pub fn product_of(product: u32, releases: u32) -> Result<ProductView> {
+    // The first number is that of the long product above.
+    let product = product + 2;
+    let of_all = self::product(100)?;
+    // Not from one on: the newest shall be no security fix, which needs no cover.
+    let views = (2..=releases + 1).rev().map(|order| release_of(product, order)).collect::<Result<Vec<_>>>()?;
+    let newest = views.first().context("a product without releases")?.release.id;
+    let rollout = of_all.rollouts.first().context("a product without rollouts")?;
+    let rollout = Rollout { release_id: newest, ..rollout.clone() };
+    let line = Product {
+        id: ProductId::new(day(0), number(product)),
+        name: format!("bench-{product}").parse()?,
+        ..of_all.product.clone()
+    };
+    Ok(ProductView::new(line, views, vec![rollout]))
+}
+
+/// A device of such a product. A fourth of the fleet runs the newest release, a fourth is one behind and covered, a fourth one behind
+/// and never covered, and a fourth far behind with two contracts of which one has lapsed.
+pub fn device_of(product: u32, device: u32, releases: u32) -> Result<DeviceView> {
+    let kind = device % 4;
+    let runs = match kind {
+        0 => releases + 1,
+        1 | 2 => releases.max(2),
+        _ => 2,
+    };
+    let mut view = self::device(runs)?;
+    view.device.id = DeviceId::new(day(1), number(device));
+    view.device.product_id = ProductId::new(day(0), number(product + 2));
+    view.device.serial = format!("SN-{device:07}").parse()?;
+    view.device.cohort_id = CohortId::new(day(1), number(device));
+    if let Some(installed) = view.installed.first_mut() {
+        installed.sha256 = digest((product + 2) * RELEASES + runs);
+    }
+    match kind {
+        2 => view.covers.clear(),
+        3 => {
+            let lapsed = Cover { windows: Windows::new(vec![(day(0), day(1))]), ..view.covers[0].clone() };
+            view.covers.insert(0, lapsed);
+        }
+        _ => {}
+    }
+    Ok(view)
 }
 
 /// A device that runs the release of this order, under a contract that covers everything until then.

@@ -53,10 +53,15 @@ pub enum Decision<'a> {
 }
 
 /// Decides what a device gets now.
-pub fn decide<'a>(device: &DeviceView, product: &'a ProductView, now: Time, trace: &mut impl Trace) -> Decision<'a> {
+pub fn decide<'a, T: Trace>(device: &DeviceView, product: &'a ProductView, now: Time, trace: &mut T) -> Decision<'a> {
     let mut best: Option<(&'a ReleaseView, &'a Rollout, Reason)> = None;
     let mut denial: Option<(Reason, &'a ReleaseView)> = None;
+    let oldest = device.oldest_running(product);
     for release in product.releases() {
+        // From here on every release is older than all that runs. A trace has an answer for each of them all the same.
+        if !T::LISTENS && release.release.order <= oldest {
+            break;
+        }
         let verdict = admits(device, product, release, now, trace);
         if !verdict.pass {
             // A version for other hardware, another channel or an older one says nothing to this device's owner; of one

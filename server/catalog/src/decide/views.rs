@@ -67,6 +67,8 @@ pub struct ProductView {
     pub rollouts: Vec<Rollout>,
     /// Image digests with the releases that have them; sorted, so that of one digest the newest release comes first.
     images: Vec<(Digest, usize)>,
+    /// Every component that any release has an image for, sorted.
+    components: Vec<Component>,
     /// Versions with their releases, sorted.
     versions: Vec<(Version, usize)>,
     /// Stepping stones with the newest security fix of their train that installs over nothing older; sorted.
@@ -86,6 +88,10 @@ impl ProductView {
         let mut versions: Vec<(Version, usize)> =
             numbered().map(|(at, release)| (release.release.version.clone(), at)).collect();
         versions.sort_unstable();
+        let mut components: Vec<Component> =
+            releases.iter().flat_map(|release| &release.artifacts).map(|artifact| artifact.component.clone()).collect();
+        components.sort_unstable();
+        components.dedup();
         let train_of = |version: &Version| {
             let at = versions.binary_search_by(|(known, _)| known.cmp(version)).ok()?;
             let (_, release) = versions.get(at)?;
@@ -100,7 +106,7 @@ impl ProductView {
             .collect();
         stones.sort_unstable();
         stones.dedup_by(|later, first| later.0 == first.0);
-        Self { product, releases, rollouts, images, versions, stones }
+        Self { product, releases, rollouts, images, components, versions, stones }
     }
 
     /// Its releases, greatest order first.
@@ -162,6 +168,12 @@ impl DeviceView {
     /// How often it failed at a release.
     pub fn failed_attempts(&self, release: ReleaseId) -> u32 {
         self.failed.iter().find(|(id, _)| *id == release).map_or(0, |(_, count)| *count)
+    }
+
+    /// The order at and below which no release is newer in any component: the oldest of what runs. 0 while any component of the
+    /// product is missing or unknown.
+    pub fn oldest_running(&self, product: &ProductView) -> i64 {
+        product.components.iter().map(|component| self.running_order(product, component)).min().unwrap_or(0)
     }
 
     /// The order of what it runs in a component: by image digest, else by the version it claims, else 0, so that

@@ -99,6 +99,32 @@ proptest! {
         prop_assert!(!verdict.pass || verdict.reason == Reason::SecurityFree);
     }
 
+    /// What nobody listens to is decided as what is traced.
+    #[test]
+    fn a_decision_is_the_same_with_and_without_a_trace(
+        contracts in any_contracts(), runs in 0i64..7, kinds in prop::collection::vec(0usize..4, 6), add_on in 0usize..7, now in 0i64..300,
+    ) {
+        let kind = |at: usize| [ReleaseKind::Security, ReleaseKind::Maintenance, ReleaseKind::Feature, ReleaseKind::Recovery][kinds[at]];
+        let releases = (0..6usize).map(|at| {
+            let order = i64::try_from(at).unwrap() + 1;
+            let mut made = release(Make { order, kind: kind(at), train: ("1.0", order * 20), ..FEATURE });
+            made.release.requires = ["A"].into_iter().collect();
+            if at == add_on {
+                let radio = Artifact { component: "radio".parse().unwrap(), sha256: digest(900), ..made.artifacts[0].clone() };
+                made.artifacts.push(radio);
+            }
+            made
+        });
+        let product = product(releases.collect(), (1..=6).map(|order| rollout_of(order, 100)).collect());
+        let asked = device(runs, contracts.iter().map(|contract| contract.cover(14)).collect());
+        let told = |decision: Decision<'_>| match decision {
+            Decision::Offer { release, artifacts, reason, .. } => (reason, Some(release.release.order), artifacts.len()),
+            Decision::Nothing { reason, about } => (reason, about.map(|about| about.release.order), 0),
+        };
+        let traced = told(decide(&asked, &product, day(now), &mut Vec::new()));
+        prop_assert_eq!(told(decide(&asked, &product, day(now), &mut ())), traced);
+    }
+
     /// Between now and the moment that is told, asking at any time gives the same answer; at that moment another.
     #[test]
     fn the_next_change_is_the_next_change(
