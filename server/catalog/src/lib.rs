@@ -16,6 +16,7 @@ pub mod device;
 pub mod digest;
 pub mod facts;
 pub mod id;
+pub mod import;
 pub mod job;
 pub mod patch;
 pub mod policy;

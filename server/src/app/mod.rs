@@ -7,6 +7,7 @@ mod devices;
 mod enrol;
 mod expiry;
 mod history;
+mod imports;
 mod keys;
 mod policies;
 mod principals;

@@ -148,6 +148,11 @@ fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Permission>)> {
             json!({"countries": []}),
             Some(Permission::Rollouts),
         ),
+        post(
+            "/api/v1/contract-imports",
+            json!({"rows": [{"line": 1, "contract": "C", "customer": "none", "plan": "none"}]}),
+            Permission::Contracts,
+        ),
         get("/api/v1/swaps", Permission::Read),
         get("/api/v1/swaps/none", Permission::Read),
         post("/api/v1/swaps", json!({"rma": "R", "product": "none", "old": "A", "new": "B"}), Permission::Devices),

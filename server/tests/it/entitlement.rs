@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sluice_catalog::decide::Why;
 use sluice_catalog::swap::Swap;
 use sluice_catalog::wire::admin::ContractDetail;
-use sluice_catalog::wire::entitlement::{DeviceEntry, DeviceEvent, PolicyDetail};
+use sluice_catalog::wire::entitlement::{DeviceEntry, DeviceEvent, ImportAnswer, PolicyDetail};
 use sluice_catalog::{Kind, Time};
 use ureq::http::Method;
 
@@ -21,6 +21,7 @@ both_engines!(
     a_replaced_device_gets_security_fixes_alone,
     a_swap_that_cannot_be_is_refused_whole,
     a_life_is_told_in_order,
+    an_import_is_taken_in_whole_or_in_its_good_part_and_once,
 );
 
 const DAY_S: i64 = 24 * 3600;
@@ -375,4 +376,43 @@ fn a_life_is_told_in_order(engine: Engine) {
     ] {
         assert!(told.iter().any(|line| line == expected), "{expected} is not told: {told:#?}");
     }
+}
+
+fn an_import_is_taken_in_whole_or_in_its_good_part_and_once(engine: Engine) {
+    let (world, device, releases) = paid(engine, "live");
+    let row = |line: u64, contract: &str, serial: &str| {
+        json!({"line": line, "contract": contract, "customer": "globex", "plan": "plus", "from": "2026-01-01",
+            "last_day": "2035-12-31", "zone": "Europe/Amsterdam", "product": CAM, "serial": serial})
+    };
+    let mut bad = row(4, "C-7", "SN-3");
+    bad["plan"] = "gold".into();
+    let rows = vec![row(2, "C-7", "SN-2"), row(3, "C-8", "SN-1"), bad];
+    let import = |rows: &[Value], more: Value| -> ImportAnswer {
+        let mut body = json!({"rows": rows});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        world.admin.post("/api/v1/contract-imports", &body).expect(200).json()
+    };
+    world.server.unchanged(|| {
+        let refused = import(&rows, json!({}));
+        assert!(!refused.applied);
+        assert_eq!((refused.errors.len(), refused.errors[0].line, refused.errors[0].field.as_str()), (1, 4, "plan"));
+        let dry = import(&rows, json!({"on_error": "skip", "dry_run": true}));
+        assert_eq!((dry.applied, dry.contracts, dry.windows, dry.items), (false, 2, 2, 2));
+    });
+    change(&world, Method::PATCH, "/api/v1/contracts/C-1", &json!({"state": "void"})).expect(200);
+    device.poll().is_nothing("NO_CONTRACT");
+    let taken = import(&rows, json!({"on_error": "skip"}));
+    assert_eq!((taken.applied, taken.contracts, taken.windows, taken.items, taken.errors.len()), (true, 2, 2, 2, 1));
+    assert_eq!(device.poll().path(), releases[1].path(), "the next poll knows");
+    world.server.unchanged(|| {
+        let again = import(&[row(9, "C-8", "SN-1"), row(1, "C-7", "SN-2")], json!({}));
+        assert_eq!((again.applied, again.contracts, again.windows, again.items), (true, 0, 0, 0));
+    });
+    let more = import(&[row(1, "C-8", "SN-2")], json!({}));
+    assert_eq!((more.contracts, more.windows, more.items), (0, 0, 1));
+    let shown: ContractDetail = world.admin.get("/api/v1/contracts/C-8").expect(200).json();
+    assert_eq!((shown.windows.len(), shown.items.len()), (1, 2));
+    assert_eq!(shown.windows[0].from_at.to_string(), "2025-12-31T23:00:00Z", "days begin where the contract is");
+    let many: Vec<Value> = (0..10_001).map(|line| row(line, "C-9", "SN-9")).collect();
+    world.admin.post("/api/v1/contract-imports", &json!({"rows": many})).refused(Kind::Invalid);
 }

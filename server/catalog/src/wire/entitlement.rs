@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::contract::ContractState;
 use crate::cover::CoverRule;
 use crate::device::{Device, Installed};
+use crate::import::{ImportRow, RowError};
 use crate::policy::{Policy, PolicyKind, PolicyScope};
 use crate::text::{Code, HardwareId, ProductName, Serial, Slug};
 use crate::wire::admin::GrantCreate;
@@ -195,4 +196,48 @@ pub struct DeviceEntry {
     /// What.
     #[serde(flatten)]
     pub event: DeviceEvent,
+}
+
+/// What becomes of an import when some of its rows are wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum OnError {
+    /// Nothing is taken in.
+    #[default]
+    Refuse,
+    /// The rows that are right are taken in.
+    Skip,
+}
+
+/// Rows of contracts to take in, at most 10,000. The same rows again change nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ImportRequest {
+    /// The rows.
+    pub rows: Vec<ImportRow>,
+    /// What becomes of it when some are wrong.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// Say what would change, and change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What an import did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ImportAnswer {
+    /// Whether it was taken in: not when it was a dry run, nor when a row was wrong and that refuses all.
+    pub applied: bool,
+    /// Contracts entered.
+    pub contracts: u64,
+    /// Contracts that moved to another plan.
+    pub plans_changed: u64,
+    /// Windows recorded.
+    pub windows: u64,
+    /// Covered devices recorded.
+    pub items: u64,
+    /// What is wrong, by line.
+    pub errors: Vec<RowError>,
 }

@@ -18,6 +18,7 @@ use crate::args::{Paging, item, one_of, window};
 use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
+use crate::noun::contract_import::Import;
 use crate::noun::list;
 use crate::output::{fields, made, table, when};
 
@@ -61,6 +62,8 @@ pub enum Command {
         #[command(flatten)]
         facts: Facts,
     },
+    /// Take in contracts, windows and devices from a file. The same file again changes nothing.
+    Import(Import),
     /// Move a contract to another plan, void it, or make it count again.
     Change {
         /// Its number.
@@ -112,6 +115,7 @@ impl Command {
                 let detail: ContractDetail = session.client.post(&path, &ContractExtend { windows, items })?.value;
                 session.out.result(&detail, text)
             }
+            Self::Import(import) => import.run(session),
             Self::Change { number, plan, state } => {
                 if plan.is_none() && state.is_none() {
                     return Err(Failure::Usage("nothing to change: give --plan or --state".into()));

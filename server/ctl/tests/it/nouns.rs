@@ -366,3 +366,42 @@ fn a_life_is_a_table() {
     assert_snapshot!(run(&["device", "history", "acme-cam", "C1"], script()).text());
     assert_eq!(run(&["--json", "device", "history", "acme-cam", "C1"], script()).json().as_array().unwrap().len(), 4);
 }
+
+#[test]
+fn a_file_of_contracts_is_checked_whole_before_it_is_taken_in() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("contracts.csv");
+    fs::write(&file, "contract,customer,plan,from,last_day,product,serial\nC-1,globex,plus,2026-01-01,2026-12-31,acme-cam,\"SN,1\"\nC-2, globex ,plus,,,acme-cam,SN-2\n").unwrap();
+    let answered = |applied: bool, errors: Value| json!({"applied": applied, "contracts": 2, "plans_changed": 0, "windows": 1, "items": 2, "errors": errors});
+    let env = &[("SLUICE_TOKEN", "t")];
+    let arguments = ["contract", "import", file.to_str().unwrap(), "--batch", "1"];
+    let script = vec![
+        answer("POST /api/v1/contract-imports", 200, &answered(false, json!([]))),
+        answer("POST /api/v1/contract-imports", 200, &answered(false, json!([]))),
+        answer("POST /api/v1/contract-imports", 200, &answered(true, json!([]))),
+        answer("POST /api/v1/contract-imports", 200, &answered(true, json!([]))),
+    ];
+    let run = run_in(home.path(), env, &arguments, script);
+    assert_eq!(run.code, 0, "{}", run.text());
+    assert_eq!(
+        run.seen.iter().map(|seen| seen.body["dry_run"].as_bool().unwrap()).collect::<Vec<_>>(),
+        [true, true, false, false]
+    );
+    assert_eq!(run.seen[0].body["rows"][0]["serial"], "SN,1");
+    assert_eq!(run.seen[0].body["rows"][0]["line"], 2);
+    assert_eq!(run.seen[3].body["rows"][0]["customer"], "globex");
+    assert_snapshot!(run.text());
+
+    let wrong = json!([{"line": 3, "field": "serial", "message": "serial `S N`: no"}]);
+    let script = vec![answer("POST /api/v1/contract-imports", 200, &answered(false, wrong))];
+    let refused = run_in(home.path(), env, &arguments[..3], script);
+    assert_eq!(refused.code, 2, "{}", refused.text());
+    assert_eq!(refused.seen.len(), 1, "nothing is taken in");
+    assert!(refused.text().contains("LINE"), "{}", refused.text());
+
+    let lines = home.path().join("contracts.jsonl");
+    fs::write(&lines, "{\"contract\":\"C-1\"}\n{\"contract\":\"C-2\",\"surplus\":1}\n").unwrap();
+    let odd = run_in(home.path(), env, &["contract", "import", lines.to_str().unwrap(), "--skip-bad"], vec![]);
+    assert_eq!(odd.code, 2);
+    assert!(odd.stderr.contains("line 2") && odd.stderr.contains("surplus"), "{}", odd.text());
+}

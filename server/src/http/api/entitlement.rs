@@ -10,7 +10,8 @@ use sluice_catalog::swap::Swap;
 use sluice_catalog::text::{ContractNumber, ProductName, Serial, Slug, Version};
 use sluice_catalog::wire::admin::{ContractDetail, Page, PlanDetail};
 use sluice_catalog::wire::entitlement::{
-    BlockedSet, ContractChange, DeviceEntry, EmbargoSet, PlanChange, PolicyCreate, PolicyDetail, SiteSet, SwapCreate,
+    BlockedSet, ContractChange, DeviceEntry, EmbargoSet, ImportAnswer, ImportRequest, PlanChange, PolicyCreate,
+    PolicyDetail, SiteSet, SwapCreate,
 };
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -33,6 +34,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(window_retract)
         .service(item_retract)
         .service(plan)
+        .service(import)
         .service(swaps)
         .service(swap)
         .service(swap_show)
@@ -210,6 +212,18 @@ async fn plan(
 ) -> Answer<web::Json<PlanDetail>> {
     let app = Arc::clone(&shared.app);
     Ok(web::Json(shared.app.run(async move { app.plan_change(&actor.0, &name, &request).await }).await?))
+}
+
+/// Take in rows of contracts, windows and devices from a sales system: at most 10,000, in one transaction.
+#[utoipa::path(responses((status = 200, body = ImportAnswer)), tag = "contracts")]
+#[post("/api/v1/contract-imports")]
+async fn import(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    request: web::Json<ImportRequest>,
+) -> Answer<web::Json<ImportAnswer>> {
+    let app = Arc::clone(&shared.app);
+    Ok(web::Json(shared.app.run(async move { app.contract_import(&actor.0, &request).await }).await?))
 }
 
 /// Swaps, in the order of their numbers.

@@ -1,0 +1,188 @@
+//! Contracts from a sales system: many rows in one transaction, taken in whole or in their good part, and again without harm.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use serde_json::json;
+use sluice_catalog::Time;
+use sluice_catalog::contract::{Contract, ContractState, WindowKind};
+use sluice_catalog::id::{ContractId, FactId};
+use sluice_catalog::import::{self, ImportRow, KnownNames, MAX_ROWS, Wanted};
+use sluice_catalog::principal::Permission;
+use sluice_catalog::text::{ContractNumber, ProductName, Serial};
+use sluice_catalog::wire::entitlement::{ImportAnswer, ImportRequest, OnError};
+
+use super::{Actor, App};
+use crate::error::{Error, Result};
+use crate::store::{ContractHead, NewItem, NewWindow, Tx};
+
+/// What is there of the contracts that rows name.
+struct There {
+    heads: HashMap<ContractNumber, ContractHead>,
+    windows: HashSet<(ContractId, (Time, Time, WindowKind))>,
+    items: HashSet<(ContractId, ProductName, Serial)>,
+}
+
+impl App {
+    /// Takes rows in.
+    pub async fn contract_import(&self, actor: &Actor, request: &ImportRequest) -> Result<ImportAnswer> {
+        actor.need(Permission::Contracts)?;
+        if request.rows.len() > MAX_ROWS {
+            return Err(Error::invalid(
+                "rows",
+                format!("{} given, at most {MAX_ROWS} in one request", request.rows.len()),
+            ));
+        }
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let heads = heads(&mut tx, &request.rows).await?;
+        let known = self.known_names(&mut tx, &request.rows, &heads).await?;
+        let Wanted { contracts, errors } = import::read(&request.rows, &known);
+        let mut answer = ImportAnswer { errors, ..ImportAnswer::default() };
+        if !answer.errors.is_empty() && request.on_error == OnError::Refuse {
+            return Ok(answer);
+        }
+        let there = there(&mut tx, heads, &contracts).await?;
+        let (mut made, mut windows, mut items) = (Vec::new(), Vec::new(), Vec::new());
+        let mut moved = Vec::new();
+        let mut touched: BTreeSet<ContractId> = BTreeSet::new();
+        let (mut plans, mut customers) = (HashMap::new(), HashMap::new());
+        for (number, wanted) in &contracts {
+            if !plans.contains_key(&wanted.plan) {
+                let plan =
+                    tx.plan_by_name(&wanted.plan).await?.ok_or_else(|| Error::not_found("plan", &wanted.plan))?;
+                plans.insert(&wanted.plan, plan.id);
+            }
+            if !customers.contains_key(&wanted.customer) {
+                let customer = tx.customer_by_name(&wanted.customer).await?;
+                let customer = customer.ok_or_else(|| Error::not_found("customer", &wanted.customer))?;
+                customers.insert(&wanted.customer, customer.id);
+            }
+            let (Some(&plan), Some(&customer)) = (plans.get(&wanted.plan), customers.get(&wanted.customer)) else {
+                continue;
+            };
+            let id = match there.heads.get(number) {
+                Some(head) => {
+                    if head.plan_id != plan {
+                        moved.push((number, plan));
+                        touched.insert(head.id);
+                    }
+                    head.id
+                }
+                None => {
+                    let contract = Contract {
+                        id: ContractId::new(now, self.dice.id()),
+                        customer_id: customer,
+                        number: number.clone(),
+                        plan_id: plan,
+                        state: ContractState::Active,
+                        created_at: now,
+                    };
+                    let id = contract.id;
+                    made.push(contract);
+                    id
+                }
+            };
+            for &(from_at, to_at, kind) in &wanted.windows {
+                if !there.windows.contains(&(id, (from_at, to_at, kind))) {
+                    let fact = FactId::new(now, self.dice.id());
+                    windows.push((id, NewWindow { id: fact, from_at, to_at, kind }));
+                    if there.heads.contains_key(number) {
+                        touched.insert(id);
+                    }
+                }
+            }
+            for (product, serial) in &wanted.items {
+                if !there.items.contains(&(id, product.clone(), serial.clone())) {
+                    let fact = FactId::new(now, self.dice.id());
+                    let (product, serial) = (product.clone(), serial.clone());
+                    let (from_at, to_at) = (Time::EPOCH, Time::FOREVER);
+                    items.push((id, NewItem { id: fact, product, serial, from_at, to_at }));
+                }
+            }
+        }
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        answer.contracts = count(made.len());
+        answer.plans_changed = count(moved.len());
+        answer.windows = count(windows.len());
+        answer.items = count(items.len());
+        if request.dry_run {
+            return Ok(answer);
+        }
+        answer.applied = true;
+        if made.is_empty() && moved.is_empty() && windows.is_empty() && items.is_empty() {
+            return Ok(answer);
+        }
+        tx.contracts_add(&made).await?;
+        for (number, plan) in moved {
+            if let Some(before) = tx.contract_by_number(number).await? {
+                let after = Contract { plan_id: plan, ..before.clone() };
+                tx.contract_change(&before, &after, now).await?;
+            }
+        }
+        tx.windows_add(&windows, now).await?;
+        tx.items_add(&items, now).await?;
+        for contract in touched {
+            tx.contract_touch_devices(contract, now).await?;
+        }
+        let mut serials: BTreeMap<&ProductName, Vec<&Serial>> = BTreeMap::new();
+        for (_, item) in &items {
+            serials.entry(&item.product).or_default().push(&item.serial);
+        }
+        for (product, serials) in serials {
+            tx.serials_touch(product, &serials, now).await?;
+        }
+        let detail = json!({"rows": request.rows.len(), "contracts": answer.contracts, "plans_changed": answer.plans_changed,
+            "windows": answer.windows, "items": answer.items, "refused_rows": answer.errors.len()});
+        tx.audit_add(now, actor.name(), "contract.import", "contracts", &detail).await?;
+        tx.commit().await?;
+        self.devices.forget_all();
+        Ok(answer)
+    }
+
+    async fn known_names(
+        &self,
+        tx: &mut Tx,
+        rows: &[ImportRow],
+        heads: &HashMap<ContractNumber, ContractHead>,
+    ) -> Result<KnownNames> {
+        let distinct = |field: fn(&ImportRow) -> &String| -> Vec<String> {
+            rows.iter().map(|row| field(row).trim().to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        let customers = tx.names_there("customer", &distinct(|row| &row.customer)).await?;
+        let plans = tx.names_there("plan", &distinct(|row| &row.plan)).await?;
+        let products = self.live.products();
+        let named: BTreeSet<&str> = rows.iter().filter_map(|row| row.product.as_deref()).map(str::trim).collect();
+        Ok(KnownNames {
+            customers: customers.into_iter().collect(),
+            plans: plans.into_iter().collect(),
+            products: named.into_iter().filter(|name| products.by_name(name).is_some()).map(str::to_owned).collect(),
+            contracts: heads
+                .iter()
+                .map(|(number, head)| (number.to_string(), (head.customer.clone(), head.plan.clone())))
+                .collect(),
+        })
+    }
+}
+
+async fn heads(tx: &mut Tx, rows: &[ImportRow]) -> Result<HashMap<ContractNumber, ContractHead>> {
+    let numbers: BTreeSet<&str> = rows.iter().map(|row| row.contract.trim()).collect();
+    let numbers: Vec<String> = numbers.into_iter().map(str::to_owned).collect();
+    Ok(tx.contract_heads(&numbers).await?.into_iter().map(|head| (head.number.clone(), head)).collect())
+}
+
+async fn there(
+    tx: &mut Tx,
+    heads: HashMap<ContractNumber, ContractHead>,
+    contracts: &BTreeMap<ContractNumber, import::WantedContract>,
+) -> Result<There> {
+    let ids: Vec<ContractId> = contracts.keys().filter_map(|number| heads.get(number)).map(|head| head.id).collect();
+    let known: BTreeSet<&Serial> = contracts
+        .iter()
+        .filter(|(number, _)| heads.contains_key(*number))
+        .flat_map(|(_, wanted)| wanted.items.iter().map(|(_, serial)| serial))
+        .collect();
+    let serials: Vec<Serial> = known.into_iter().cloned().collect();
+    let windows = tx.windows_of(&ids).await?.into_iter().collect();
+    let items = tx.items_of(&serials).await?.into_iter().collect();
+    Ok(There { heads, windows, items })
+}

@@ -1,0 +1,204 @@
+//! Contracts in bulk: what is there of many at once, and many facts in few statements.
+
+use sluice_catalog::Time;
+use sluice_catalog::contract::{Contract, WindowKind};
+use sluice_catalog::id::{ContractId, PlanId};
+use sluice_catalog::text::{ContractNumber, ProductName, Serial};
+
+use super::sql::places;
+use super::{MAX_PARAMETERS, NewItem, NewWindow, Result, Sql, Tx};
+
+/// Contracts, or serials, of one statement.
+const CHUNK: usize = 5_000;
+
+/// A contract that is there.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct ContractHead {
+    /// Its id.
+    pub id: ContractId,
+    /// Its number.
+    pub number: ContractNumber,
+    /// Its plan.
+    pub plan_id: PlanId,
+    /// Its customer's name.
+    pub customer: String,
+    /// Its plan's name.
+    pub plan: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct WindowOf {
+    contract_id: ContractId,
+    from_at: Time,
+    to_at: Time,
+    kind: WindowKind,
+}
+
+#[derive(sqlx::FromRow)]
+struct ItemOf {
+    contract_id: ContractId,
+    product: ProductName,
+    serial: Serial,
+}
+
+/// `$n, $n+1, …` for so many parameters.
+fn list(first: usize, count: usize) -> String {
+    (first..first + count).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ")
+}
+
+impl Tx {
+    /// Those of these names that there are, in a table of names.
+    pub async fn names_there(&mut self, table: &'static str, names: &[String]) -> Result<Vec<String>> {
+        let mut there = Vec::new();
+        for chunk in names.chunks(CHUNK) {
+            let mut sql = Sql::built(format!("SELECT name FROM {table} WHERE name IN ({})", list(1, chunk.len())));
+            for name in chunk {
+                sql = sql.bind(name.as_str());
+            }
+            let rows: Vec<(String,)> = sql.all(&mut *self).await?;
+            there.extend(rows.into_iter().map(|(name,)| name));
+        }
+        Ok(there)
+    }
+
+    /// Contracts by number.
+    pub async fn contract_heads(&mut self, numbers: &[String]) -> Result<Vec<ContractHead>> {
+        let mut there = Vec::new();
+        for chunk in numbers.chunks(CHUNK) {
+            let mut sql = Sql::built(format!(
+                "SELECT c.id, c.number, c.plan_id, u.name AS customer, p.name AS plan
+                 FROM contract c JOIN customer u ON u.id = c.customer_id JOIN plan p ON p.id = c.plan_id
+                 WHERE c.number IN ({})",
+                list(1, chunk.len())
+            ));
+            for number in chunk {
+                sql = sql.bind(number.as_str());
+            }
+            there.extend(sql.all(&mut *self).await?);
+        }
+        Ok(there)
+    }
+
+    /// Windows of these contracts that hold by what is known now.
+    pub async fn windows_of(
+        &mut self,
+        contracts: &[ContractId],
+    ) -> Result<Vec<(ContractId, (Time, Time, WindowKind))>> {
+        let mut there = Vec::new();
+        for chunk in contracts.chunks(CHUNK) {
+            let mut sql = Sql::built(format!(
+                "SELECT contract_id, from_at, to_at, kind FROM coverage_window
+                 WHERE superseded_at IS NULL AND contract_id IN ({})",
+                list(1, chunk.len())
+            ));
+            for id in chunk {
+                sql = sql.bind(*id);
+            }
+            let rows: Vec<WindowOf> = sql.all(&mut *self).await?;
+            there.extend(rows.into_iter().map(|row| (row.contract_id, (row.from_at, row.to_at, row.kind))));
+        }
+        Ok(there)
+    }
+
+    /// Items of these serials without dates of their own, under any contract, that hold by what is known now.
+    pub async fn items_of(&mut self, serials: &[Serial]) -> Result<Vec<(ContractId, ProductName, Serial)>> {
+        let mut there = Vec::new();
+        for chunk in serials.chunks(CHUNK) {
+            let mut sql = Sql::built(format!(
+                "SELECT contract_id, product, serial FROM covered_item
+                 WHERE superseded_at IS NULL AND from_at = $1 AND to_at = $2 AND serial IN ({})",
+                list(3, chunk.len())
+            ))
+            .bind(Time::EPOCH)
+            .bind(Time::FOREVER);
+            for serial in chunk {
+                sql = sql.bind(serial);
+            }
+            let rows: Vec<ItemOf> = sql.all(&mut *self).await?;
+            there.extend(rows.into_iter().map(|row| (row.contract_id, row.product, row.serial)));
+        }
+        Ok(there)
+    }
+
+    /// Enters contracts.
+    pub async fn contracts_add(&mut self, contracts: &[Contract]) -> Result<()> {
+        for chunk in contracts.chunks(MAX_PARAMETERS / 6) {
+            let mut sql = Sql::built(format!(
+                "INSERT INTO contract (id, customer_id, number, plan_id, state, created_at) VALUES {}",
+                places(chunk.len(), 6)
+            ));
+            for contract in chunk {
+                sql = sql
+                    .bind(contract.id)
+                    .bind(contract.customer_id)
+                    .bind(&contract.number)
+                    .bind(contract.plan_id)
+                    .bind(contract.state)
+                    .bind(contract.created_at);
+            }
+            sql.execute(&mut *self).await?;
+        }
+        Ok(())
+    }
+
+    /// Records windows of many contracts.
+    pub async fn windows_add(&mut self, windows: &[(ContractId, NewWindow)], at: Time) -> Result<()> {
+        for chunk in windows.chunks(MAX_PARAMETERS / 6) {
+            let mut sql = Sql::built(format!(
+                "INSERT INTO coverage_window (id, contract_id, from_at, to_at, kind, recorded_at) VALUES {}",
+                places(chunk.len(), 6)
+            ));
+            for (contract, window) in chunk {
+                sql = sql
+                    .bind(window.id)
+                    .bind(*contract)
+                    .bind(window.from_at)
+                    .bind(window.to_at)
+                    .bind(window.kind)
+                    .bind(at);
+            }
+            sql.execute(&mut *self).await?;
+        }
+        Ok(())
+    }
+
+    /// Records items of many contracts.
+    pub async fn items_add(&mut self, items: &[(ContractId, NewItem)], at: Time) -> Result<()> {
+        for chunk in items.chunks(MAX_PARAMETERS / 7) {
+            let mut sql = Sql::built(format!(
+                "INSERT INTO covered_item (id, contract_id, product, serial, from_at, to_at, recorded_at) VALUES {}",
+                places(chunk.len(), 7)
+            ));
+            for (contract, item) in chunk {
+                sql = sql
+                    .bind(item.id)
+                    .bind(*contract)
+                    .bind(&item.product)
+                    .bind(&item.serial)
+                    .bind(item.from_at)
+                    .bind(item.to_at)
+                    .bind(at);
+            }
+            sql.execute(&mut *self).await?;
+        }
+        Ok(())
+    }
+
+    /// Marks devices by their serials as changed.
+    pub async fn serials_touch(&mut self, product: &ProductName, serials: &[&Serial], at: Time) -> Result<()> {
+        for chunk in serials.chunks(CHUNK) {
+            let mut sql = Sql::built(format!(
+                "UPDATE device SET revision = revision + 1, changed_at = $1
+                 WHERE product_id = (SELECT id FROM product WHERE name = $2) AND serial IN ({})",
+                list(3, chunk.len())
+            ))
+            .bind(at)
+            .bind(product);
+            for serial in chunk {
+                sql = sql.bind(*serial);
+            }
+            sql.execute(&mut *self).await?;
+        }
+        Ok(())
+    }
+}
