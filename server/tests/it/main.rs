@@ -23,4 +23,5 @@ mod rollouts;
 mod rotation;
 mod stack;
 mod store;
+mod tokens;
 mod tuf;
