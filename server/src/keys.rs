@@ -6,6 +6,7 @@
 //! signs, one that no root has named is the successor, one that only older roots named has had its time. Where a key is,
 //! in a file or in a PKCS#11 token, makes no difference to that.
 
+mod check;
 mod files;
 mod make;
 mod online;
@@ -13,7 +14,7 @@ mod online;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use sluice_catalog::wire::admin::OnlineKeys;
 use sluice_signer::{NamedKeys, OnlineRole, PublicKey};
@@ -22,6 +23,7 @@ use zeroize::Zeroizing;
 use crate::clock::Dice;
 use crate::failpoint::failpoint;
 
+pub use check::{Listed, State, check_folder};
 pub use files::{Reference, write_secret};
 pub use make::Home;
 pub use online::{KeyInToken, News, OnlineKey, TokenDown};
@@ -44,19 +46,6 @@ struct Held {
     role: OnlineRole,
     key: Arc<OnlineKey>,
     file: PathBuf,
-}
-
-/// A key as `keys list` tells of it.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    /// Its role.
-    pub role: OnlineRole,
-    /// `signs`, `waits`, or `had its time`.
-    pub state: &'static str,
-    /// The key.
-    pub key: Arc<OnlineKey>,
-    /// Its file.
-    pub file: PathBuf,
 }
 
 /// The secret behind every token the server can check without the database.
@@ -131,35 +120,6 @@ impl Keys {
         let held = files::read(&self.folder, &self.held.load())?;
         self.held.store(Arc::new(held));
         Ok(())
-    }
-
-    /// Opens the tokens of keys that are in one, and holds what is there against what should be. A key that signs must be
-    /// right; what waits is only told of.
-    pub fn check_tokens(&self, named: &NamedKeys) -> anyhow::Result<()> {
-        for one in self.list(named).into_iter().filter(|one| one.state != HAD_ITS_TIME) {
-            match one.check() {
-                Err(error) if one.state == SIGNS => return Err(error),
-                Err(error) => tracing::warn!("{error:#}"),
-                Ok(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// All keys that are here.
-    pub fn list(&self, named: &NamedKeys) -> Vec<Listed> {
-        let state = |one: &Held| match self.current(one.role, named) {
-            Ok(current) if Arc::ptr_eq(&current, &one.key) => SIGNS,
-            _ if named.ever.contains(one.key.public().keyid()) => HAD_ITS_TIME,
-            _ => WAITS,
-        };
-        let listed = |one: &Held| Listed {
-            role: one.role,
-            state: state(one),
-            key: Arc::clone(&one.key),
-            file: one.file.clone(),
-        };
-        self.held.load().iter().map(listed).collect()
     }
 
     /// The key with which to sign: the one that the published root names. Before there is a root it is the first.
@@ -317,34 +277,6 @@ impl Keys {
         }
         Ok(retired.len())
     }
-}
-
-/// A key that signs now.
-const SIGNS: &str = "signs";
-/// A key that signs as soon as a root names it.
-const WAITS: &str = "waits";
-/// A key that is never used again.
-const HAD_ITS_TIME: &str = "had its time";
-
-impl Listed {
-    /// Opens the token of a key that is in one, and holds its key against the file. What was looked at; nothing for files.
-    pub fn check(&self) -> anyhow::Result<Option<String>> {
-        let Some(key) = self.key.in_token() else { return Ok(None) };
-        let named = format!("the {} key of {}", self.role.name(), self.file.display());
-        key.check().map_err(|error| anyhow!("{named}: {}", error.whole()))?;
-        Ok(Some(format!("{named} is in its token: {}", key.uri())))
-    }
-}
-
-/// Opens the token of every key of a folder that is in one, whatever it is for; a line for each. Changes nothing.
-pub fn check_folder(folder: &Path) -> anyhow::Result<Vec<String>> {
-    let listed = files::read(folder, &[])?.into_iter().map(|one| Listed {
-        role: one.role,
-        state: WAITS,
-        key: one.key,
-        file: one.file,
-    });
-    listed.filter_map(|one| one.check().transpose()).collect()
 }
 
 #[cfg(test)]

@@ -145,9 +145,9 @@ fn list(common: &Common, measure: bool) -> anyhow::Result<()> {
     let named = named(&settings)?;
     for one in keys.list(&named) {
         let key = one.key.public();
-        println!("{:<12} {:<12} {} {}", one.role.name(), one.state, key.keyid(), key.scheme());
+        println!("{:<12} {:<12} {} {}", one.role.name(), one.state.words(), key.keyid(), key.scheme());
         println!("             in {}", place(&one));
-        if let (true, Some(key)) = (measure, one.key.in_token()) {
+        if let (true, None, Some(key)) = (measure, &one.trouble, one.key.in_token()) {
             println!("             {} signatures a second", measured(key)?);
         }
     }
@@ -161,9 +161,9 @@ fn place(one: &Listed) -> String {
     let file = one.file.display();
     match one.key.in_token() {
         None => file.to_string(),
-        Some(key) => match one.check() {
-            Ok(_) => format!("{} ({file})", key.uri()),
-            Err(error) => format!("{} ({file}), but: {error:#}", key.uri()),
+        Some(key) => match &one.trouble {
+            None => format!("{} ({file})", key.uri()),
+            Some(trouble) => format!("{} ({file}), but {trouble}", key.uri()),
         },
     }
 }

@@ -299,6 +299,8 @@ fn a_token_that_is_not_right_is_refused_at_the_start() {
     scene.hsm.set_pin(PIN);
     scene.hsm.away(true);
     refused(&scene, "no such token is there; found: none", "plug it in");
+    let listed = scene.ok(&["keys", "list"]);
+    assert_eq!(listed.matches("but the ").count(), 4, "what can be told is told: {listed}");
     scene.hsm.away(false);
     // The place of another key.
     let file = scene.keys().join("director.p11");
