@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
+use sluice_token::{Scheme, TokenUri};
+
+use crate::keys::Home;
 
 /// With less, the segments of a few threads alone take more than the bound.
 const MIN_PATCH_MEMORY_MIB: u64 = 64;
@@ -24,6 +27,10 @@ pub struct Settings {
     pub blobs: String,
     /// The folder with the online keys. Replicas share its content.
     pub keys: PathBuf,
+    /// A PKCS#11 token in which online keys are made, as a URI; in files of that folder unless given.
+    pub keys_token: Option<String>,
+    /// The kind of keys made in it: `ed25519`, or `ecdsa-p256`, which every token makes.
+    pub keys_scheme: String,
     /// Seconds between two polls of a device that runs what it should.
     pub poll_interval_s: u32,
     /// The snapshot is signed again when so much of its week has gone, in percent; 1 to 90.
@@ -73,6 +80,8 @@ impl Default for Settings {
             database: "sqlite:sluice.db".into(),
             blobs: "blobs".into(),
             keys: "keys".into(),
+            keys_token: None,
+            keys_scheme: Scheme::Ed25519.name().into(),
             poll_interval_s: 300,
             snapshot_renew_percent: 50,
             worker_threads: 2,
@@ -103,6 +112,10 @@ pub const TEMPLATE: &str = r#"# Sluice server configuration. Every line is a def
 #blobs = "s3://bucket/prefix"
 # The online keys. Replicas need the same ones.
 #keys = "keys"
+# A PKCS#11 token in which keys are made; the folder then says where they are. The file has the token's PIN.
+#keys_token = "pkcs11:token=LABEL?module-path=/usr/lib/….so&pin-source=file:/run/secrets/pin"
+# The kind of those keys: "ed25519", or "ecdsa-p256" for tokens that make no other.
+#keys_scheme = "ed25519"
 
 # Seconds between two polls of a device that runs what it should.
 #poll_interval_s = 300
@@ -163,6 +176,7 @@ impl Settings {
                 self.listen
             );
         }
+        self.home()?;
         if !(30..=86_400).contains(&self.poll_interval_s) {
             bail!("poll_interval_s {}: 30 to 86400", self.poll_interval_s);
         }
@@ -180,6 +194,17 @@ impl Settings {
         }
         Ok(self)
     }
+
+    /// Where online keys are made.
+    pub fn home(&self) -> anyhow::Result<Home> {
+        let scheme = self.keys_scheme.parse().map_err(|error| anyhow!("keys_scheme: {error}"))?;
+        let Some(text) = &self.keys_token else { return Ok(Home::Files) };
+        let uri = TokenUri::parse(text).with_context(|| "keys_token")?;
+        if uri.object.is_some() || uri.id.is_some() {
+            bail!("keys_token `{text}`: a token for four keys, not one key: leave out object= and id=");
+        }
+        Ok(Home::Token { uri, scheme, adopt: false })
+    }
 }
 
 #[cfg(test)]
@@ -192,6 +217,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| !line.starts_with(' ') && !line.contains("example.com") && !line.contains("s3://"))
+            .filter(|line| !line.contains("pkcs11:"))
             .filter(|line| !line.starts_with("[tls]") && !line.starts_with("certificate") && !line.starts_with("key ="))
             .fold(String::new(), |text, line| text + line + "\n");
         let settings: Settings = toml::from_str(&uncommented).unwrap();
@@ -206,6 +232,24 @@ mod tests {
         assert!(Settings { behind_tls_proxy: true, ..open }.resolve(Path::new("/d")).is_ok());
         assert!(toml::from_str::<Settings>("listne = \"x\"").is_err());
         assert!(Settings { listen: "here".into(), ..Settings::default() }.resolve(Path::new("/d")).is_err());
+    }
+
+    #[test]
+    fn keys_are_made_in_files_or_in_a_whole_token() {
+        let with =
+            |uri: &str| Settings { keys_token: Some(uri.into()), ..Settings::default() }.resolve(Path::new("/d"));
+        assert_eq!(Settings::default().home().unwrap(), Home::Files);
+        assert!(matches!(with("pkcs11:token=a").unwrap().home().unwrap(), Home::Token { .. }));
+        for (uri, reason) in [
+            ("pkcs11:token=a;object=b", "leave out object="),
+            ("/a/file", "begins with pkcs11:"),
+            ("pkcs11:token=a?pin-value=1", "pin-source=file:/PATH"),
+        ] {
+            let error = format!("{:#}", with(uri).unwrap_err());
+            assert!(error.contains(reason) && error.contains("keys_token"), "{uri}: {error}");
+        }
+        let other = Settings { keys_scheme: "rsa".into(), ..Settings::default() };
+        assert!(other.resolve(Path::new("/d")).unwrap_err().to_string().contains("ecdsa-p256"));
     }
 
     #[test]

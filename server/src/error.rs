@@ -48,6 +48,11 @@ impl Error {
         }
     }
 
+    /// Whether the log has told the cause already, once for all requests that it hits.
+    pub fn is_told(&self) -> bool {
+        self.cause.as_ref().is_some_and(anyhow::Error::is::<crate::keys::TokenDown>)
+    }
+
     /// A part of the server is away.
     pub fn unavailable(what: &str, cause: impl Into<anyhow::Error>) -> Self {
         Self {

@@ -3,7 +3,13 @@
 //!
 //! A role may have a second key beside the one in use, which the next root will name. Which key signs follows from the
 //! published roots alone, so every replica decides alike, before and after a crash: the key that the newest root names
-//! signs, one that no root has named is the successor, one that only older roots named has had its time.
+//! signs, one that no root has named is the successor, one that only older roots named has had its time. Where a key is,
+//! in a file or in a PKCS#11 token, makes no difference to that.
+
+mod check;
+mod files;
+mod make;
+mod online;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,16 +17,19 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use sluice_catalog::wire::admin::OnlineKeys;
-use sluice_signer::{NamedKeys, OnlineRole, PublicKey, SigningKey, key_file};
+use sluice_signer::{NamedKeys, OnlineRole, PublicKey};
 use zeroize::Zeroizing;
 
 use crate::clock::Dice;
 use crate::failpoint::failpoint;
 
+pub use check::{Listed, State, check_folder};
+pub use files::{Reference, write_secret};
+pub use make::Home;
+pub use online::{KeyInToken, News, OnlineKey, TokenDown};
+
 /// The folder, under that of the keys, of those that have had their time.
 const RETIRED: &str = "retired";
-/// Digits of a key's id in its file name: enough to tell a few apart.
-const NAME_DIGITS: usize = 16;
 
 /// The server's keys.
 #[derive(Debug)]
@@ -31,11 +40,11 @@ pub struct Keys {
     pub tokens: TokenKey,
 }
 
-/// A key in a file of the folder: `ROLE.pem`, or `ROLE-ID.pem` when it was made to follow another.
+/// A key with its file in the folder, which holds it or says where it is.
 #[derive(Clone, Debug)]
 struct Held {
     role: OnlineRole,
-    key: Arc<SigningKey>,
+    key: Arc<OnlineKey>,
     file: PathBuf,
 }
 
@@ -65,18 +74,21 @@ pub struct MissingKey {
 }
 
 impl Keys {
-    /// Reads the keys of a folder. Replicas share one folder, or copies of it. `create` makes the keys that are missing: only
-    /// before any root names keys, because others would be of no use after that.
+    /// Reads the keys of a folder, and makes those that are missing in files. See [`Self::open`].
     pub fn load(folder: &Path, create: bool, dice: Dice) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        restrict(folder, 0o700)?;
-        if create {
-            let held = read(folder)?;
+        Self::open(folder, create.then_some(&Home::Files), dice)
+    }
+
+    /// Reads the keys of a folder. Replicas share one folder, or copies of it. Keys that are missing are made where `create`
+    /// says: only before any root names keys, because others would be of no use after that. No token is opened for keys that
+    /// are there.
+    pub fn open(folder: &Path, create: Option<&Home>, dice: Dice) -> anyhow::Result<Self> {
+        files::make_folder(folder)?;
+        if let Some(home) = create {
             for role in OnlineRole::ALL {
+                let held = files::read(folder, &[])?;
                 if held.iter().all(|one| one.role != role) {
-                    let key = SigningKey::from_seed(&dice.bytes())?;
-                    let path = folder.join(format!("{}.pem", role.name()));
-                    write_secret(&path, key_file::to_pem(&key)?.as_bytes())?;
+                    home.make(folder, role, true, &held, dice)?;
                 }
             }
         }
@@ -89,7 +101,7 @@ impl Keys {
         if hex::decode_to_slice(text.trim(), &mut *secret).is_err() {
             bail!("{}: 64 hexadecimal digits expected", path.display());
         }
-        let held = read(folder)?;
+        let held = files::read(folder, &[])?;
         for role in OnlineRole::ALL {
             if held.iter().all(|one| one.role != role) {
                 bail!(
@@ -105,12 +117,13 @@ impl Keys {
 
     /// Reads the folder again: a key may have been made beside a running server, or copied to it.
     pub fn reread(&self) -> anyhow::Result<()> {
-        self.held.store(Arc::new(read(&self.folder)?));
+        let held = files::read(&self.folder, &self.held.load())?;
+        self.held.store(Arc::new(held));
         Ok(())
     }
 
     /// The key with which to sign: the one that the published root names. Before there is a root it is the first.
-    pub fn current(&self, role: OnlineRole, named: &NamedKeys) -> Result<Arc<SigningKey>, MissingKey> {
+    pub fn current(&self, role: OnlineRole, named: &NamedKeys) -> Result<Arc<OnlineKey>, MissingKey> {
         let held = self.held.load();
         let mut of_role = held.iter().filter(|one| one.role == role);
         let found = match named.now.get(&role) {
@@ -187,20 +200,40 @@ impl Keys {
         again: bool,
         dice: Dice,
     ) -> anyhow::Result<(PublicKey, PathBuf)> {
-        if let Some(key) = self.next(role, named) {
-            let file = self.held.load().iter().find(|one| *one.key.public() == key).map(|one| one.file.clone());
-            match file {
-                Some(file) if again => self.put_away(&file, role, &key)?,
-                Some(file) => return Ok((key, file)),
-                None => {}
+        self.make_next_in(&Home::Files, role, named, again, dice)
+    }
+
+    /// The same, in a home of the caller's choice.
+    pub fn make_next_in(
+        &self,
+        home: &Home,
+        role: OnlineRole,
+        named: &NamedKeys,
+        again: bool,
+        dice: Dice,
+    ) -> anyhow::Result<(PublicKey, PathBuf)> {
+        let held = self.held.load_full();
+        let waits = self.next(role, named);
+        if let Some(one) = held.iter().find(|one| waits.as_ref() == Some(one.key.public())) {
+            let key = one.key.public();
+            if again {
+                self.put_away(&one.file, role, key)?;
+            } else if home.holds(&one.key) {
+                return Ok((key.clone(), one.file.clone()));
+            } else {
+                bail!(
+                    "{} key {} in {} waits already, and is elsewhere than where one was asked for: `--again` puts it away \
+                     and makes another",
+                    role.name(),
+                    key.keyid(),
+                    one.file.display()
+                );
             }
         }
-        let key = SigningKey::from_seed(&dice.bytes())?;
-        let path = self.folder.join(file_name(role, key.public()));
-        write_secret(&path, key_file::to_pem(&key)?.as_bytes())?;
+        let made = home.make(&self.folder, role, false, &held, dice)?;
         failpoint("keys.next.after_write");
         self.reread()?;
-        Ok((key.public().clone(), path))
+        Ok(made)
     }
 
     /// Lets go of keys that have had their time, and puts their files away. What could not be put away is not used, either.
@@ -223,101 +256,27 @@ impl Keys {
     /// Each key has a name of its own there, so two replicas that do this at once do not harm each other.
     fn put_away(&self, file: &Path, role: OnlineRole, key: &PublicKey) -> anyhow::Result<()> {
         let retired = self.folder.join(RETIRED);
-        std::fs::create_dir_all(&retired).with_context(|| format!("making {}", retired.display()))?;
-        restrict(&retired, 0o700)?;
-        match std::fs::rename(file, retired.join(file_name(role, key))) {
+        files::make_folder(&retired)?;
+        let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or(files::PRIVATE);
+        match std::fs::rename(file, retired.join(files::name(role, Some(key), ending))) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             other => other.with_context(|| format!("moving {} to {}", file.display(), retired.display())),
         }
     }
 
-    /// Deletes the keys that were put away; how many.
+    /// Deletes the keys that were put away, in their tokens, too; how many.
     pub fn forget(folder: &Path) -> anyhow::Result<usize> {
-        let retired = folder.join(RETIRED);
-        let files = pem_files(&retired)?;
-        for file in &files {
+        let retired = files::list(&folder.join(RETIRED))?;
+        for file in &retired {
+            if let Some(reference) = files::reference(file)? {
+                make::destroy(&reference).with_context(|| {
+                    format!("{} stays: when its token is gone for good, delete the file by hand", file.display())
+                })?;
+            }
             std::fs::remove_file(file).with_context(|| format!("deleting {}", file.display()))?;
         }
-        Ok(files.len())
+        Ok(retired.len())
     }
-}
-
-fn file_name(role: OnlineRole, key: &PublicKey) -> String {
-    let keyid = key.keyid();
-    format!("{}-{}.pem", role.name(), keyid.get(..NAME_DIGITS).unwrap_or(keyid))
-}
-
-/// The key files of a folder; none when there is no folder.
-fn pem_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.with_context(|| format!("listing {}", folder.display()))?,
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(|| format!("listing {}", folder.display()))?.path();
-        if path.extension().is_some_and(|extension| extension == "pem") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// Every key of a folder; of a role, `ROLE.pem` comes first.
-fn read(folder: &Path) -> anyhow::Result<Vec<Held>> {
-    let mut held = Vec::new();
-    for file in pem_files(folder)? {
-        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let (name, first) = stem.split_once('-').map_or((stem, true), |(name, _)| (name, false));
-        let Ok(role) = name.parse::<OnlineRole>() else { continue };
-        let pem = match std::fs::read_to_string(&file) {
-            // Another replica has put it away meanwhile.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            other => Zeroizing::new(other.with_context(|| format!("reading {}", file.display()))?),
-        };
-        let key = key_file::from_pem(&pem, None).with_context(|| format!("reading {}", file.display()))?;
-        held.push((!first, Held { role, key: Arc::new(key), file }));
-    }
-    held.sort_by_key(|(later, one)| (one.role, *later));
-    Ok(held.into_iter().map(|(_, one)| one).collect())
-}
-
-/// Writes a secret that only its owner reads: temporary file, then rename, so that no half-written key is ever found.
-pub fn write_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    let partial = PathBuf::from(format!("{}.partial", path.display()));
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    let mut file = options.open(&partial).with_context(|| format!("writing {}", partial.display()))?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&partial, path).with_context(|| format!("writing {}", path.display()))?;
-    // The name is as durable as the bytes: a key that a root names must not be gone after a power cut.
-    #[cfg(unix)]
-    if let Some(folder) = path.parent() {
-        std::fs::File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .with_context(|| format!("syncing {}", folder.display()))?;
-    }
-    Ok(())
-}
-
-#[cfg(unix)]
-fn restrict(path: &Path, mode: u32) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-        .with_context(|| format!("restricting {}", path.display()))
-}
-
-#[cfg(not(unix))]
-fn restrict(_: &Path, _: u32) -> anyhow::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]
@@ -325,7 +284,7 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let files = pem_files(folder).unwrap();
+        let files = files::list(folder).unwrap();
         files.iter().map(|file| file.file_name().unwrap().to_str().unwrap().to_owned()).collect()
     }
 
@@ -342,7 +301,10 @@ mod tests {
         assert_ne!(first, other);
         assert_eq!(keys.online(&nothing).unwrap().next[&OnlineRole::Director], other);
         assert!(!file.exists());
-        assert_eq!(names(&folder.path().join(RETIRED)), [file_name(OnlineRole::Director, &first)]);
+        assert_eq!(
+            names(&folder.path().join(RETIRED)),
+            [files::name(OnlineRole::Director, Some(&first), files::PRIVATE)]
+        );
         assert_eq!(Keys::forget(folder.path()).unwrap(), 1);
         assert_eq!(Keys::forget(folder.path()).unwrap(), 0);
     }

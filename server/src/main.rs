@@ -1,16 +1,19 @@
 //! `sluice-server`: one binary with modes.
 
+mod keys_command;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
-use sluice_server::clock::{Clock, Dice};
+use sluice_server::clock::Clock;
 use sluice_server::config::Settings;
-use sluice_server::keys::Keys;
 use sluice_server::setup::{self, Overrides};
-use sluice_server::{failpoint, http, serve, telemetry};
-use sluice_signer::{NamedKeys, OnlineRole};
+use sluice_server::{failpoint, http, keys, serve, telemetry};
+
+/// Threads get so long to end when everything has stopped.
+const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Stores signed firmware releases and patches and hands them to devices by contract and rollout.
 #[derive(Debug, Parser)]
@@ -34,6 +37,10 @@ struct Common {
     /// A folder, or `s3://BUCKET/PREFIX` with the usual `AWS_...` variables.
     #[arg(long, env = "SLUICE_BLOBS")]
     blobs: Option<String>,
+    /// PKCS#11 URI of a token in which the online keys are made, such as
+    /// `pkcs11:token=LABEL?module-path=FILE&pin-source=file:/PATH`.
+    #[arg(long, env = "SLUICE_KEYS_TOKEN", value_name = "URI")]
+    keys_token: Option<String>,
 }
 
 impl Common {
@@ -42,6 +49,7 @@ impl Common {
             config: self.config.clone(),
             database: self.database.clone(),
             blobs: self.blobs.clone(),
+            keys_token: self.keys_token.clone(),
             ..Overrides::default()
         }
     }
@@ -89,7 +97,7 @@ enum Mode {
     /// The server's online keys.
     Keys {
         #[command(subcommand)]
-        command: KeysCommand,
+        command: keys_command::KeysCommand,
     },
     /// Print the OpenAPI document of the REST API.
     Openapi,
@@ -100,30 +108,6 @@ enum Mode {
     Completion {
         /// The shell.
         shell: clap_complete::Shell,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum KeysCommand {
-    /// Print the public keys that offline roots name, as JSON; makes the keys on the first run.
-    Export {
-        #[command(flatten)]
-        common: Common,
-    },
-    /// Make the key that is to follow the current one. It signs nothing until the published root names it.
-    Rotate {
-        /// Whose: `snapshot`, `timestamp`, `director` or `entitlement`.
-        role: OnlineRole,
-        /// Put a key away that waits already, and make another: when it may have been stolen, too.
-        #[arg(long)]
-        again: bool,
-        #[command(flatten)]
-        common: Common,
-    },
-    /// Delete the private keys that have had their time.
-    Forget {
-        #[command(flatten)]
-        common: Common,
     },
 }
 
@@ -150,9 +134,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Mode::Worker { common } => worker(&common),
         Mode::Migrate { common } => migrate(&common),
         Mode::CheckConfig { common } => check_config(&common),
-        Mode::Keys { command: KeysCommand::Export { common } } => keys_export(&common),
-        Mode::Keys { command: KeysCommand::Rotate { role, again, common } } => keys_rotate(&common, role, again),
-        Mode::Keys { command: KeysCommand::Forget { common } } => keys_forget(&common),
+        Mode::Keys { command } => keys_command::run(command),
         Mode::Openapi => {
             println!("{}", http::api::openapi().to_pretty_json()?);
             Ok(())
@@ -174,10 +156,18 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
 }
 
+/// Runs the server. When it has stopped, a call into a token that hangs does not keep the process.
+fn run_to_the_end(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_WAIT);
+    done
+}
+
 fn listen_and_serve(data: &Path, overrides: &Overrides, workers: bool) -> anyhow::Result<()> {
     let settings = setup::settings(data, overrides)?;
     telemetry::log(settings.log_format);
-    runtime()?.block_on(async {
+    run_to_the_end(async {
         let app = setup::app(&settings, data, Clock::default()).await?;
         let running = serve::start(&app, &settings, workers)?;
         serve::write_address(data, &running.url)?;
@@ -199,7 +189,7 @@ fn listen_and_serve(data: &Path, overrides: &Overrides, workers: bool) -> anyhow
 fn worker(common: &Common) -> anyhow::Result<()> {
     let settings = setup::settings(&common.data, &common.overrides())?;
     telemetry::log(settings.log_format);
-    runtime()?.block_on(async {
+    run_to_the_end(async {
         let app = setup::app(&settings, &common.data, Clock::default()).await?;
         let background = serve::background(&app, settings.worker_threads.max(1));
         println!("working; stop with Ctrl-C");
@@ -240,50 +230,10 @@ fn check_config(common: &Common) -> anyhow::Result<()> {
     let mut settings: Settings = setup::settings(&common.data, &common.overrides())?;
     settings.database = setup::redacted(&settings.database);
     println!("{}", toml::to_string_pretty(&settings)?);
-    Ok(())
-}
-
-/// The keys, and which of them the published roots name.
-fn keys(settings: &Settings) -> anyhow::Result<(Keys, NamedKeys)> {
-    let keys = Keys::load(&settings.keys, true, Dice)?;
-    // With one key for each role there is nothing to tell apart, and no need for a database.
-    let named = if keys.is_rotating() {
-        runtime()?.block_on(async {
-            let store = sluice_server::store::Store::open(&settings.database).await?;
-            store.migrate().await.context("migrating the database")?;
-            let named = store.named_keys().await.context("reading the published roots");
-            store.close().await;
-            named
-        })?
-    } else {
-        NamedKeys::default()
-    };
-    Ok((keys, named))
-}
-
-fn keys_export(common: &Common) -> anyhow::Result<()> {
-    let (keys, named) = keys(&setup::settings(&common.data, &common.overrides())?)?;
-    println!("{}", serde_json::to_string_pretty(&keys.export(&named)?)?);
-    Ok(())
-}
-
-fn keys_rotate(common: &Common, role: OnlineRole, again: bool) -> anyhow::Result<()> {
-    let (keys, named) = keys(&setup::settings(&common.data, &common.overrides())?)?;
-    let (key, file) = keys.make_next(role, &named, again, Dice)?;
-    println!("the next {} key is {}", role.name(), key.keyid());
-    println!("in {}; nothing is signed with it yet", file.display());
-    println!();
-    println!(
-        "next: copy the file to the keys folders of all replicas, when they do not share one, and to your backup;"
-    );
-    println!("      `sluice-server keys export > online-keys.json`, or GET /api/v1/online-keys;");
-    println!("      `sluice-sign root rotate --repo DIR --online-keys online-keys.json`; holders sign; publish.");
-    println!("The server signs with the new key from the moment of that publication on.");
-    Ok(())
-}
-
-fn keys_forget(common: &Common) -> anyhow::Result<()> {
-    let settings = setup::settings(&common.data, &common.overrides())?;
-    println!("{} deleted", Keys::forget(&settings.keys)?);
+    settings.home()?.check().context("keys_token")?;
+    // As comments: what stands above is a configuration.
+    for line in keys::check_folder(&settings.keys)? {
+        println!("# {line}");
+    }
     Ok(())
 }

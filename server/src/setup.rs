@@ -31,6 +31,8 @@ pub struct Overrides {
     pub blobs: Option<String>,
     /// See [`Settings::public_url`].
     pub public_url: Option<String>,
+    /// See [`Settings::keys_token`].
+    pub keys_token: Option<String>,
 }
 
 /// Reads the configuration. On the first run it writes a commented one, so that there is something to edit.
@@ -52,6 +54,9 @@ pub fn settings(data: &Path, overrides: &Overrides) -> anyhow::Result<Settings> 
     }
     if let Some(url) = &overrides.public_url {
         settings.public_url = Some(url.clone());
+    }
+    if let Some(uri) = &overrides.keys_token {
+        settings.keys_token = Some(uri.clone());
     }
     // Paths on the command line are the caller's, those in the file are the folder's.
     let data = std::path::absolute(data)?;
@@ -81,7 +86,8 @@ pub async fn app_with(
     store.migrate().await.context("migrating the database")?;
     let blobs = Blobs::open_with(&settings.blobs, blob_options)?;
     let named = store.named_keys().await.context("reading the published roots")?;
-    let keys = Keys::load(&settings.keys, named.now.is_empty(), dice)?;
+    let keys = Keys::open(&settings.keys, named.now.is_empty().then_some(&settings.home()?), dice)?;
+    keys.check_tokens(&named)?;
     check_keys(&store, &keys, &named).await?;
     let bootstrap = bootstrap_token(&store, data, dice).await?;
     let app = Arc::new(App {

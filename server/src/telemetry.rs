@@ -45,6 +45,13 @@ pub struct RoleLabels {
     pub role: String,
 }
 
+/// The role of one of the server's own keys.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct KeyLabels {
+    /// `snapshot`, `timestamp`, `director`, or `entitlement`.
+    pub role: String,
+}
+
 /// The counters.
 #[derive(Debug)]
 pub struct Metrics {
@@ -57,6 +64,7 @@ pub struct Metrics {
     /// Publications taken in.
     pub publications: Counter,
     role_expires_s: Family<RoleLabels, Gauge>,
+    token_errors: Family<KeyLabels, Counter>,
     /// Seconds that requests took.
     pub request_seconds: Histogram,
 }
@@ -67,6 +75,7 @@ impl Default for Metrics {
         let (polls, jobs, requests) = (Family::default(), Family::default(), Family::default());
         let (blob_bytes, publications) = (Counter::default(), Counter::default());
         let role_expires_s: Family<RoleLabels, Gauge> = Family::default();
+        let token_errors: Family<KeyLabels, Counter> = Family::default();
         // 0.1 ms to 26 s.
         let request_seconds = Histogram::new(exponential_buckets(0.0001, 4.0, 10));
         registry.register("polls", "Polls answered, by answer", polls.clone());
@@ -79,8 +88,23 @@ impl Default for Metrics {
             "Seconds until a role's newest document expires, by repository and role",
             role_expires_s.clone(),
         );
+        registry.register(
+            "token_errors",
+            "Signatures that the token of a key did not make, by role of the key",
+            token_errors.clone(),
+        );
         registry.register("request_seconds", "Seconds that requests took", request_seconds.clone());
-        Self { registry, polls, jobs, requests, blob_bytes, publications, role_expires_s, request_seconds }
+        Self {
+            registry,
+            polls,
+            jobs,
+            requests,
+            blob_bytes,
+            publications,
+            role_expires_s,
+            token_errors,
+            request_seconds,
+        }
     }
 }
 
@@ -102,6 +126,11 @@ impl Metrics {
             Some(seconds) => drop(self.role_expires_s.get_or_create(&labels).set(seconds)),
             None => drop(self.role_expires_s.remove(&labels)),
         }
+    }
+
+    /// Counts a signature that a token did not make.
+    pub fn token_error(&self, role: &str) {
+        self.token_errors.get_or_create(&KeyLabels { role: role.to_owned() }).inc();
     }
 
     /// Counts a request.

@@ -133,16 +133,20 @@ impl DirectorDocument {
         Ok(())
     }
 
-    /// Signs the document. One that lives too long, or that its own reader would refuse, is not made.
-    pub fn sign(&self, key: &SigningKey, limits: &Limits) -> Result<Vec<u8>, VerifyError> {
+    /// The document, to be signed. One that lives too long, or that its own reader would refuse, is not made.
+    pub fn unsigned(&self, limits: &Limits) -> Result<Envelope, VerifyError> {
         self.check_lifetime()?;
-        let mut envelope = Envelope::new(self.to_json());
+        let envelope = Envelope::new(self.to_json());
         let read = Self::from_json(envelope.signed(), limits)?;
         if read.device_id != self.device_id || read.targets != self.targets {
             return Err(VerifyError::field("director", "targets", "keys equal to their target paths", "others"));
         }
-        envelope.sign(key);
-        Ok(envelope.to_bytes())
+        Ok(envelope)
+    }
+
+    /// Signs the document, as [`Self::unsigned`] makes it.
+    pub fn sign(&self, key: &SigningKey, limits: &Limits) -> Result<Vec<u8>, VerifyError> {
+        Ok(self.unsigned(limits)?.signed_by(key))
     }
 
     /// Writes the signed part.

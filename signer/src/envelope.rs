@@ -111,7 +111,17 @@ impl Envelope {
 
     /// Signs with a key; the same key again changes nothing, because ed25519 signatures are deterministic.
     pub fn sign(&mut self, key: &SigningKey) {
-        let signature = self.detached(key);
+        self.attach(self.detached(key));
+    }
+
+    /// The bytes of the file, signed by this key.
+    pub fn signed_by(mut self, key: &SigningKey) -> Vec<u8> {
+        self.sign(key);
+        self.to_bytes()
+    }
+
+    /// Adds a signature that the caller has just had made and checked; one from elsewhere goes through [`Self::merge`].
+    pub fn attach(&mut self, signature: Signature) {
         self.signatures.insert(signature.keyid, signature.sig);
     }
 

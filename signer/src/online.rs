@@ -236,7 +236,22 @@ impl serde::Serialize for OnlineKeys {
     }
 }
 
-/// Signs a snapshot over every targets document (`targets` and the delegated roles).
+/// A snapshot over every targets document (`targets` and the delegated roles), to be signed.
+pub fn snapshot(
+    version: u64,
+    expires: Timestamp,
+    roles: BTreeMap<String, FileMeta>,
+    repo_id: Option<String>,
+) -> Envelope {
+    Envelope::new(SnapshotMetadata { version, expires, roles, repo_id }.to_json())
+}
+
+/// A timestamp over a snapshot file, to be signed.
+pub fn timestamp(version: u64, expires: Timestamp, snapshot: FileMeta, repo_id: Option<String>) -> Envelope {
+    Envelope::new(TimestampMetadata { version, expires, snapshot, repo_id }.to_json())
+}
+
+/// Signs a [`snapshot`].
 pub fn sign_snapshot(
     version: u64,
     expires: Timestamp,
@@ -244,10 +259,10 @@ pub fn sign_snapshot(
     repo_id: Option<String>,
     key: &SigningKey,
 ) -> Vec<u8> {
-    sign(SnapshotMetadata { version, expires, roles, repo_id }.to_json(), key)
+    snapshot(version, expires, roles, repo_id).signed_by(key)
 }
 
-/// Signs a timestamp over a snapshot file.
+/// Signs a [`timestamp`].
 pub fn sign_timestamp(
     version: u64,
     expires: Timestamp,
@@ -255,13 +270,7 @@ pub fn sign_timestamp(
     repo_id: Option<String>,
     key: &SigningKey,
 ) -> Vec<u8> {
-    sign(TimestampMetadata { version, expires, snapshot, repo_id }.to_json(), key)
-}
-
-fn sign(signed: Json, key: &SigningKey) -> Vec<u8> {
-    let mut envelope = Envelope::new(signed);
-    envelope.sign(key);
-    envelope.to_bytes()
+    timestamp(version, expires, snapshot, repo_id).signed_by(key)
 }
 
 /// Version of a document as written, for a server that continues its own counting.

@@ -355,6 +355,7 @@ fn metadata(from: &str, to: &str, kind: Option<&str>) -> serde_json::Value {
         "sluice-catalog",
         "sluice-fixtures",
         "xtask",
+        "sluice-token",
         "sluice-sign",
         "sluice-delta-cli",
         "sluice-agent",
@@ -376,10 +377,11 @@ fn metadata(from: &str, to: &str, kind: Option<&str>) -> serde_json::Value {
 fn packages_depend_on_each_other_only_along_the_arrows() {
     let messages = |from, to, kind| -> Vec<String> {
         let report = arrows::check(&metadata(from, to, kind));
-        assert_eq!(report.scanned, 11);
+        assert_eq!(report.scanned, 12);
         report.findings.into_iter().map(|found| found.message).collect()
     };
     assert_eq!(messages("sluice-delta", "sluice-signer", None), ["sluice-delta must not depend on sluice-signer"]);
+    assert_eq!(messages("sluice-agent", "sluice-token", None), ["sluice-agent must not depend on sluice-token"]);
     assert_eq!(messages("sluicectl", "sluice-server", None), ["sluicectl must not depend on sluice-server"]);
     assert_eq!(messages("xtask", "sluice-fixtures", Some("dev")), ["xtask must not depend on sluice-fixtures"]);
     assert_eq!(messages("sluice-agent", "sluice-fixtures", None), ["sluice-agent must not depend on sluice-fixtures"]);

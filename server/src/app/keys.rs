@@ -5,11 +5,11 @@ use std::sync::Arc;
 use sluice_catalog::Kind;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::wire::admin::OnlineKeys;
-use sluice_signer::{OnlineRole, SigningKey};
+use sluice_signer::{Envelope, NamedKeys, OnlineRole, Signature};
 
 use super::{Actor, App};
 use crate::error::{Error, Result};
-use crate::keys::MissingKey;
+use crate::keys::{MissingKey, News, OnlineKey, TokenDown};
 
 impl From<MissingKey> for Error {
     /// Devices see this, too: what to do about it stands in the log.
@@ -25,10 +25,59 @@ impl From<MissingKey> for Error {
     }
 }
 
+impl Error {
+    /// A key's token is away. Devices see this, too; the log told when it began.
+    fn token_down(role: OnlineRole, down: TokenDown) -> Self {
+        Self {
+            kind: Kind::Unavailable,
+            detail: format!("the server's {} key does not sign at the moment; try again later", role.name()),
+            cause: Some(down.into()),
+        }
+    }
+}
+
 impl App {
     /// The key with which to sign now.
-    pub fn key(&self, role: OnlineRole) -> Result<Arc<SigningKey>> {
+    pub fn key(&self, role: OnlineRole) -> Result<Arc<OnlineKey>> {
         Ok(self.keys.current(role, self.live.documents().named())?)
+    }
+
+    /// Signs a document with a key of a role: every signature of the server is made here. A token signs elsewhere meanwhile;
+    /// no transaction should be open, and no more is waited than a few seconds.
+    pub async fn sign(&self, role: OnlineRole, key: &Arc<OnlineKey>, mut document: Envelope) -> Result<Vec<u8>> {
+        let sig = self.signature(role, key, document.payload()).await?;
+        document.attach(Signature { keyid: key.public().keyid().to_owned(), sig });
+        Ok(document.to_bytes())
+    }
+
+    async fn signature(&self, role: OnlineRole, key: &Arc<OnlineKey>, message: Vec<u8>) -> Result<Vec<u8>> {
+        let (signed, news) = key.sign(message, &self.runtime, self.now()).await;
+        let role_name = role.name();
+        match (news, &signed) {
+            (Some(News::Fails), Err(down)) => {
+                tracing::error!(role = role_name, "{down}; until it does, what the {role_name} key signs is not made");
+            }
+            (Some(News::Signs), _) => tracing::info!(role = role_name, "the token of the {role_name} key signs again"),
+            _ => {}
+        }
+        signed.map_err(|down| {
+            self.metrics.token_error(role_name);
+            Error::token_down(role, down)
+        })
+    }
+
+    /// Refuses keys of new roots that are in a token which does not sign: the publication would stop the server.
+    pub(super) async fn new_keys_sign(&self, new: &NamedKeys) -> Result<()> {
+        let named = self.live.documents_full();
+        for role in OnlineRole::ALL {
+            if named.named().now.get(&role) == new.now.get(&role) {
+                continue;
+            }
+            let Ok(key) = self.keys.current(role, new) else { continue };
+            // No document begins so.
+            self.signature(role, &key, b"does this key sign?".to_vec()).await?;
+        }
+        Ok(())
     }
 
     /// Refuses when a key that the published roots name is not here.

@@ -115,12 +115,14 @@ async fn answer(
     }
     let director = app.key(OnlineRole::Director)?;
     if let Some(held) = held
-        && answer.confirms(held, &device, &director, now)
+        && answer.confirms(held, &device, director.public(), now)
     {
         app.metrics.poll("unchanged");
         return Ok(HttpResponse::NotModified().insert_header((header::ETAG, held)).finish());
     }
-    let signed = answer.sign(&device, (&director, &app.keys.tokens), nonce, now, app.rules.poll_interval_s)?;
+    let document = app.sign(OnlineRole::Director, &director, answer.document(&device, nonce, now)?).await?;
+    let keys = (director.public(), &app.keys.tokens);
+    let signed = answer.signed(document, &device, keys, now, app.rules.poll_interval_s)?;
     app.metrics.poll(answer.kind());
     Ok(HttpResponse::Ok()
         .insert_header((header::ETAG, signed.etag))

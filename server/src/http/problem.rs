@@ -32,7 +32,7 @@ impl ResponseError for HttpError {
         let (kind, detail) = (self.0.kind, &self.0.detail);
         // Logged once, here: the detail for everyone, the cause for the log only.
         match kind {
-            Kind::Internal | Kind::Unavailable => {
+            Kind::Internal | Kind::Unavailable if !self.0.is_told() => {
                 tracing::error!(%id, kind = kind.as_str(), detail, cause = ?self.0.cause, "request {id} failed: {detail}");
             }
             _ => tracing::debug!(%id, kind = kind.as_str(), detail, "request {id} refused: {detail}"),

@@ -10,7 +10,7 @@ use sluice_catalog::patch::{Full, FullEncoding, Patch};
 use sluice_catalog::release::Artifact;
 use sluice_catalog::wire::device::PollResponse;
 use sluice_catalog::{Digest, Reason, Time};
-use sluice_signer::{Delta, DirectorDocument, DirectorTarget, FullImage, Limits, SigningKey};
+use sluice_signer::{Delta, DirectorDocument, DirectorTarget, Envelope, FullImage, Limits, PublicKey};
 
 use super::devices::CachedDevice;
 use super::live::EncodingSet;
@@ -115,11 +115,11 @@ impl Answer {
     }
 
     /// Binds device, what it runs and what was decided; equal bytes mean an equal document but for its times.
-    fn fingerprint(&self, device: &CachedDevice, director: &SigningKey) -> [u8; 16] {
+    fn fingerprint(&self, device: &CachedDevice, director: &PublicKey) -> [u8; 16] {
         let mut hasher = Sha256::new();
         hasher.update(device.view.device.id.0.as_bytes());
         hasher.update(device.view.device.epoch.to_be_bytes());
-        hasher.update(director.public().keyid().as_bytes());
+        hasher.update(director.keyid().as_bytes());
         for installed in &device.view.installed {
             hasher.update(installed.component.as_str().as_bytes());
             hasher.update([0]);
@@ -145,7 +145,7 @@ impl Answer {
     }
 
     /// Whether the document behind an `If-None-Match` still says what this answer says, and lives long enough.
-    pub fn confirms(&self, held: &str, device: &CachedDevice, director: &SigningKey, now: Time) -> bool {
+    pub fn confirms(&self, held: &str, device: &CachedDevice, director: &PublicKey, now: Time) -> bool {
         let Some((expires, half)) = held.trim().trim_matches('"').split_once('.') else { return false };
         let Ok(expires) = i64::from_str_radix(expires, 16) else { return false };
         expires > now.as_s() + RENEW_BEFORE_S
@@ -154,32 +154,20 @@ impl Answer {
             && half == hex::encode(self.fingerprint(device, director))
     }
 
-    /// Signs the answer with the director's key.
-    pub fn sign(
-        &self,
-        device: &CachedDevice,
-        (director, tokens): (&SigningKey, &TokenKey),
-        nonce: Option<String>,
-        now: Time,
-        poll_interval_s: u32,
-    ) -> Result<Signed> {
+    /// The director's document, to be signed with its key.
+    pub fn document(&self, device: &CachedDevice, nonce: Option<String>, now: Time) -> Result<Envelope> {
         let second = |time: Time| jiff::Timestamp::from_second(time.as_s()).map_err(Error::internal);
         let mut targets = BTreeMap::new();
-        let mut blobs = Vec::new();
         for image in &self.images {
-            blobs.push(image.full.sha256);
-            let delta = image.patch.as_ref().map(|patch| {
-                blobs.push(patch.sha256);
-                Delta {
-                    from_sha256: patch.from_sha256.0,
-                    format: PATCH_FORMAT.to_owned(),
-                    length: patch.length.unsigned_abs(),
-                    sha256: patch.sha256.0,
-                    head_length: patch.head_length.unsigned_abs(),
-                    head_sha256: patch.head_sha256.0,
-                    ram: patch.ram.unsigned_abs(),
-                    scratch: patch.scratch.unsigned_abs(),
-                }
+            let delta = image.patch.as_ref().map(|patch| Delta {
+                from_sha256: patch.from_sha256.0,
+                format: PATCH_FORMAT.to_owned(),
+                length: patch.length.unsigned_abs(),
+                sha256: patch.sha256.0,
+                head_length: patch.head_length.unsigned_abs(),
+                head_sha256: patch.head_sha256.0,
+                ram: patch.ram.unsigned_abs(),
+                scratch: patch.scratch.unsigned_abs(),
             });
             let encoding = match image.full.encoding {
                 FullEncoding::Raw => sluice_signer::FullEncoding::Raw,
@@ -208,10 +196,27 @@ impl Answer {
             targets,
             repo_id: self.repo_id.clone(),
         };
-        let bytes = document.sign(director, &Limits::default()).map_err(Error::internal)?;
-        let document = String::from_utf8(bytes)
+        document.unsigned(&Limits::default()).map_err(Error::internal)
+    }
+
+    /// The answer around the signed document.
+    pub fn signed(
+        &self,
+        document: Vec<u8>,
+        device: &CachedDevice,
+        (director, tokens): (&PublicKey, &TokenKey),
+        now: Time,
+        poll_interval_s: u32,
+    ) -> Result<Signed> {
+        let document = String::from_utf8(document)
             .map_err(Error::internal)
             .and_then(|text| serde_json::value::RawValue::from_string(text).map_err(Error::internal))?;
+        let blobs: Vec<Digest> = self
+            .images
+            .iter()
+            .flat_map(|image| [Some(image.full.sha256), image.patch.as_ref().map(|patch| patch.sha256)])
+            .flatten()
+            .collect();
         let mut urls = BTreeMap::new();
         let mut blob_token = None;
         if !blobs.is_empty() {

@@ -24,4 +24,5 @@ mod rollouts;
 mod rotation;
 mod stack;
 mod store;
+mod tokens;
 mod tuf;

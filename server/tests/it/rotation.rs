@@ -68,7 +68,7 @@ fn next_of_all(app: &App) -> OnlineKeys {
 }
 
 /// Both roots that name them.
-fn roots(ceremony: &Ceremony, online: &OnlineKeys, version: u64) -> [PublishDocument; 2] {
+pub fn roots(ceremony: &Ceremony, online: &OnlineKeys, version: u64) -> [PublishDocument; 2] {
     let ceremony = Ceremony { online: online.clone(), now: ceremony.now };
     [ceremony.image_root(version), ceremony.director_root(version)]
 }
@@ -95,10 +95,11 @@ fn verify(replicas: &Replicas, app: &App) {
     documents.0.verify_as_device(&documents.1, &documents.2, now, &Limits::default()).unwrap();
 }
 
-fn files(folder: &Path) -> Vec<String> {
+/// The files of this ending, sorted.
+pub fn files(folder: &Path, ending: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
-    let names = paths.filter(|path| path.extension().is_some_and(|extension| extension == "pem"));
+    let names = paths.filter(|path| path.extension().is_some_and(|extension| extension == ending));
     let mut names: Vec<String> = names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
     names.sort();
     names
@@ -125,8 +126,8 @@ fn the_published_root_decides_which_key_signs(engine: Engine) {
             assert_eq!(signs(app, role), *next.current(role));
         }
     }
-    assert_eq!(files(&replicas.keys()).len(), 4, "the old ones were put away");
-    assert_eq!(files(&replicas.keys().join("retired")).len(), 4);
+    assert_eq!(files(&replicas.keys(), "pem").len(), 4, "the old ones were put away");
+    assert_eq!(files(&replicas.keys().join("retired"), "pem").len(), 4);
     clock.advance_ms(3_700_000);
     assert!(replicas.tick(&one));
     verify(&replicas, &one);
@@ -137,7 +138,7 @@ fn the_published_root_decides_which_key_signs(engine: Engine) {
     replicas.publish(&again, &roots(&replicas.ceremony, &third, 3)).unwrap();
     verify(&replicas, &again);
     assert_eq!(sluice_server::keys::Keys::forget(&replicas.keys()).unwrap(), 8);
-    assert_eq!(files(&replicas.keys().join("retired")), [] as [&str; 0]);
+    assert_eq!(files(&replicas.keys().join("retired"), "pem"), [] as [&str; 0]);
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -178,7 +179,7 @@ fn a_replica_without_the_key_signs_nothing_and_says_so(engine: Engine) {
     replicas.runtime.block_on(other.refresh()).unwrap();
     replicas.runtime.block_on(other.ready()).unwrap();
     assert_eq!(signs(&other, OnlineRole::Director), next.director);
-    assert_eq!(files(&apart.path().join("keys")).len(), 4, "and has put the old ones away");
+    assert_eq!(files(&apart.path().join("keys"), "pem").len(), 4, "and has put the old ones away");
 }
 
 fn a_server_with_other_keys_does_not_start(engine: Engine) {
@@ -187,7 +188,7 @@ fn a_server_with_other_keys_does_not_start(engine: Engine) {
     let empty = tempfile::tempdir().unwrap();
     let error = replicas.start_in(empty.path(), &clock).unwrap_err().to_string();
     assert!(error.contains("copy the keys folder of the first server"), "{error}");
-    assert_eq!(files(&empty.path().join("keys")), [] as [&str; 0], "keys that no root names are not made");
+    assert_eq!(files(&empty.path().join("keys"), "pem"), [] as [&str; 0], "keys that no root names are not made");
 }
 
 fn a_server_that_lost_its_keys_comes_back_with_others(engine: Engine) {
@@ -249,7 +250,7 @@ fn what_devices_see_fits_together_all_the_time(engine: Engine) {
 }
 
 /// A device from a warehouse; the version of the root that it arrives at.
-fn walk(client: &Client, now: jiff::Timestamp) -> u64 {
+pub fn walk(client: &Client, now: jiff::Timestamp) -> u64 {
     let first = client.get("/metadata/1.root.json").expect(200).body;
     let mut repository = sluice_signer::TrustedRepository::from_root(&first, &Limits::default()).unwrap();
     // The timestamp may be of a publication that came after the last root was looked for: then that root is there now.
@@ -284,7 +285,7 @@ fn the_director_root_may_come_first(engine: Engine) {
     replicas.publish(&app, &[director]).unwrap();
     assert_eq!(signs(&app, OnlineRole::Director), next.director);
     assert_eq!(signs(&app, OnlineRole::Snapshot), replicas.ceremony.online.snapshot, "the image root decides");
-    assert_eq!(files(&replicas.keys()).len(), 6);
+    assert_eq!(files(&replicas.keys(), "pem").len(), 6);
     verify(&replicas, &app);
     replicas.publish(&app, &[image]).unwrap();
     assert_eq!(signs(&app, OnlineRole::Snapshot), next.snapshot);
@@ -321,7 +322,7 @@ fn killed_at(failpoint: &str, engine: Engine) {
     assert_eq!(made.status.success(), failpoint != "keys.next.after_write");
     let text = rotate("");
     assert!(text.status.success(), "{}", String::from_utf8_lossy(&text.stderr));
-    assert_eq!(files(&data.path().join("keys")).len(), 5, "one key waits, whatever happened");
+    assert_eq!(files(&data.path().join("keys"), "pem").len(), 5, "one key waits, whatever happened");
 
     std::fs::write(data.path().join("sluice.toml"), "worker_threads = 0\n").unwrap();
     let process = Process::start(data.path(), &database.url(), failpoint);
@@ -349,6 +350,6 @@ fn killed_at(failpoint: &str, engine: Engine) {
     // The same publication again ends in the same state.
     client.send(ureq::http::Method::POST, "/api/v1/publish", &json, &body).expect(200);
     assert_eq!(walk(&client, now), 2);
-    until("the old key to be put away", || (files(&data.path().join("keys")).len() == 4).then_some(()));
-    assert_eq!(files(&data.path().join("keys/retired")).len(), 1);
+    until("the old key to be put away", || (files(&data.path().join("keys"), "pem").len() == 4).then_some(()));
+    assert_eq!(files(&data.path().join("keys/retired"), "pem").len(), 1);
 }

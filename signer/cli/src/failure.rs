@@ -1,5 +1,6 @@
 //! Exit codes and messages that say what to do next. `docs/release-engineer.md` lists the codes.
 
+use sluice_token::TokenError;
 use std::fmt;
 
 /// `verify`: something is missing or wrong.
@@ -33,6 +34,22 @@ impl Failure {
     /// A file that is not what it should be.
     pub fn file(message: impl Into<String>, next: &str) -> anyhow::Error {
         Self { code: FILE, message: message.into(), next: Some(next.to_owned()) }.into()
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        let code = match &error {
+            TokenError::ForeignModule { .. }
+            | TokenError::PinLocked { .. }
+            | TokenError::LastTry { .. }
+            | TokenError::LabelTaken { .. }
+            | TokenError::Extractable { .. }
+            | TokenError::AlwaysAuthenticate
+            | TokenError::Signature { .. } => REFUSED,
+            _ => FILE,
+        };
+        Self { code, message: error.to_string(), next: Some(error.next()) }
     }
 }
 

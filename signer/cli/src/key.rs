@@ -2,13 +2,14 @@
 
 use crate::args::{KeyCommand, KeyExportArgs, KeyImportArgs, KeyNewArgs, KeyShowArgs};
 use crate::failure::Failure;
-use crate::token::{Token, TokenKey, TokenUri, UriSource};
 use crate::{edge, folder, output};
 use anyhow::Context as _;
 use serde::Serialize;
 use sluice_signer::key_file::{self, EncryptionNonces, MAX_KEY_FILE_BYTES};
 use sluice_signer::{Envelope, Json, Limits, PublicKey, SigningKey};
+use sluice_token::{Mode, Pin, Token, TokenKey, TokenUri, UriSource};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Bytes of a key file, private or public.
@@ -43,7 +44,8 @@ impl HolderKey {
 
     fn in_token(uri: &str, source: UriSource, secret_file: Option<&Path>) -> anyhow::Result<Self> {
         let uri = TokenUri::parse(uri)?;
-        Token::open(&uri, source, false, &|token| edge::pin(secret_file, token))?.key(&uri).map(Self::Token)
+        let token = Token::open(&uri, source, Mode::Sign, &pin(&uri, source, secret_file)).map_err(Failure::from)?;
+        Ok(Self::Token(token.key(&uri).map_err(Failure::from)?))
     }
 
     /// The public half.
@@ -58,7 +60,7 @@ impl HolderKey {
     pub fn sign(&self, message: &[u8]) -> anyhow::Result<Vec<u8>> {
         match self {
             Self::File(key) => Ok(key.sign(message)),
-            Self::Token(key) => key.sign(message),
+            Self::Token(key) => Ok(key.sign(message).map_err(Failure::from)?),
         }
     }
 
@@ -67,6 +69,21 @@ impl HolderKey {
         let signature = self.sign(&envelope.payload())?;
         Ok(envelope.merge(self.public(), self.public().keyid(), &signature, limits)?)
     }
+}
+
+/// Who knows the PIN: the file of the command line, the one of the URI, or the person. Whose URI it is decides which file is
+/// read, so one in a file counts for nothing: it could burn the few tries that a token allows.
+fn pin(uri: &TokenUri, source: UriSource, secret_file: Option<&Path>) -> Pin {
+    if secret_file.is_none() && source == UriSource::Typed && uri.pin_source.is_some() {
+        return Pin::of(uri);
+    }
+    let secret_file = secret_file.map(Path::to_owned);
+    Pin::Ask(Arc::new(move |wanted| {
+        if wanted.last_try {
+            eprintln!("warning: token {:?} locks itself after one more wrong PIN", wanted.token);
+        }
+        edge::pin(secret_file.as_deref(), wanted.token).map_err(|error| error.to_string().into())
+    }))
 }
 
 #[derive(Serialize)]
@@ -93,11 +110,12 @@ fn new(args: &KeyNewArgs, json: bool) -> anyhow::Result<()> {
     let files = Files::new(&args.out, &args.name)?;
     if let Some(uri) = &args.token {
         let uri = TokenUri::parse(uri)?;
-        let ask = |token: &str| edge::pin(args.passphrase_file.as_deref(), token);
-        let token = Token::open(&uri, UriSource::Typed, true, &ask)?;
-        let uri = token.generate(&args.name, edge::random::<16>()?.as_slice(), args.scheme)?;
-        let key = token.key(&uri)?;
-        files.write(Some(format!("{uri}\n").as_bytes()), key.public())?;
+        let pin = pin(&uri, UriSource::Typed, args.passphrase_file.as_deref());
+        let token = Token::open(&uri, UriSource::Typed, Mode::Change, &pin).map_err(Failure::from)?;
+        let id = edge::random::<16>()?;
+        let uri = token.generate(&args.name, id.as_slice(), args.scheme).map_err(Failure::from)?;
+        let key = token.key(&uri).map_err(Failure::from)?;
+        files.write(Some(format!("{}\n", place(&key)).as_bytes()), key.public())?;
         return files.report(key.public(), "in the token; the file says where", json);
     }
     let key = SigningKey::from_seed(&*edge::random::<32>()?)?;
@@ -124,13 +142,18 @@ fn export(args: &KeyExportArgs, json: bool) -> anyhow::Result<()> {
     let key = HolderKey::open(&args.key, args.passphrase_file.as_deref())?;
     let place = match &key {
         HolderKey::File(_) => None,
-        HolderKey::Token(key) => Some(format!("{}\n", key.uri())),
+        HolderKey::Token(key) => Some(format!("{}\n", place(key))),
     };
     if let Some(place) = &place {
         folder::write_once(&files.private, place.as_bytes(), 0o600)?;
     }
     folder::write_once(&files.public, Files::public_text(key.public()).as_bytes(), 0o644)?;
     files.report(key.public(), if place.is_some() { "in the token; the file says where" } else { "" }, json)
+}
+
+/// Where a key is, as its file says it: where its PIN is stays with who typed that.
+fn place(key: &TokenKey) -> TokenUri {
+    TokenUri { pin_source: None, ..key.uri().clone() }
 }
 
 fn private_pem(key: &SigningKey, secret_file: Option<&Path>, plain: bool) -> anyhow::Result<Zeroizing<String>> {

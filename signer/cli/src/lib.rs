@@ -28,7 +28,6 @@ mod sign;
 mod signing_file;
 mod stage;
 mod status;
-mod token;
 mod tuf;
 mod uptane;
 

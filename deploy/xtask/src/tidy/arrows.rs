@@ -7,16 +7,17 @@ use serde_json::Value;
 use super::Report;
 
 /// Packages and those of ours that each may use. Tests of any of them may also use the fixtures.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("sluice-signer", &[]),
     ("sluice-delta", &[]),
     ("sluice-catalog", &[]),
     ("sluice-fixtures", &[]),
     ("xtask", &[]),
-    ("sluice-sign", &["sluice-signer", "sluice-catalog"]),
+    ("sluice-token", &["sluice-signer"]),
+    ("sluice-sign", &["sluice-signer", "sluice-token", "sluice-catalog"]),
     ("sluice-delta-cli", &["sluice-delta"]),
     ("sluice-agent", &["sluice-delta", "sluice-signer", "sluice-catalog"]),
-    ("sluice-server", &["sluice-delta", "sluice-signer", "sluice-catalog"]),
+    ("sluice-server", &["sluice-delta", "sluice-signer", "sluice-token", "sluice-catalog"]),
     ("sluicectl", &["sluice-catalog"]),
     ("sluice-benches", &["sluice-delta", "sluice-signer", "sluice-catalog", "sluice-server", "sluice-fixtures"]),
 ];

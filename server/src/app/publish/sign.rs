@@ -3,7 +3,7 @@
 
 use sluice_catalog::{Kind, Time};
 use sluice_signer::roles::{FileMeta, SnapshotMetadata};
-use sluice_signer::{Envelope, ImageDocuments, Limits, NamedKeys, OnlineRole};
+use sluice_signer::{Envelope, ImageDocuments, Limits, NamedKeys, OnlineRole, online};
 
 use super::{Current, expiry, stamp};
 use crate::app::App;
@@ -78,17 +78,31 @@ impl App {
         if self.due(seen("snapshot").as_deref(), seen("timestamp").as_deref(), now)? == Due::Nothing {
             return Ok(false);
         }
+        let seen = Current::read(&self.store).await?;
+        let due = self.due(body(seen.snapshot.as_ref()), body(seen.timestamp.as_ref()), now)?;
+        if due == Due::Nothing {
+            self.refresh().await?;
+            return Ok(false);
+        }
+        let signed = match self.sign_current(&seen.documents, &seen, due == Due::Both, now).await {
+            Err(down) if down.is_told() => {
+                // Another replica may have a way to a token.
+                self.publisher_stop().await?;
+                return Err(down);
+            }
+            other => other?,
+        };
         let mut tx = self.store.begin().await?;
-        // Raising the generation locks its row: whoever signs at the same time is seen below.
+        // Raising the generation locks its row: whoever signed meanwhile is seen below.
         tx.generation_raise("documents").await?;
         let current = Current::read_in(&mut tx).await?;
-        let due = self.due(body(current.snapshot.as_ref()), body(current.timestamp.as_ref()), now)?;
-        if due == Due::Nothing || !tx.lease_held(LEASE, replica, now).await? {
+        let is_next = current.documents == seen.documents && signed.follows(&current);
+        if !is_next || !tx.lease_held(LEASE, replica, now).await? {
             drop(tx);
             self.refresh().await?;
             return Ok(false);
         }
-        self.sign_current(&mut tx, &current.documents, &current, due == Due::Both, now).await?;
+        signed.write(&mut tx, now).await?;
         failpoint("publisher.before_commit");
         tx.commit().await?;
         failpoint("publisher.after_commit");
@@ -111,17 +125,18 @@ impl App {
     }
 
     /// Signs, with the keys that the newest roots name, the next timestamp over what stands, before it the next snapshot when it must be another one, and checks both as
-    /// a device from a warehouse would before anyone sees them. Versions only rise.
+    /// a device from a warehouse would before anyone sees them. Versions only rise. A key may take its time, so no transaction is
+    /// open meanwhile: what is signed follows `current`, and is written when that is still current.
     pub(super) async fn sign_current(
         &self,
-        tx: &mut Tx,
         after: &ImageDocuments,
         current: &Current,
         snapshot_due: bool,
         now: Time,
-    ) -> Result<()> {
+    ) -> Result<Signed> {
+        let mut signed = Signed { after: versions(current), snapshot: None, timestamp: None };
         if after.roots.is_empty() || after.targets.is_none() {
-            return Ok(());
+            return Ok(signed);
         }
         let limits = Limits::default();
         let internal = |error: sluice_signer::VerifyError| Error::new(Kind::Unverified, error.to_string());
@@ -135,36 +150,62 @@ impl App {
             .as_ref()
             .filter(|kept| !snapshot_due && lists(&kept.body, &files, snapshot_key.public().keyid()).unwrap_or(false));
         let snapshot_version = kept.map_or(next_version(current.snapshot.as_ref()), |kept| kept.version);
-        let snapshot = kept.map_or_else(
-            || {
-                Ok::<_, Error>(sluice_signer::online::sign_snapshot(
-                    snapshot_version.unsigned_abs(),
-                    stamp(now.plus_s(SNAPSHOT_LIFETIME_S))?,
-                    files.clone(),
-                    repo_id.clone(),
-                    &snapshot_key,
-                ))
-            },
-            |kept| Ok(kept.body.clone()),
-        )?;
+        let snapshot = match kept {
+            Some(kept) => kept.body.clone(),
+            None => {
+                let expires = stamp(now.plus_s(SNAPSHOT_LIFETIME_S))?;
+                let document =
+                    online::snapshot(snapshot_version.unsigned_abs(), expires, files.clone(), repo_id.clone());
+                self.sign(OnlineRole::Snapshot, &snapshot_key, document).await?
+            }
+        };
         let timestamp_version = next_version(current.timestamp.as_ref());
-        let timestamp = sluice_signer::online::sign_timestamp(
+        let document = online::timestamp(
             timestamp_version.unsigned_abs(),
             stamp(now.plus_s(TIMESTAMP_LIFETIME_S))?,
             FileMeta::of(snapshot_version.unsigned_abs(), &snapshot),
             repo_id,
-            &timestamp_key,
         );
+        let timestamp = self.sign(OnlineRole::Timestamp, &timestamp_key, document).await?;
         // A role that nobody signed anew is dead for its own product only: the others' devices must go on.
         let mut alive = after.clone();
         alive.roles.retain(|_, document| expiry(document).is_ok_and(|expires| now < expires));
         alive.verify_as_device(&snapshot, &timestamp, stamp(now)?, &limits).map_err(internal)?;
         if kept.is_none() {
-            tx.document_add(Repository::Image, "snapshot", snapshot_version, &snapshot, now).await?;
+            signed.snapshot = Some((snapshot_version, snapshot));
         }
-        tx.document_add(Repository::Image, "timestamp", timestamp_version, &timestamp, now).await?;
+        signed.timestamp = Some((timestamp_version, timestamp));
+        Ok(signed)
+    }
+}
+
+/// What the server has signed, with versions, and what it follows.
+pub(super) struct Signed {
+    after: [i64; 2],
+    snapshot: Option<(i64, Vec<u8>)>,
+    timestamp: Option<(i64, Vec<u8>)>,
+}
+
+impl Signed {
+    /// Whether nobody has signed a snapshot or timestamp meanwhile.
+    pub(super) fn follows(&self, current: &Current) -> bool {
+        self.after == versions(current)
+    }
+
+    /// Keeps it.
+    pub(super) async fn write(&self, tx: &mut Tx, now: Time) -> Result<()> {
+        for (role, document) in [("snapshot", &self.snapshot), ("timestamp", &self.timestamp)] {
+            if let Some((version, body)) = document {
+                tx.document_add(Repository::Image, role, *version, body, now).await?;
+            }
+        }
         Ok(())
     }
+}
+
+/// Versions of snapshot and timestamp.
+fn versions(current: &Current) -> [i64; 2] {
+    [&current.snapshot, &current.timestamp].map(|document| document.as_ref().map_or(0, |document| document.version))
 }
 
 /// Which online keys the roots name.

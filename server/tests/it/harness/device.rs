@@ -44,16 +44,21 @@ pub struct Polled {
 impl TestDevice {
     /// A device with a key of its own that has said nothing yet.
     pub fn new(server: &TestServer, product: &str, serial: &str) -> Self {
+        Self::at(server.client(), server.clock.clone(), product, serial)
+    }
+
+    /// The same for any server.
+    pub fn at(client: Client, clock: Clock, product: &str, serial: &str) -> Self {
         Self {
             product: product.to_owned(),
             serial: serial.to_owned(),
             hw_id: "cam-r3".to_owned(),
             key: SigningKey::from_seed(&sha256(format!("{product}/{serial}").as_bytes())).unwrap(),
             id: String::new(),
-            client: server.client(),
+            client,
             installed: json!({}),
             profile: "default",
-            clock: server.clock.clone(),
+            clock,
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluice_catalog::Digest;
-use sluice_server::keys::Keys;
+use sluice_server::keys::{Keys, OnlineKey};
 use sluice_signer::{Envelope, Json, NamedKeys, OnlineRole, SigningKey};
 
 use super::Client;
@@ -114,11 +114,12 @@ impl Mirror {
         for (end, role) in [(".snapshot.json", OnlineRole::Snapshot), ("/timestamp.json", OnlineRole::Timestamp)] {
             // There has been one key of each role only.
             let key = keys.current(role, &NamedKeys::default()).unwrap();
+            let OnlineKey::File(key) = &*key else { panic!("there is nothing to steal") };
             let (path, mut voucher) = self.document(end);
             let entry = &mut voucher["signed"]["meta"][&file];
             entry["length"] = json!(vouched.len());
             entry["hashes"] = json!({"sha256": Digest::of(&vouched)});
-            vouched = signed(&voucher["signed"], &key);
+            vouched = signed(&voucher["signed"], key);
             files.insert(path, vouched.clone());
             end[1..].clone_into(&mut file);
         }

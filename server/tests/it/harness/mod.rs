@@ -11,6 +11,7 @@ pub mod process;
 pub mod replicas;
 pub mod s3;
 pub mod server;
+pub mod softhsm;
 pub mod wait;
 pub mod world;
 

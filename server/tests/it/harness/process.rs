@@ -26,7 +26,16 @@ impl Drop for Process {
 /// The program without what the environment of the tests would tell it.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice-server"));
-    for variable in ["DATABASE_URL", "SLUICE_BLOBS", "SLUICE_CONFIG", "SLUICE_DATA", "SLUICE_PUBLIC_URL", "RUST_LOG"] {
+    for variable in [
+        "DATABASE_URL",
+        "SLUICE_BLOBS",
+        "SLUICE_CONFIG",
+        "SLUICE_DATA",
+        "SLUICE_KEYS_TOKEN",
+        "SLUICE_PKCS11_MODULE",
+        "SLUICE_PUBLIC_URL",
+        "RUST_LOG",
+    ] {
         command.env_remove(variable);
     }
     command.stdin(Stdio::null());
@@ -36,7 +45,12 @@ pub fn program() -> Command {
 impl Process {
     /// Starts the program and waits until it listens. It dies at the failpoint, if one is named.
     pub fn start(data: &Path, database: &str, failpoint: &str) -> Self {
-        let mut process = Self::spawn(data, database, failpoint);
+        Self::start_with(data, database, failpoint, &[])
+    }
+
+    /// The same with more variables.
+    pub fn start_with(data: &Path, database: &str, failpoint: &str, variables: &[(&str, &Path)]) -> Self {
+        let mut process = Self::spawn_with(data, database, failpoint, variables);
         let address = data.join("address");
         let url = until("the server's address", || std::fs::read_to_string(&address).ok());
         url.trim().clone_into(&mut process.url);
@@ -45,6 +59,10 @@ impl Process {
 
     /// Starts the program, which may die before it listens.
     pub fn spawn(data: &Path, database: &str, failpoint: &str) -> Self {
+        Self::spawn_with(data, database, failpoint, &[])
+    }
+
+    fn spawn_with(data: &Path, database: &str, failpoint: &str, variables: &[(&str, &Path)]) -> Self {
         let _ = std::fs::remove_file(data.join("address"));
         let log = data.join("log");
         let mut command = program();
@@ -52,6 +70,7 @@ impl Process {
             .args(["serve", "--listen", "127.0.0.1:0", "--database", database, "--data"])
             .arg(data)
             .env("SLUICE_FAILPOINT", failpoint)
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).unwrap());
         Self { child: command.spawn().unwrap(), log, url: String::new() }

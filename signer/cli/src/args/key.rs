@@ -1,7 +1,8 @@
 //! `key`: the keys of holders.
 
-use crate::token::Scheme;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
+use sluice_token::Scheme;
 use std::path::PathBuf;
 
 /// `key`
@@ -32,12 +33,17 @@ pub struct KeyNewArgs {
     #[arg(long)]
     pub no_passphrase: bool,
     /// Make the key in a token, which it can never leave: a PKCS#11 URI such as
-    /// `pkcs11:token=LABEL?module-path=FILE`. NAME.key then says where the key is, and the passphrase is the token's PIN.
+    /// `pkcs11:token=LABEL?module-path=FILE`. NAME.key then says where the key is, and the passphrase is the token's PIN,
+    /// which `&pin-source=file:/PATH` in the URI may name as well.
     #[arg(long, value_name = "URI", conflicts_with = "no_passphrase")]
     pub token: Option<String>,
     /// Kind of the key; files hold ed25519 keys only.
-    #[arg(long, value_enum, default_value = "ed25519", requires = "token")]
+    #[arg(long, default_value = "ed25519", requires = "token", value_parser = schemes())]
     pub scheme: Scheme,
+}
+
+fn schemes() -> impl TypedValueParser<Value = Scheme> {
+    PossibleValuesParser::new(Scheme::NAMES).try_map(|name| name.parse::<Scheme>())
 }
 
 /// `key show`

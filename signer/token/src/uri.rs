@@ -50,8 +50,17 @@ pub enum UriError {
         name: String,
     },
     /// A PIN that everybody reads who sees the command line or the file.
-    #[error("pin-value puts the PIN where others read it; leave it out, you are asked for it")]
+    #[error(
+        "pin-value puts the PIN where others read it; leave it out and give it when asked, or name a file by \
+         pin-source=file:/PATH"
+    )]
     PinValue,
+    /// A source of the PIN that is no file. Programs would be run by whoever writes a URI.
+    #[error("pin-source {found:?} in a PKCS#11 URI is not supported; file:/ABSOLUTE/PATH is")]
+    PinSource {
+        /// The source.
+        found: String,
+    },
 }
 
 /// A key in a token, or with neither object nor id the token alone.
@@ -71,6 +80,8 @@ pub struct TokenUri {
     pub id: Option<Vec<u8>>,
     /// The library that talks to the token.
     pub module_path: Option<PathBuf>,
+    /// The file with the PIN in its first line.
+    pub pin_source: Option<PathBuf>,
 }
 
 impl TokenUri {
@@ -107,12 +118,35 @@ impl TokenUri {
         for (name, value) in parts(query, '&')? {
             match name {
                 "module-path" => set(&mut uri.module_path, name, PathBuf::from(text_of(name, value)?))?,
+                "pin-source" => set(&mut uri.pin_source, name, pin_file(text_of(name, value)?)?)?,
                 "pin-value" => return Err(UriError::PinValue),
                 // RFC 7512 lets readers ignore queries that they do not know: they choose no other key.
                 _ => {}
             }
         }
         Ok(uri)
+    }
+
+    /// Whether everything that this URI asks of token and key holds of another one.
+    pub fn covers(&self, other: &Self) -> bool {
+        fn holds<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
+            wanted.is_none() || wanted == found
+        }
+        holds(self.token.as_ref(), other.token.as_ref())
+            && holds(self.serial.as_ref(), other.serial.as_ref())
+            && holds(self.object.as_ref(), other.object.as_ref())
+            && holds(self.id.as_ref(), other.id.as_ref())
+            && holds(self.module_path.as_ref(), other.module_path.as_ref())
+    }
+}
+
+/// The path of a `file:` URI, with or without an empty host.
+fn pin_file(source: String) -> Result<PathBuf, UriError> {
+    let path = source.strip_prefix("file:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
+    match path {
+        // One slash: two would be read as a host.
+        Some(path) if path.starts_with('/') => Ok(PathBuf::from(format!("/{}", path.trim_start_matches('/')))),
+        _ => Err(UriError::PinSource { found: source }),
     }
 }
 
@@ -159,8 +193,12 @@ impl fmt::Display for TokenUri {
                 write!(formatter, "%{byte:02X}")?;
             }
         }
-        if let Some(path) = &self.module_path {
-            write!(formatter, "?module-path={}", utf8_percent_encode(&path.to_string_lossy(), ESCAPED_PATH))?;
+        let mut separator = "?";
+        for (name, path) in [("module-path=", &self.module_path), ("pin-source=file:", &self.pin_source)] {
+            if let Some(path) = path {
+                write!(formatter, "{separator}{name}{}", utf8_percent_encode(&path.to_string_lossy(), ESCAPED_PATH))?;
+                separator = "&";
+            }
         }
         Ok(())
     }
@@ -174,14 +212,32 @@ mod tests {
     #[test]
     fn the_parts_of_a_uri_are_read() {
         let uri = TokenUri::parse(
-            "pkcs11:token=Acme%20signing;object=root-a;id=%01%ff;type=private?module-path=/usr/lib/x.so&pin-source=y",
+            "pkcs11:token=Acme%20signing;object=root-a;id=%01%ff;type=private?module-path=/usr/lib/x.so&pin-source=file%3A/run/p%26n&x=y",
         )
         .unwrap();
         assert_eq!(uri.token.as_deref(), Some("Acme signing"));
         assert_eq!(uri.object.as_deref(), Some("root-a"));
         assert_eq!(uri.id.as_deref(), Some(&[1, 255][..]));
         assert_eq!(uri.module_path, Some(PathBuf::from("/usr/lib/x.so")));
-        assert_eq!(uri.to_string(), "pkcs11:token=Acme%20signing;object=root-a;id=%01%FF?module-path=/usr/lib/x.so");
+        assert_eq!(uri.pin_source, Some(PathBuf::from("/run/p&n")));
+        assert_eq!(
+            uri.to_string(),
+            "pkcs11:token=Acme%20signing;object=root-a;id=%01%FF?module-path=/usr/lib/x.so&pin-source=file:/run/p%26n"
+        );
+        let with_host = TokenUri::parse("pkcs11:?pin-source=file:///run/pin").unwrap();
+        assert_eq!(with_host.to_string(), "pkcs11:?pin-source=file:/run/pin");
+    }
+
+    #[test]
+    fn a_uri_covers_what_is_all_it_asks_for() {
+        let read = |text| TokenUri::parse(text).unwrap();
+        let key = read("pkcs11:token=a;serial=1;object=x;id=%01?module-path=/m.so&pin-source=file:/p");
+        for wanted in ["pkcs11:", "pkcs11:token=a", "pkcs11:token=a;object=x?pin-source=file:/other"] {
+            assert!(read(wanted).covers(&key), "{wanted}");
+        }
+        for wanted in ["pkcs11:token=b", "pkcs11:object=y", "pkcs11:id=%02", "pkcs11:?module-path=/n.so"] {
+            assert!(!read(wanted).covers(&key), "{wanted}");
+        }
     }
 
     #[test]
@@ -193,6 +249,9 @@ mod tests {
             ("pkcs11:token=a;token=b", "token stands twice"),
             ("pkcs11:token=%ff", "no UTF-8"),
             ("pkcs11:token=a?pin-value=1234", "where others read it"),
+            ("pkcs11:token=a?pin-source=|cat%20/etc/shadow", "file:/ABSOLUTE/PATH"),
+            ("pkcs11:token=a?pin-source=file:pin", "file:/ABSOLUTE/PATH"),
+            ("pkcs11:token=a?pin-source=file://host/pin", "file:/ABSOLUTE/PATH"),
         ] {
             let error = TokenUri::parse(text).unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");
@@ -210,8 +269,10 @@ mod tests {
             object in proptest::option::of(".{0,20}"),
             id in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20)),
             path in proptest::option::of("/[a-z?&;=% /]{1,20}"),
+            pin in proptest::option::of("/[a-z?&;=%][a-z?&;=% /]{0,20}"),
         ) {
-            let uri = TokenUri { token, object, id, module_path: path.map(PathBuf::from), ..TokenUri::default() };
+            let (module_path, pin_source) = (path.map(PathBuf::from), pin.map(PathBuf::from));
+            let uri = TokenUri { token, object, id, module_path, pin_source, ..TokenUri::default() };
             prop_assert_eq!(TokenUri::parse(&uri.to_string()).unwrap(), uri);
         }
 

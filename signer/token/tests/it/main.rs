@@ -1,0 +1,3 @@
+//! Keys in real tokens, with SoftHSM for the token.
+
+mod keys;
