@@ -56,6 +56,8 @@ pub struct Metrics {
     pub blob_bytes: Counter,
     /// Publications taken in.
     pub publications: Counter,
+    /// Documents that were held and could not be published at their moment.
+    pub embargo_refused: Counter,
     role_expires_s: Family<RoleLabels, Gauge>,
     /// Seconds that requests took.
     pub request_seconds: Histogram,
@@ -65,7 +67,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("sluice");
         let (polls, jobs, requests) = (Family::default(), Family::default(), Family::default());
-        let (blob_bytes, publications) = (Counter::default(), Counter::default());
+        let (blob_bytes, publications, embargo_refused) = (Counter::default(), Counter::default(), Counter::default());
         let role_expires_s: Family<RoleLabels, Gauge> = Family::default();
         // 0.1 ms to 26 s.
         let request_seconds = Histogram::new(exponential_buckets(0.0001, 4.0, 10));
@@ -75,12 +77,27 @@ impl Default for Metrics {
         registry.register("blob_bytes", "Bytes of blobs sent to devices", blob_bytes.clone());
         registry.register("publications", "Publications taken in", publications.clone());
         registry.register(
+            "embargo_refused",
+            "Documents that were held and could not be published at their moment",
+            embargo_refused.clone(),
+        );
+        registry.register(
             "tuf_role_expires_seconds",
             "Seconds until a role's newest document expires, by repository and role",
             role_expires_s.clone(),
         );
         registry.register("request_seconds", "Seconds that requests took", request_seconds.clone());
-        Self { registry, polls, jobs, requests, blob_bytes, publications, role_expires_s, request_seconds }
+        Self {
+            registry,
+            polls,
+            jobs,
+            requests,
+            blob_bytes,
+            publications,
+            embargo_refused,
+            role_expires_s,
+            request_seconds,
+        }
     }
 }
 

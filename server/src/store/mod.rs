@@ -11,6 +11,7 @@ mod customer;
 mod device;
 mod document;
 mod enrol;
+mod held;
 mod job;
 mod lease;
 mod patch;
@@ -25,6 +26,7 @@ pub use bind::Bind;
 pub use contract::{CoverRow, NewItem, NewWindow};
 pub use device::DeviceRow;
 pub use document::{Document, Repository};
+pub use held::HeldRow;
 pub use job::NewJob;
 pub use sql::{On, Row, Sql};
 

@@ -2,6 +2,7 @@
 
 mod contracts;
 mod devices;
+mod held;
 mod principals;
 mod products;
 mod publish;
@@ -29,6 +30,7 @@ fn routes(config: &mut ServiceConfig) {
         .configure(devices::configure)
         .configure(rollouts::configure)
         .configure(publish::configure)
+        .configure(held::configure)
         .configure(status::configure);
 }
 
