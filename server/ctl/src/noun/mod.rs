@@ -6,6 +6,7 @@ pub mod contract;
 pub mod customer;
 pub mod device;
 pub mod enrol_token;
+pub mod held;
 pub mod installation;
 pub mod job;
 pub mod plan;
