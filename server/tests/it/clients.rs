@@ -254,6 +254,7 @@ fn a_release_is_found_from_its_moment_on_and_others_before_and_after(client: Sto
     offline.sign(&["early-a", "early-b"]);
     // Both versions of the role are complete; the empty one is shown, and the other one waits.
     scene.publish();
+    offline.run(&format!("audit --repo repo --server {}", scene.url()));
     let old = scene.device(client);
     for device in [&old, &scene.device(client)] {
         accepted(device, scene.url(), &first, 1);
@@ -262,6 +263,7 @@ fn a_release_is_found_from_its_moment_on_and_others_before_and_after(client: Sto
     }
     server.advance_s(3601);
     until("the moment", || (server.client().get(&coming.url()).status == 200).then_some(()));
+    offline.run(&format!("audit --repo repo --server {} --now {moment:.0}", scene.url()));
     let everywhere = |version: u32| {
         for device in [&old, &scene.device(client)] {
             accepted(device, scene.url(), &coming, 1);
