@@ -3,11 +3,13 @@
 
 use std::slice::from_ref;
 
+use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sluice_catalog::Kind;
 use sluice_catalog::wire::admin::{Page, ReleaseDetail};
 use sluice_catalog::wire::publish::{Held, PublishDocument, PublishOutcome, PublishRequest, PublishResponse};
+use sluice_server::app::App;
 use sluice_server::clock::Clock;
 use sluice_server::store::Repository;
 
@@ -381,7 +383,14 @@ fn of_two_replicas_one_publishes_once(engine: Engine) {
     let versions = replicas.versions(&one);
     replicas.tick(&other);
     assert_eq!(replicas.versions(&other), versions);
+    let woken = |app: &App| {
+        replicas.runtime.block_on(app.refresh()).unwrap();
+        app.wake_at_the_moment();
+        app.publisher.moment.notified().now_or_never().is_some()
+    };
+    assert!(!woken(&one) && !woken(&other));
     clock.advance_ms(61_000);
+    assert!(woken(&one) && woken(&other), "every replica wakes; one has the lease");
     let ticks: Vec<bool> = std::thread::scope(|scope| {
         let ticking: Vec<_> = [&one, &other].map(|app| scope.spawn(|| replicas.tick(app))).into();
         ticking.into_iter().map(|ticked| ticked.join().unwrap()).collect()
@@ -390,6 +399,7 @@ fn of_two_replicas_one_publishes_once(engine: Engine) {
     assert_eq!(replicas.versions(&one), (versions.0 + 1, versions.1 + 1), "one snapshot tells of it");
     clock.advance_ms(100_000);
     assert!(!replicas.tick(&one) && !replicas.tick(&other));
+    assert!(!woken(&one) && !woken(&other));
 }
 
 /// What stands: the role's version, releases, jobs, what waits, and publications in the audit log.
