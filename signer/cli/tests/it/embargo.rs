@@ -227,6 +227,30 @@ fn a_release_is_taken_over_when_it_was_announced() {
 }
 
 #[test]
+fn a_product_whose_name_comes_later_takes_a_release_over_first_too() {
+    let of = |line: &str| line.replace("acme-cam", "zoom-cam");
+    let mut sandbox = Sandbox::new();
+    for (seed, name) in (71..).zip(["early-a", "early-b", "early-c"]) {
+        sandbox.holder(name, seed);
+    }
+    for line in [Sandbox::INIT, &of(Sandbox::DELEGATE), &of(DELEGATE), &of(Sandbox::V1)] {
+        sandbox.run(line).ok();
+    }
+    sandbox.sign_by(&["root-a", "root-b", "director-a", "director-b", "lead-a", "lead-b"]);
+    sandbox.sign_by(&["cam-a", "cam-b", "early-a", "early-b"]);
+    let role = role(&sandbox);
+    sandbox.run(&embargoed(&of(&coming()))).ok();
+    sandbox.sign_by(&["early-a", "early-b"]);
+    sandbox.now = AFTER;
+    sandbox.run(&of("release adopt --repo repo --product acme-cam --version 2.5.0")).ok();
+    sandbox.sign_by(&["early-a", "early-b", "cam-a"]);
+    assert!(!sandbox.path(&format!("repo/metadata/3.{role}.json")).exists());
+    sandbox.sign_by(&["cam-b"]);
+    assert!(sandbox.path(&format!("repo/metadata/3.{role}.json")).exists(), "both are complete at once");
+    sandbox.run("verify --repo repo").ok();
+}
+
+#[test]
 fn a_release_is_withdrawn_from_every_role_that_signs_it() {
     let sandbox = waiting();
     let role = role(&sandbox);
