@@ -114,18 +114,26 @@ enum Tick {
 async fn every(period: Duration, mut stop: watch::Receiver<bool>, app: Arc<App>, tick: Tick) {
     let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // After a failure the next regular tick is early enough.
+    let mut failed = false;
     loop {
         tokio::select! {
             _ = interval.tick() => {}
+            () = app.publisher.moment.notified(), if matches!(tick, Tick::Publish) && !failed => {}
             _ = stop.changed() => return,
         }
         match tick {
             Tick::Refresh => refresh(&app).await,
             Tick::Flush => flush(&app).await,
             Tick::Publish => match app.publisher_tick().await {
-                Ok(true) => tracing::info!("what is current was signed again"),
-                Ok(false) => {}
+                Ok(signed) => {
+                    if signed {
+                        tracing::info!("what is current was signed again");
+                    }
+                    failed = false;
+                }
                 Err(error) => {
+                    failed = true;
                     tracing::error!(error = %error, cause = ?error.cause, "the timestamp could not be signed again");
                 }
             },
@@ -144,6 +152,7 @@ async fn refresh(app: &Arc<App>) {
         Err(error) => tracing::warn!(%error, "changed devices could not be read: {error}"),
     }
     app.expiry_tick();
+    app.wake_at_the_moment();
 }
 
 async fn flush(app: &Arc<App>) {

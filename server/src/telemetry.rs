@@ -63,6 +63,8 @@ pub struct Metrics {
     pub blob_bytes: Counter,
     /// Publications taken in.
     pub publications: Counter,
+    /// Documents that were held and could not be published at their moment.
+    pub embargo_refused: Counter,
     role_expires_s: Family<RoleLabels, Gauge>,
     token_errors: Family<KeyLabels, Counter>,
     /// Seconds that requests took.
@@ -73,7 +75,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("sluice");
         let (polls, jobs, requests) = (Family::default(), Family::default(), Family::default());
-        let (blob_bytes, publications) = (Counter::default(), Counter::default());
+        let (blob_bytes, publications, embargo_refused) = (Counter::default(), Counter::default(), Counter::default());
         let role_expires_s: Family<RoleLabels, Gauge> = Family::default();
         let token_errors: Family<KeyLabels, Counter> = Family::default();
         // 0.1 ms to 26 s.
@@ -83,6 +85,11 @@ impl Default for Metrics {
         registry.register("requests", "Requests answered, by surface and status class", requests.clone());
         registry.register("blob_bytes", "Bytes of blobs sent to devices", blob_bytes.clone());
         registry.register("publications", "Publications taken in", publications.clone());
+        registry.register(
+            "embargo_refused",
+            "Documents that were held and could not be published at their moment",
+            embargo_refused.clone(),
+        );
         registry.register(
             "tuf_role_expires_seconds",
             "Seconds until a role's newest document expires, by repository and role",
@@ -101,6 +108,7 @@ impl Default for Metrics {
             requests,
             blob_bytes,
             publications,
+            embargo_refused,
             role_expires_s,
             token_errors,
             request_seconds,

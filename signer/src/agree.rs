@@ -72,7 +72,7 @@ pub enum AgreeError {
         /// The target path.
         path: String,
     },
-    /// Signed by another role than the product's, or under another path than its own.
+    /// Signed by a role that is none of the product's, or under another path than its own.
     #[error("{path}: states product {product:?}, and role {role:?} signed it there")]
     Signer {
         /// The target path.
@@ -214,9 +214,12 @@ pub fn agree(
         return Err(AgreeError::NotARelease { path: path() });
     };
     // Documents do not name their role, and a delegation may reach farther than it should: an image of a product comes from the
-    // product's own role, under the product's own path, whatever it says of itself.
+    // product's own role, or from one that its delegation makes an embargo role of the product, under the product's own path, whatever
+    // it says of itself.
     let own = format!("{}/{}/", release.product, release.version);
-    if repository.role != release.product || !target.path.starts_with(&own) {
+    let of_product =
+        repository.role == release.product || repository.embargo_of.as_deref() == Some(release.product.as_str());
+    if !of_product || !target.path.starts_with(&own) {
         return Err(AgreeError::Signer { path: path(), product: release.product, role: repository.role.clone() });
     }
     if director.hw_id != policy.hw_id {

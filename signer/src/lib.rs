@@ -12,6 +12,7 @@
 //! * [`repository`] is the trusted set that a device keeps (TUF specification, section 5), and [`refresh`](mod@refresh) the
 //!   order in which a client asks for its documents.
 //! * [`director`] and [`agree`](mod@agree) are the per-device answer and the comparison of both repositories.
+//! * [`embargo`] knows the roles of what is not announced yet.
 //! * [`uptane`] is Uptane's full verification of any two repositories, and [`legacy`] reads those written in the old way.
 //! * [`publish`] and [`online`] are the server's side: ingest checks, and its snapshot and timestamp roles.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
@@ -20,6 +21,7 @@ pub mod advisory;
 pub mod agree;
 pub mod digest;
 pub mod director;
+pub mod embargo;
 pub mod envelope;
 pub mod error;
 pub mod json;

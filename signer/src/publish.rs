@@ -15,7 +15,9 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 mod ingest;
+mod roles;
 use ingest::{Ingest, read_published};
+use roles::Roles;
 
 /// Documents in one publication: each costs signature checks before it can be refused.
 pub const MAX_DOCUMENTS: usize = 64;
@@ -56,6 +58,8 @@ pub struct ImageDocuments {
     pub roles: BTreeMap<String, Vec<u8>>,
     /// Every director root from version 1 on.
     pub director_roots: Vec<Vec<u8>>,
+    /// Documents of embargo roles that nobody may be shown yet, by role. They stand beside those in `roles`, which are shown.
+    pub held: BTreeMap<String, Vec<u8>>,
 }
 
 /// Whether a published thing was new.
@@ -66,6 +70,8 @@ pub enum Outcome {
     Published,
     /// Known already, byte for byte.
     Unchanged,
+    /// Taken, to be shown at its moment and not before.
+    Held,
 }
 
 /// One document of a publication.
@@ -75,12 +81,16 @@ pub struct AcceptedDocument {
     pub repository: Repository,
     /// Its role.
     pub role: String,
+    /// The product whose images the role may sign, of a delegated role.
+    pub product: Option<String>,
     /// Its version.
     pub version: u64,
     /// Whether it was new.
     pub outcome: Outcome,
     /// Lints that its signers overrode, with their reasons.
     pub overrides: Overrides,
+    /// The moment of a document that is held.
+    pub held_until: Option<Timestamp>,
 }
 
 /// One image of the documents in a publication.
@@ -88,6 +98,8 @@ pub struct AcceptedDocument {
 pub struct AcceptedTarget {
     /// The role that signed it.
     pub role: String,
+    /// The product whose images the role may sign, as its delegation says.
+    pub product: String,
     /// The target.
     pub target: RepositoryTarget,
     /// Its release, `None` for release notes and the like.
@@ -97,14 +109,18 @@ pub struct AcceptedTarget {
 }
 
 /// What a publication brings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Accepted {
     /// All documents as they stand afterwards.
     pub documents_after: ImageDocuments,
     /// The documents of this publication.
     pub documents: Vec<AcceptedDocument>,
-    /// Every target of the delegated roles in this publication.
+    /// Every target of the delegated roles in this publication that may be shown.
     pub targets: Vec<AcceptedTarget>,
+    /// Every target of the documents in this publication that are held.
+    pub held: Vec<AcceptedTarget>,
+    /// What the roles of each product sign afterwards and may be shown: by product, the paths of its targets.
+    pub signed: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Why a publication is refused. Nothing of it is taken then.
@@ -195,14 +211,14 @@ pub fn publish_check(
     let image_root = ingest.roots(Repository::Image)?;
     let director_root = ingest.roots(Repository::Director)?;
     let top = ingest.top_targets(image_root.as_ref())?;
-    let targets = ingest.roles(image_root.as_ref(), top.as_ref())?;
+    let Roles { targets, held, signed } = ingest.roles(image_root.as_ref(), top.as_ref())?;
     ingest.lints.extend(lint::lint_shared_keys(image_root.as_ref(), director_root.as_ref(), top.as_ref()));
     Lints(ingest.lints).into_result()?;
     // Of several new roots only the last is linted: from the end on.
-    for document in ingest.documents.iter_mut().rev().filter(|document| document.outcome == Outcome::Published) {
+    for document in ingest.documents.iter_mut().rev().filter(|document| document.outcome != Outcome::Unchanged) {
         document.overrides = ingest.overrides.remove(&(document.repository, document.role.clone())).unwrap_or_default();
     }
-    Ok(Accepted { documents_after: ingest.after, documents: ingest.documents, targets })
+    Ok(Accepted { documents_after: ingest.after, documents: ingest.documents, targets, held, signed })
 }
 
 /// Documents in the order of trust, cut into as many publications as they need.
@@ -224,12 +240,14 @@ pub fn batches(documents: Vec<NewDocument>) -> Vec<Vec<NewDocument>> {
 
 /// Checks documents of any number, as if they were published one batch after the other on an empty server.
 pub fn check_all(documents: Vec<NewDocument>, context: &PublishContext<'_>) -> Result<Accepted, PublishError> {
-    let mut all = Accepted { documents_after: ImageDocuments::default(), documents: Vec::new(), targets: Vec::new() };
+    let mut all = Accepted::default();
     for batch in batches(documents) {
         let accepted = publish_check(&all.documents_after, &batch, context)?;
         all.documents_after = accepted.documents_after;
         all.documents.extend(accepted.documents);
         all.targets.extend(accepted.targets);
+        all.held.extend(accepted.held);
+        all.signed = accepted.signed;
     }
     Ok(all)
 }

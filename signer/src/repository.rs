@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 mod documents;
+mod products;
 
 pub(crate) use documents::read_targets;
 
@@ -64,6 +65,8 @@ pub struct Found {
     pub role: String,
     /// The target.
     pub target: RepositoryTarget,
+    /// The product for which the role signs in advance, when the top targets document makes it an embargo role.
+    pub embargo_of: Option<String>,
 }
 
 /// Where the search for a target stands.
@@ -367,7 +370,8 @@ impl TrustedRepository {
             }
             check_expiry(role, loaded.metadata.expires, now)?;
             if let Some(target) = loaded.metadata.targets.get(path) {
-                let found = Found { role: role.to_owned(), target: target.clone() };
+                let embargo_of = self.embargo_of(role, parent).map(str::to_owned);
+                let found = Found { role: role.to_owned(), target: target.clone(), embargo_of };
                 return Ok(Lookup::Found(Box::new(found)));
             }
             let mut children = Vec::new();
@@ -381,16 +385,6 @@ impl TrustedRepository {
             to_visit.extend(children.into_iter().rev());
         }
         Ok(Lookup::NotFound)
-    }
-
-    /// The order numbers of all versions of a component that a loaded role signed: what `min_installed` is compared by.
-    pub fn version_orders(&self, role: &str, component: &str) -> BTreeMap<String, u64> {
-        let Some(loaded) = self.roles.get(role) else { return BTreeMap::new() };
-        let releases = loaded.metadata.targets.values().filter_map(|target| target.release(role, &self.limits).ok()?);
-        releases
-            .filter(|release| release.component == component)
-            .map(|release| (release.version, release.order))
-            .collect()
     }
 
     fn wanted(&self, role: &str, meta: &FileMeta, limit: u64) -> Wanted {

@@ -10,6 +10,7 @@ use crate::path::{is_role_name, is_target_path, matches};
 use crate::release::ReleaseCustom;
 use crate::roles::insert_repo_id;
 use crate::root::{RoleKeys, keys_json, read_keys};
+use crate::time;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -169,6 +170,8 @@ pub struct TargetsMetadata {
     pub delegations: Vec<Delegation>,
     /// `custom.repo_id`.
     pub repo_id: Option<String>,
+    /// `custom.not_before`, in documents of embargo roles: until then nobody shows it.
+    pub not_before: Option<Timestamp>,
 }
 
 impl TargetsMetadata {
@@ -181,6 +184,7 @@ impl TargetsMetadata {
             delegation_keys: BTreeMap::new(),
             delegations: Vec::new(),
             repo_id,
+            not_before: None,
         }
     }
 
@@ -208,6 +212,10 @@ impl TargetsMetadata {
             delegation_keys,
             delegations,
             repo_id: header.repo_id,
+            not_before: match fields.opt_object("custom")? {
+                Some(custom) if custom.opt("not_before").is_some() => Some(custom.time("not_before")?),
+                _ => None,
+            },
         })
     }
 
@@ -230,6 +238,12 @@ impl TargetsMetadata {
             members.insert("delegations".to_owned(), block);
         }
         insert_repo_id(&mut members, self.repo_id.as_ref());
+        if let Some(moment) = self.not_before {
+            let custom = members.entry("custom".to_owned()).or_insert_with(|| Json::Object(BTreeMap::new()));
+            if let Json::Object(custom) = custom {
+                custom.insert("not_before".to_owned(), time::format(moment).into());
+            }
+        }
         Json::Object(members)
     }
 

@@ -195,7 +195,7 @@ fn check_counters(before: &TargetsMetadata, now: &BTreeMap<String, Assignment>) 
 pub fn confirm(assignment: &Assignment, image: Option<&Found>) -> Result<(), UptaneError> {
     let (director, ecu) = (&assignment.target, &assignment.ecu);
     let path = || director.path.clone();
-    let Some(Found { target: image, role }) = image else {
+    let Some(Found { target: image, role, .. }) = image else {
         return Err(UptaneError::NotInImageRepository { path: path(), ecu: ecu.clone() });
     };
     if director.length != image.length {

@@ -78,6 +78,17 @@ impl Agent<'_> {
         Err(AgentError::OfferRefused(format!("no offline-signed document lists {}", crate::error::shown(path))))
     }
 
+    /// Loads every role that signs images of this device's product.
+    pub(crate) fn load_product(&mut self) -> Result<(), AgentError> {
+        let now = self.now();
+        for _ in 0..=self.limits.visited_roles {
+            let Some((role, wanted)) = self.repository.wanted_of_product(self.config.product.as_str()) else { break };
+            let bytes = self.fetch_wanted("delegated targets", &wanted)?;
+            self.repository.update_targets(&role, "targets", &bytes, now).map_err(refused("delegated targets"))?;
+        }
+        Ok(())
+    }
+
     fn fetch_wanted(&mut self, what: &'static str, wanted: &Wanted) -> Result<Vec<u8>, AgentError> {
         self.must_fetch(what, &format!("/metadata/{}", wanted.file), wanted.limit)
     }

@@ -53,6 +53,10 @@ impl Agent<'_> {
             .target
             .release(&found.role, &self.limits)
             .map_err(|source| AgentError::Refused { what: "release", source: Box::new(source) })?;
+        // A release that was signed in advance may name a version that the product's own role signed.
+        if found.embargo_of.is_some() && release.as_ref().is_some_and(|release| release.min_installed.is_some()) {
+            self.load_product()?;
+        }
         // Without a release `agree` below says why; the component is only needed to ask it.
         let named = release.map(|release| release.component).unwrap_or_default();
         let Some(component) = self.config.components.iter().find(|component| component.as_str() == named).cloned()
@@ -67,7 +71,7 @@ impl Agent<'_> {
             reason: format!("nothing is recorded for the running slot {active} of {component}"),
         })?;
         let floor = slots.security_floor;
-        let known_orders = self.repository.version_orders(&found.role, component.as_str());
+        let known_orders = self.repository.version_orders(self.config.product.as_str(), component.as_str());
         // A provisioned image has no recorded order; signed metadata may know its version. An unknown one counts as the
         // oldest, so that a minimum is never passed by ignorance.
         let order = from.order.or_else(|| known_orders.get(from.version.as_str()).copied()).unwrap_or(0);

@@ -47,12 +47,22 @@ pub enum Permission {
     Rollouts,
     /// Make principals and tokens.
     Principals,
+    /// See what is held until its moment, and drop it.
+    Embargo,
 }
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Read, Self::Publish, Self::Products, Self::Devices, Self::Contracts, Self::Rollouts, Self::Principals];
+    pub const ALL: [Self; 8] = [
+        Self::Read,
+        Self::Publish,
+        Self::Products,
+        Self::Devices,
+        Self::Contracts,
+        Self::Rollouts,
+        Self::Principals,
+        Self::Embargo,
+    ];
 
     /// The stored name.
     pub const fn as_str(self) -> &'static str {
@@ -64,6 +74,7 @@ impl Permission {
             Self::Contracts => "contracts",
             Self::Rollouts => "rollouts",
             Self::Principals => "principals",
+            Self::Embargo => "embargo",
         }
     }
 }
@@ -81,7 +92,7 @@ impl std::str::FromStr for Permission {
 
 /// A permission name that is none of ours.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("permission `{0}`: one of read, publish, products, devices, contracts, rollouts, principals")]
+#[error("permission `{0}`: one of read, publish, products, devices, contracts, rollouts, principals, embargo")]
 pub struct UnknownPermission(pub String);
 
 /// What a principal is for. Its permissions follow; a token may hold fewer, never more.

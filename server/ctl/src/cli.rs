@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::noun::{
-    access, audit, contract, customer, device, enrol_token, installation, job, plan, policy, principal, product,
+    access, audit, contract, customer, device, enrol_token, held, installation, job, plan, policy, principal, product,
     release, rollout, site, swap, token, why,
 };
 use crate::output::Output;
@@ -71,6 +71,9 @@ enum Command {
     /// Published releases.
     #[command(subcommand)]
     Release(release::Command),
+    /// Releases that are given to the server and wait for their moment.
+    #[command(subcommand)]
+    Held(held::Command),
     /// Customers.
     #[command(subcommand)]
     Customer(customer::Command),
@@ -150,6 +153,7 @@ impl Cli {
             Command::Whoami => access::whoami(&session),
             Command::Product(command) => command.run(&session),
             Command::Release(command) => command.run(&session),
+            Command::Held(command) => command.run(&session),
             Command::Customer(command) => command.run(&session),
             Command::Plan(command) => command.run(&session),
             Command::Contract(command) => command.run(&session),

@@ -4,6 +4,7 @@
 mod bootstrap;
 mod contracts;
 mod devices;
+mod embargo;
 mod enrol;
 mod expiry;
 mod history;

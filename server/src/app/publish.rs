@@ -22,7 +22,7 @@ use sluice_catalog::{Digest, Kind, Time};
 use sluice_signer::publish::{Outcome, Repository as SignedRepository};
 use sluice_signer::{Accepted, ImageDocuments, Limits, NewDocument, PublishContext, publish_check};
 
-use super::{Actor, App};
+use super::{Actor, App, embargo};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::poll::live;
@@ -44,15 +44,20 @@ impl App {
         let now = self.now();
         let current = Current::read(&self.store).await?;
         let accepted = self.check(&current.documents, &new, now)?;
+        embargo::check_shown(&accepted)?;
         let entries = entries::entries(self, &accepted).await?;
         let changed = accepted.documents.iter().any(|document| document.outcome == Outcome::Published);
-        if changed {
-            self.new_keys_sign(&sign::named_by(&accepted.documents_after)?).await?;
+        if changed || accepted.documents_after.held != current.documents.held {
+            if changed {
+                self.new_keys_sign(&sign::named_by(&accepted.documents_after)?).await?;
+            }
             failpoint("publish.before_transaction");
             self.publish_commit(actor, &new, &current, &accepted, &entries, now).await?;
             failpoint("publish.after_commit");
             self.refresh().await?;
-            self.metrics.publications.inc();
+            if changed {
+                self.metrics.publications.inc();
+            }
         }
         Ok(self.publish_answer(&accepted, &entries))
     }
@@ -74,16 +79,28 @@ impl App {
         entries: &entries::Entries,
         now: Time,
     ) -> Result<()> {
+        let changed = accepted.documents.iter().any(|document| document.outcome == Outcome::Published);
         // Before the transaction: a key may be in a token, which takes its time.
-        let signed = self.sign_current(&accepted.documents_after, seen, true, now).await?;
+        let signed = match changed {
+            true => Some(self.sign_current(&accepted.documents_after, seen, true, now).await?),
+            false => None,
+        };
         let mut tx = self.store.begin().await?;
         // Raising the generation first locks its row: a second publication waits here and then sees this one.
         tx.generation_raise("documents").await?;
-        tx.generation_raise("releases").await?;
+        if changed {
+            tx.generation_raise("releases").await?;
+        }
         let current = Current::read_in(&mut tx).await?;
         if current.documents != seen.documents {
             return Err(Error::conflict("someone else published meanwhile; nothing was taken, publish again"));
         }
+        let waited = embargo::write(self, &mut tx, actor, &current.documents, accepted).await?;
+        let Some(signed) = signed else {
+            // Nothing that anybody is shown has changed, and the next snapshot would tell that something was given to the server.
+            failpoint("publish.before_commit");
+            return Ok(tx.commit().await?);
+        };
         for document in &accepted.documents {
             if document.outcome != Outcome::Published {
                 continue;
@@ -118,6 +135,9 @@ impl App {
                 .flat_map(|document| document.overrides.iter().map(|(code, reason)| format!("{} {}: {code}: {reason}", document.role, document.version)))
                 .collect::<Vec<_>>(),
             "withdrawn": entries.withdrawn.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            "waited": waited.iter()
+                .map(|held| format!("image/{} {}, given by {} at {}", held.role, held.version, held.held_by, held.held_at))
+                .collect::<Vec<_>>(),
         });
         tx.audit_add(now, actor.name(), "publish", "repository", &detail).await?;
         failpoint("publish.before_commit");
@@ -129,6 +149,7 @@ impl App {
         let outcome = |outcome| match outcome {
             Outcome::Published => PublishOutcome::Published,
             Outcome::Unchanged => PublishOutcome::Unchanged,
+            Outcome::Held => PublishOutcome::Held,
         };
         let documents = accepted
             .documents
@@ -141,6 +162,7 @@ impl App {
                 role: document.role.clone(),
                 version: document.version,
                 outcome: outcome(document.outcome),
+                held_until: document.held_until.map(|at| Time::from_ms(at.as_millisecond())),
             })
             .collect();
         let mut releases: BTreeMap<(String, String), PublishedRelease> = BTreeMap::new();
@@ -168,6 +190,22 @@ impl App {
                 },
             );
         }
+        for target in &accepted.held {
+            let Some(custom) = &target.release else { continue };
+            let known = products.by_name(&custom.product).is_some_and(|product| {
+                product.releases().iter().any(|view| view.release.version.as_str() == custom.version)
+            });
+            if !known {
+                let (product, version) = (custom.product.clone(), custom.version.clone());
+                let held = PublishOutcome::Held;
+                releases.entry((product.clone(), version.clone())).or_insert(PublishedRelease {
+                    product,
+                    version,
+                    release_id: String::new(),
+                    outcome: held,
+                });
+            }
+        }
         PublishResponse { releases: releases.into_values().collect(), documents }
     }
 }
@@ -188,7 +226,7 @@ const fn repository(repository: SignedRepository) -> Repository {
     }
 }
 
-fn version(version: u64) -> Result<i64> {
+pub(super) fn version(version: u64) -> Result<i64> {
     i64::try_from(version).map_err(|_| Error::invalid("version", "at most 2^53 - 1"))
 }
 
@@ -205,6 +243,7 @@ impl Current {
             director_roots: bodies(tx.document_chain(Repository::Director, "root").await?),
             ..ImageDocuments::default()
         };
+        documents.held = tx.held_all().await?.into_iter().map(|held| (held.role, held.body)).collect();
         let (mut snapshot, mut timestamp) = (None, None);
         for document in tx.document_latest(Repository::Image).await? {
             match document.role.as_str() {

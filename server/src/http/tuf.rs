@@ -52,7 +52,9 @@ async fn document(shared: &Shared, request: &HttpRequest, repository: Repository
     let (version, role) = name.split_once('.').ok_or_else(missing)?;
     // One spelling: no sign, no leading zero.
     let version: i64 = version.parse().ok().filter(|v: &i64| v.to_string() == version).ok_or_else(missing)?;
-    auth::may_read(shared, request, role).await?;
+    // Nobody reads documents of an embargo role whose product is not known.
+    let product = shared.app.live.documents().product_of(role).map(str::to_owned).ok_or_else(missing)?;
+    auth::may_read(shared, request, &product).await?;
     // What another replica has just published comes with the rest of that publication: a root that names other online keys
     // must not be seen before the timestamp that they signed.
     if shared.app.live.documents().latest(repository, role).is_none_or(|(newest, _)| version > newest) {

@@ -13,7 +13,7 @@ use sluice_catalog::patch::{Full, Patch};
 use sluice_catalog::product::{Product, Visibility};
 use sluice_catalog::rollout::Rollout;
 use sluice_catalog::{Digest, Time};
-use sluice_signer::{Envelope, Limits, NamedKeys, RootMetadata, TargetsMetadata};
+use sluice_signer::{Envelope, Limits, NamedKeys, RootMetadata, TargetsMetadata, embargo};
 
 use crate::store::{Document, Repository, Result, Store, StoreError};
 
@@ -29,6 +29,11 @@ pub struct Products {
 }
 
 impl Products {
+    /// Every product.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<ProductView>> {
+        self.views.values()
+    }
+
     /// A product by id.
     pub fn get(&self, id: ProductId) -> Option<&Arc<ProductView>> {
         self.views.get(&id)
@@ -83,6 +88,8 @@ pub struct Documents {
     director_repo_id: Option<String>,
     roles: Vec<RoleDocument>,
     named: NamedKeys,
+    embargo: HashMap<String, String>,
+    next_moment: Option<Time>,
 }
 
 /// The newest document of a role that devices still look at.
@@ -123,6 +130,16 @@ impl Documents {
     /// The newest document of every role; a product that nobody delegates to any more is none.
     pub fn roles(&self) -> &[RoleDocument] {
         &self.roles
+    }
+
+    /// The product to which the documents of a role belong. `None` of an embargo role that is nobody's any more.
+    pub fn product_of<'a>(&'a self, role: &'a str) -> Option<&'a str> {
+        if embargo::is_role_name(role) { self.embargo.get(role).map(String::as_str) } else { Some(role) }
+    }
+
+    /// When the next document that is held must be published.
+    pub const fn next_moment(&self) -> Option<Time> {
+        self.next_moment
     }
 
     /// Digest and length of a target that a newest document lists.
@@ -297,6 +314,9 @@ async fn read_documents(store: &Store) -> Result<Documents> {
                     .map_err(|error| StoreError::Corrupt(format!("document {role} {version}: {error}")))?;
                 if role == "targets" {
                     delegated.extend(metadata.delegations.iter().map(|delegation| delegation.name.clone()));
+                    let embargo =
+                        metadata.delegations.iter().filter_map(|one| Some((&one.name, embargo::product_of(one)?)));
+                    documents.embargo = embargo.map(|(role, product)| (role.clone(), product.to_owned())).collect();
                 }
                 listed.push((role.clone(), metadata.targets));
             }
@@ -316,6 +336,7 @@ async fn read_documents(store: &Store) -> Result<Documents> {
     for (path, target) in listed.into_iter().filter(|(role, _)| delegated.contains(role)).flat_map(|(_, all)| all) {
         documents.targets.insert(path, (Digest(target.sha256), target.length));
     }
+    documents.next_moment = store.held_next().await?;
     // Of the roots that are shown, and no newer one: the keys that sign fit what devices can see here.
     let newest = |repository| documents.latest.get(&(repository, "root".to_owned())).copied().unwrap_or(0);
     let image = store.root_chain(Repository::Image, newest(Repository::Image)).await?;

@@ -99,6 +99,8 @@ fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Permission>)> {
         get("/api/v1/rollouts/none", Permission::Read),
         get("/api/v1/principals", Permission::Principals),
         get("/api/v1/enrol-tokens", Permission::Devices),
+        get("/api/v1/held", Permission::Embargo),
+        (Method::DELETE, "/api/v1/held/none".to_owned(), Value::Null, Some(Permission::Embargo)),
         (Method::HEAD, format!("/api/v1/blobs/{digest}"), Value::Null, Some(Permission::Publish)),
         (Method::PUT, format!("/api/v1/blobs/{digest}"), none(), Some(Permission::Publish)),
         post(

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::harness::ceremony::bytes_of;
 use crate::harness::clients::Run;
+use crate::harness::wait::until;
 use crate::harness::world::{BAR, CAM, IMAGES};
 use crate::harness::{Engine, Installation, Mirror, Offline, Place, Release, StockClient, World};
 
@@ -15,6 +16,8 @@ every_client!(
     a_gated_product_wants_a_token,
     a_product_without_documents_hides_others_from_tough_only,
     an_expired_product_holds_back_tough_only,
+    a_release_is_found_from_its_moment_on_and_others_before_and_after,
+    an_embargo_role_of_which_nothing_is_shown_holds_back_all_but_one,
 );
 
 const DAY_S: i64 = 24 * 3600;
@@ -227,5 +230,72 @@ fn an_expired_product_holds_back_tough_only(client: StockClient) {
         assert!(reason.contains("expired"), "{reason}");
     } else {
         accepted(&device, &world.server.url, &cam, 1);
+    }
+}
+
+fn a_release_is_found_from_its_moment_on_and_others_before_and_after(client: StockClient) {
+    let scene = Scene::new();
+    let (offline, server) = (&scene.offline, &scene.world.server);
+    offline.holders(&["early-a", "early-b", "early-c"]);
+    offline.run(&format!(
+        "delegate add --repo repo --product {CAM} --embargo --holder keys/early-a.pub keys/early-b.pub keys/early-c.pub"
+    ));
+    offline.sign(&["lead-a", "lead-b", "early-a"]);
+    offline.sign_elsewhere("early-c");
+    let [first, second, _] = releases();
+    let coming = Release::new(CAM, "2.5.0", 20500, &IMAGES[2]);
+    let moment = server.timestamp() + SignedDuration::from_hours(1);
+    offline.write("coming.bin", &coming.image);
+    offline.run(&format!(
+        "release new --repo repo --product {CAM} --version 2.5.0 --order 20500 --train 2.5 --train-ga 2026-05-01 \
+         --kind feature --hw-id cam-r3 --security-counter 1 --min-installed 2.4.0 --component main=coming.bin \
+         --embargo-until {moment:.0}"
+    ));
+    offline.sign(&["early-a", "early-b"]);
+    // Both versions of the role are complete; the empty one is shown, and the other one waits.
+    scene.publish();
+    offline.run(&format!("audit --repo repo --server {}", scene.url()));
+    let old = scene.device(client);
+    for device in [&old, &scene.device(client)] {
+        accepted(device, scene.url(), &first, 1);
+        accepted(device, scene.url(), &second, 1);
+        assert_eq!(device.download(scene.url(), &coming.path()), Run::Missing);
+    }
+    server.advance_s(3601);
+    until("the moment", || (server.client().get(&coming.url()).status == 200).then_some(()));
+    offline.run(&format!("audit --repo repo --server {} --now {moment:.0}", scene.url()));
+    let everywhere = |version: u32| {
+        for device in [&old, &scene.device(client)] {
+            accepted(device, scene.url(), &coming, 1);
+            accepted(device, scene.url(), &second, 1);
+            let missing = device.download(scene.url(), &format!("acme-cam/9.{version}/main.bin"));
+            assert_eq!(missing, Run::Missing);
+        }
+    };
+    everywhere(1);
+    // The product's own holders take it over, when their clocks say so.
+    let now = format!("--now {:.0}", moment + SignedDuration::from_secs(1));
+    offline.run(&format!("release adopt --repo repo --product {CAM} --version 2.5.0 {now}"));
+    for holder in ["early-b", "early-c", "acme-cam-a", "acme-cam-b"] {
+        offline.run(&format!("sign --repo repo --key keys/{holder}.key --yes {now}"));
+    }
+    offline.run(&format!("publish --repo repo --server {} --token-file token {now}", scene.url()));
+    everywhere(2);
+}
+
+fn an_embargo_role_of_which_nothing_is_shown_holds_back_all_but_one(client: StockClient) {
+    let mut world = World::new(Engine::Sqlite);
+    world.publish(&[world.ceremony.role(BAR, 1, &[])]).expect(200);
+    let (cam, _) = world.two_releases();
+    let top = world.ceremony.top_with_embargo(2, &[BAR, CAM], &[("embargo-0123456789abcdef", CAM)]);
+    world.publish(&[top]).expect(200);
+    let auditor = world.principal("auditor", "auditor");
+    let device = Installation::new(client, &bytes_of(&world.ceremony.image_root(1))).with_token(auditor.token());
+    // So its first document is empty and shown, and `sluice-sign publish` sends no top document without it.
+    match (client, device.download(&world.server.url, &cam.path())) {
+        (StockClient::PythonTuf | StockClient::TufJs, Run::Refused(_))
+        | (StockClient::Tough, Run::Missing)
+        | (StockClient::SigstoreTuf, Run::Got { .. }) => {}
+        (client, ended) => panic!("{client:?}: {ended:?}"),
     }
 }

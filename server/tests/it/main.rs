@@ -13,6 +13,7 @@ mod clients;
 mod devices;
 mod downloads;
 mod drills;
+mod embargo;
 mod entitlement;
 mod graphql;
 mod kill;

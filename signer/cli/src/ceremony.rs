@@ -8,10 +8,10 @@ use crate::stage::Stage;
 use crate::{describe, edge, key};
 use anyhow::Context as _;
 use jiff::Timestamp;
-use sluice_signer::advisory;
 use sluice_signer::publish::Repository;
 use sluice_signer::root::{RoleKeys, RootMetadata};
 use sluice_signer::{Delegation, Envelope, OnlineKeys, Paths, PublicKey, TargetsMetadata};
+use sluice_signer::{advisory, embargo};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -138,12 +138,12 @@ fn new_root<'a>(
 pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let mut stage = Stage::load(Folder::open(&args.repo)?)?;
     stage.overrides = args.overrides.read()?;
-    let reserved = args.product.ends_with(advisory::ROLE_SUFFIX);
+    let reserved = args.product.ends_with(advisory::ROLE_SUFFIX) || embargo::is_role_name(&args.product);
     if reserved || !sluice_signer::path::is_delegated_role_name(&args.product) {
         let message = format!("{:?} cannot be the name of a product role", args.product);
         return Err(Failure::refused(
             message,
-            "use letters, digits, '-', '_' and '.', no role of TUF, and no '-advisories' at the end",
+            "use letters, digits, '-', '_' and '.', no role of TUF, no '-advisories' at the end, and no name of an embargo role",
         ));
     }
     let holders = Holders::read(&args.holders)?;
@@ -157,6 +157,8 @@ pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyho
     };
     let (role, pattern, threshold) = if args.advisories {
         (advisory::role_of(&args.product), advisory::pattern_of(&args.product), 1)
+    } else if args.embargo {
+        (embargo::role_name(*edge::random()?), format!("{}/*/*", args.product), 2)
     } else {
         (args.product.clone(), format!("{}/*/*", args.product), 2)
     };
@@ -169,12 +171,15 @@ pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyho
     for key in holders.keys() {
         top.delegation_keys.insert(key.keyid().to_owned(), key.clone());
     }
-    top.delegations.push(Delegation {
+    // The product's own role ends the search, so what is signed in advance stands before it.
+    let own = top.delegations.iter().position(|one| one.name == args.product).filter(|_| args.embargo);
+    let delegation = Delegation {
         name: role.clone(),
         keys: holders.role(args.threshold.unwrap_or(threshold)),
         paths: Paths::pattern(pattern),
-        terminating: true,
-    });
+        terminating: !args.embargo,
+    };
+    top.delegations.insert(own.unwrap_or(top.delegations.len()), delegation);
     // A product that was revoked goes on with its versions, and without the releases of whoever lost it.
     let version = stage.next_version(&role);
     let expires = edge::in_days(now, crate::release::expires_days(&role))?;
@@ -188,12 +193,12 @@ pub fn delegate_add(args: &DelegateAddArgs, now: Timestamp, json: bool) -> anyho
     )?;
     stage.folder.add_holders(holders.names())?;
     stage.holders = stage.folder.holders()?;
-    describe::print_staged(
-        &stage,
-        json,
-        |id| id.role == "targets" || id.role == role,
-        "let the holders sign with `sluice-sign sign`, or prepare the first release with `sluice-sign release new`",
-    )
+    let next = if args.embargo {
+        "let the holders sign with `sluice-sign sign`, then `sluice-sign publish`: a release can be held when this empty document is shown"
+    } else {
+        "let the holders sign with `sluice-sign sign`, or prepare the first release with `sluice-sign release new`"
+    };
+    describe::print_staged(&stage, json, |id| id.role == "targets" || id.role == role, next)
 }
 
 /// `renew`: the next version of a role's document, the same but for its expiry.

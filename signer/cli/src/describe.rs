@@ -7,7 +7,7 @@ use crate::stage::Stage;
 use serde::Serialize;
 use sluice_signer::publish::Repository;
 use sluice_signer::root::{RoleKeys, RootMetadata};
-use sluice_signer::{Envelope, Json, Limits, Overrides, TargetsMetadata, sha256, time};
+use sluice_signer::{Envelope, Json, Limits, Overrides, TargetsMetadata, embargo, sha256, time};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -127,6 +127,7 @@ pub fn changes(
     let previous = previous.as_ref();
     let targets = TargetsMetadata::from_json(&id.role, envelope.signed(), limits)?;
     let mut lines: Vec<String> = overridden.collect();
+    lines.extend(moment_line(&targets, previous));
     for delegation in &targets.delegations {
         let known = previous.and_then(|previous| previous.delegation(&delegation.name));
         let mark = match known {
@@ -137,8 +138,9 @@ pub fn changes(
         let paths: Vec<&str> = delegation.paths.iter().collect();
         let was = known.filter(|known| known.keys != delegation.keys);
         let was = was.map(|was| format!(" (was {})", holders(&was.keys, holder))).unwrap_or_default();
+        let kind = if embargo::product_of(delegation).is_some() { "embargo role" } else { "product" };
         lines.push(format!(
-            "{mark} product {} ({}): {}{was}",
+            "{mark} {kind} {} ({}): {}{was}",
             delegation.name,
             paths.join(" "),
             holders(&delegation.keys, holder)
@@ -154,6 +156,14 @@ pub fn changes(
         lines.push("no releases yet".to_owned());
     }
     Ok((time::format(targets.expires), lines))
+}
+
+/// From when on a document of an embargo role may be shown.
+fn moment_line(targets: &TargetsMetadata, previous: Option<&TargetsMetadata>) -> Option<String> {
+    let (is, was) = (targets.not_before?, previous.and_then(|previous| previous.not_before));
+    let mark = if was == Some(is) { '=' } else { '+' };
+    let was = was.filter(|was| *was != is).map(|was| format!(" (was {})", time::format(was))).unwrap_or_default();
+    Some(format!("{mark} shown from {} on, and not before{was}", time::format(is)))
 }
 
 fn root_lines(

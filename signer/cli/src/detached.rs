@@ -27,14 +27,25 @@ const MAX_IMAGE_FILES: usize = 10_000;
 /// `request`
 pub fn request(args: &RequestArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let stage = Stage::load(Folder::open(&args.repo)?)?;
-    let asked = |id: &DocumentId| args.role.as_ref().is_none_or(|role| *role == id.name());
+    let secret = stage.secret_roles(now)?;
+    // What is not announced travels in a request of its own, unless nothing else is staged.
+    let alone = secret.len() == stage.staged.len();
+    let asked = |id: &DocumentId| match &args.role {
+        Some(role) => *role == id.name(),
+        None => alone || !secret.contains(&id.role),
+    };
+    if args.role.is_none() && !alone {
+        for role in &secret {
+            eprintln!("note: {role} is not announced and left out: ask for it alone with --role {role}");
+        }
+    }
     let names: Vec<DocumentName> =
         stage.staged.iter().map(|(id, _)| id).filter(|id| asked(id)).map(DocumentName::from).collect();
     if names.is_empty() {
         return Err(Failure::refused("nothing is staged to ask for", "see `sluice-sign status`"));
     }
     let expires = edge::in_days(now, args.valid_days)?;
-    Request::new(&stage, asked, args.note.clone(), expires)?.write(&args.out)?;
+    Request::new(&stage, asked, args.note.clone(), (now, expires))?.write(&args.out)?;
     output::print(json, &names, || {
         let lines: Vec<String> = names.iter().map(|id| format!("{} version {}", id.role, id.version)).collect();
         format!(

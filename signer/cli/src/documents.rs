@@ -6,7 +6,7 @@ use crate::folder::DocumentId;
 use crate::output;
 use crate::product::Registry;
 use jiff::Timestamp;
-use sluice_signer::lint::{self, Lint};
+use sluice_signer::lint::{self, Lint, Peer};
 use sluice_signer::publish::Repository;
 use sluice_signer::root::{RoleKeys, RootMetadata};
 use sluice_signer::{
@@ -174,7 +174,9 @@ impl Documents {
                 lints.extend(self.lint_repository(role, &new)?);
                 let previous = self.previous(role)?;
                 if let Some(delegation) = self.targets("targets")?.as_ref().and_then(|top| top.delegation(role)) {
-                    lints.extend(lint::lint_role(delegation, previous.as_ref(), &new, now, limits));
+                    let peers = self.peers(role)?;
+                    let peers: Vec<Peer<'_>> = peers.iter().map(|(role, document)| Peer { role, document }).collect();
+                    lints.extend(lint::lint_role(delegation, previous.as_ref(), &new, &peers, now, limits));
                 }
             }
         }

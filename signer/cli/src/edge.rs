@@ -2,6 +2,8 @@
 
 use crate::failure::Failure;
 use anyhow::Context as _;
+use jiff::fmt::temporal::DateTimeParser;
+use jiff::tz::Disambiguation;
 use jiff::{SignedDuration, Timestamp};
 use rand::TryRng as _;
 use std::io::IsTerminal as _;
@@ -29,6 +31,20 @@ pub fn in_days(now: Timestamp, days: u32) -> anyhow::Result<Timestamp> {
     let moment =
         now.checked_add(SignedDuration::from_hours(24 * i64::from(days))).context("the time is out of range")?;
     Timestamp::from_second(moment.as_second()).context("the time is out of range")
+}
+
+/// A moment as people write it: with an offset, or in a time zone. One that a change of clocks skips or repeats is no moment.
+pub fn moment(text: &str) -> anyhow::Result<Timestamp> {
+    const PARSER: DateTimeParser = DateTimeParser::new().disambiguation(Disambiguation::Reject);
+    let read = if text.contains('[') { PARSER.parse_zoned(text).map(|zoned| zoned.timestamp()) } else { text.parse() };
+    let moment: Timestamp = read.map_err(|error| {
+        let next = "write 2026-12-01T09:00:00Z, or with a time zone 2026-12-01T10:00[Europe/Berlin]";
+        Failure::refused(format!("{text}: no moment: {error}"), next)
+    })?;
+    if moment.subsec_nanosecond() != 0 {
+        return Err(Failure::refused(format!("{text}: has a fraction of a second"), "give whole seconds"));
+    }
+    Ok(moment)
 }
 
 /// Random bytes from the operating system.
@@ -109,4 +125,38 @@ pub fn typed(words: &str) -> anyhow::Result<bool> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     Ok(line.trim() == words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_one_moment_wherever_it_is_read() {
+        let read = |text: &str| moment(text).map(sluice_signer::time::format).map_err(|error| error.to_string());
+        for same in [
+            "2026-12-01T09:00:00Z",
+            "2026-12-01T10:00:00+01:00",
+            "2026-12-01T10:00[Europe/Berlin]",
+            "2026-12-01T10:00:00+01:00[Europe/Berlin]",
+            "2026-12-01T18:00[Asia/Tokyo]",
+        ] {
+            assert_eq!(read(same), Ok("2026-12-01T09:00:00Z".to_owned()), "{same}");
+        }
+        assert_eq!(read("2026-07-01T10:00[Europe/Berlin]"), Ok("2026-07-01T08:00:00Z".to_owned()));
+        for bad in [
+            "",
+            "tomorrow",
+            "2026-12-01",
+            "2026-12-01T09:00:00",
+            "2026-12-01T09:00:00.5Z",
+            "2026-12-01T10:00[Europe/Nowhere]",
+            // Clocks go forward over it, and back over it.
+            "2026-03-29T02:30[Europe/Berlin]",
+            "2026-10-25T02:30[Europe/Berlin]",
+            "2026-12-01T10:00+03:00[Europe/Berlin]",
+        ] {
+            assert!(read(bad).is_err(), "{bad}: {:?}", read(bad));
+        }
+    }
 }

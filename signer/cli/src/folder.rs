@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::product::Registry;
 use anyhow::Context as _;
 use sluice_signer::publish::Repository;
-use sluice_signer::{Envelope, Limits, OnlineKeys, Sha256Digest};
+use sluice_signer::{Envelope, Limits, OnlineKeys, Sha256Digest, embargo};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -61,12 +61,14 @@ impl DocumentId {
         format!("{}.{}.json", self.version, self.role)
     }
 
-    /// Roots before targets before product roles: the order in which documents vouch for each other.
+    /// Roots before targets before product roles: the order in which documents vouch for each other. An embargo role's comes after the
+    /// product's, into which a release may go over.
     fn rank(&self) -> u8 {
         match (self.role.as_str(), self.repository) {
             ("root", Repository::Image) => 0,
             ("root", Repository::Director) => 1,
             ("targets", _) => 2,
+            (role, _) if embargo::is_role_name(role) => 4,
             _ => 3,
         }
     }

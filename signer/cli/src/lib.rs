@@ -14,6 +14,7 @@ mod detached;
 mod documents;
 mod drill;
 mod edge;
+mod embargo;
 mod failure;
 mod folder;
 mod http;
@@ -68,6 +69,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Product(command) => product::run(&command, json)?,
         Command::Release(args::ReleaseCommand::New(new)) => release::new(&new, now, json)?,
         Command::Release(args::ReleaseCommand::Withdraw(args)) => release::withdraw(&args, now, json)?,
+        Command::Release(args::ReleaseCommand::Adopt(args)) => embargo::adopt(&args, now, json)?,
         Command::Advisory(args::AdvisoryCommand::Add(add)) => advisory::add(&add, now, json)?,
         Command::Sign(args) => sign::run(&args, now, json)?,
         Command::Request(args) => detached::request(&args, now, json)?,

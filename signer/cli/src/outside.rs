@@ -3,11 +3,11 @@
 use crate::folder::DocumentId;
 use crate::http::Http;
 use crate::stage::Stage;
-use crate::status;
+use crate::{embargo, status};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use sluice_signer::publish::{NewDocument, Repository};
-use sluice_signer::{Envelope, Refresh, SnapshotMetadata, TimestampMetadata, TrustedRepository, VerifyError};
+use sluice_signer::{Envelope, FileMeta, Refresh, SnapshotMetadata, TimestampMetadata, TrustedRepository, VerifyError};
 use std::collections::BTreeMap;
 
 /// Walks the image repository of a server as a device from a warehouse does, and holds every complete document of the folder
@@ -24,7 +24,14 @@ pub fn differences(stage: &Stage, base: &str, http: &Http, now: Timestamp) -> an
         refresh.give(&mut device, document.as_deref(), now)?;
     }
     let mut differences = Vec::new();
-    for document in status::publishable(stage, now)?.0 {
+    let (documents, secret) = embargo::parted(stage, status::publishable(stage, now)?.0, now)?;
+    for document in secret {
+        if device.wanted_role(&document.role).is_some_and(|shown| shown.version >= document.version) {
+            let (role, version) = (document.role, document.version);
+            differences.push(format!("{role}: the server shows version {version} before its moment"));
+        }
+    }
+    for document in documents {
         let id = DocumentId { repository: document.repository, role: document.role.clone(), version: document.version };
         let name = id.name();
         let served = match (document.repository, document.role.as_str()) {
@@ -61,16 +68,7 @@ pub fn lacking(
     http: &Http,
 ) -> anyhow::Result<Vec<NewDocument>> {
     let limits = &stage.limits;
-    let mut shown = BTreeMap::new();
-    if let Some(timestamp) = http.document(&format!("{base}/metadata/timestamp.json"), limits.timestamp_bytes)? {
-        let envelope = Envelope::parse("timestamp", &timestamp, limits.timestamp_bytes, limits)?;
-        let version = TimestampMetadata::from_json(envelope.signed())?.snapshot.version;
-        let url = format!("{base}/metadata/{version}.snapshot.json");
-        if let Some(snapshot) = http.document(&url, limits.snapshot_bytes)? {
-            let envelope = Envelope::parse("snapshot", &snapshot, limits.snapshot_bytes, limits)?;
-            shown = SnapshotMetadata::from_json(envelope.signed(), limits)?.roles;
-        }
-    }
+    let shown = shown(stage, base, http)?;
     let mut lacking = Vec::new();
     for document in documents {
         let known = if document.role == "root" {
@@ -87,4 +85,19 @@ pub fn lacking(
         }
     }
     Ok(lacking)
+}
+
+/// What the server's snapshot lists, which is not verified.
+pub fn shown(stage: &Stage, base: &str, http: &Http) -> anyhow::Result<BTreeMap<String, FileMeta>> {
+    let limits = &stage.limits;
+    if let Some(timestamp) = http.document(&format!("{base}/metadata/timestamp.json"), limits.timestamp_bytes)? {
+        let envelope = Envelope::parse("timestamp", &timestamp, limits.timestamp_bytes, limits)?;
+        let version = TimestampMetadata::from_json(envelope.signed())?.snapshot.version;
+        let url = format!("{base}/metadata/{version}.snapshot.json");
+        if let Some(snapshot) = http.document(&url, limits.snapshot_bytes)? {
+            let envelope = Envelope::parse("snapshot", &snapshot, limits.snapshot_bytes, limits)?;
+            return Ok(SnapshotMetadata::from_json(envelope.signed(), limits)?.roles);
+        }
+    }
+    Ok(BTreeMap::new())
 }

@@ -165,11 +165,15 @@ pub fn check(
         return check_advisories(&document, previous.as_ref(), find);
     }
     let any = Product::default();
-    let product = documents.products.get(&id.role).unwrap_or(&any);
+    let name = documents.product_of(&id.role)?;
+    let product = documents.products.get(&name).unwrap_or(&any);
+    let peers = documents.complete_peers(&id.role)?;
     let builders = product.builders()?;
     let mut lines = Vec::new();
     for (path, target) in &document.targets {
-        let known = previous.as_ref().is_some_and(|previous| previous.targets.get(path) == Some(target));
+        // What another role of the product signed already was held against the registry then.
+        let before = previous.iter().chain(&peers);
+        let known = before.into_iter().any(|before| before.targets.get(path) == Some(target));
         // Facts that cannot be read are for the lints to name.
         let Ok(Some(release)) = target.release(&id.role, &documents.limits) else { continue };
         if known {
@@ -179,7 +183,7 @@ pub fn check(
         let mut evidence = |field: &str, required, of: &Option<String>| -> anyhow::Result<Option<PathBuf>> {
             let Some(path_of) = of else {
                 if product.require.contains(&required) {
-                    let message = format!("{path}: product {} requires {field}", id.role);
+                    let message = format!("{path}: product {name} requires {field}");
                     return Err(Failure::refused(
                         message,
                         &format!("give --{field} FILE to `sluice-sign release new`"),

@@ -1,12 +1,13 @@
 //! `publish`: images first, each by its digest, then all documents in one request that the server takes whole or not
-//! at all; with more than 64 documents in several, in the order of trust. Running it again sends only what the server lacks.
+//! at all; with more than 64 documents in several, in the order of trust, and what waits for its moment last. Running it again
+//! sends only what the server lacks.
 
 use crate::args::PublishArgs;
 use crate::failure::{self, Failure};
 use crate::folder::Folder;
 use crate::http::{Http, TIMEOUT_S};
 use crate::stage::Stage;
-use crate::{edge, output, outside, release, status};
+use crate::{edge, embargo, output, outside, release, status};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -62,9 +63,10 @@ pub fn run(args: &PublishArgs, now: Timestamp, json: bool) -> anyhow::Result<()>
     for (id, _) in &stage.staged {
         eprintln!("note: {} version {} is not complete and stays here", id.name(), id.version);
     }
+    embargo::check_first_documents(&stage)?;
     let server = Server::new(args)?;
     let blobs: BTreeMap<Sha256Digest, u64> =
-        accepted.targets.iter().map(|target| (target.target.sha256, target.target.length)).collect();
+        accepted.targets.iter().chain(&accepted.held).map(|one| (one.target.sha256, one.target.length)).collect();
     let (mut uploaded, mut present, mut uploaded_bytes) = (0, 0, 0u64);
     for (digest, length) in blobs {
         if server.has_blob(&digest)? {
@@ -77,13 +79,19 @@ pub fn run(args: &PublishArgs, now: Timestamp, json: bool) -> anyhow::Result<()>
     }
     let http = Http::new(Some(server.token.clone()), TIMEOUT_S);
     // Changes that belong together must travel together, so what the server has already does not take their place.
+    let (mut documents, secret) = embargo::parted(&stage, documents, now)?;
+    let unseen = if secret.is_empty() { BTreeMap::new() } else { outside::shown(&stage, &server.base, &http)? };
+    for document in secret.iter().filter(|document| !unseen.contains_key(&document.role)) {
+        // Clients that load every role want one that is shown, and this one is not before its moment.
+        documents.extend(embargo::open_before(&stage, document)?);
+    }
     let documents = if documents.len() > MAX_DOCUMENTS {
         outside::lacking(&stage, documents, &server.base, &http)?
     } else {
         documents
     };
     let mut answer = PublishResponse::default();
-    for batch in batches(documents) {
+    for batch in batches(documents).into_iter().chain(batches(secret)) {
         let one = server.publish(&batch)?;
         answer.documents.extend(one.documents);
         answer.releases.extend(one.releases);
@@ -113,6 +121,7 @@ fn text(report: &PublishReport<'_>) -> String {
     let word = |outcome: PublishOutcome| match outcome {
         PublishOutcome::Published => "published",
         PublishOutcome::Unchanged => "unchanged",
+        PublishOutcome::Held => "held     ",
     };
     let mut lines = vec![format!(
         "images     {} sent ({} bytes), {} known already",
@@ -120,16 +129,13 @@ fn text(report: &PublishReport<'_>) -> String {
     )];
     for document in &report.server.documents {
         let director = if document.repository == PublishRepository::Director { "director-" } else { "" };
-        lines.push(format!("{}  {director}{} version {}", word(document.outcome), document.role, document.version));
+        let until = document.held_until.map(|moment| format!(", until {moment}")).unwrap_or_default();
+        let word = word(document.outcome);
+        lines.push(format!("{word}  {director}{} version {}{until}", document.role, document.version));
     }
     for release in &report.server.releases {
-        lines.push(format!(
-            "{}  release {} {} ({})",
-            word(release.outcome),
-            release.product,
-            release.version,
-            release.release_id
-        ));
+        let id = if release.release_id.is_empty() { String::new() } else { format!(" ({})", release.release_id) };
+        lines.push(format!("{}  release {} {}{id}", word(release.outcome), release.product, release.version));
     }
     lines.join("\n")
 }

@@ -4,7 +4,7 @@ use crate::args::{ReleaseNewArgs, ReleaseWithdrawArgs};
 use crate::failure::Failure;
 use crate::folder::{DocumentId, Folder};
 use crate::stage::Stage;
-use crate::{describe, edge, product};
+use crate::{describe, edge, embargo, product};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
@@ -39,8 +39,15 @@ pub fn new(args: &ReleaseNewArgs, now: Timestamp, json: bool) -> anyhow::Result<
         let message = format!("product {} is given to nobody", args.product);
         return Err(Failure::refused(message, "give it to its holders with `sluice-sign delegate add`"));
     }
+    let (role, moment) = match &args.embargo_until {
+        Some(text) => {
+            let (role, moment) = embargo::role_and_moment(&stage, args, text, now)?;
+            (role, Some(moment))
+        }
+        None => (args.product.clone(), None),
+    };
     let mut release = facts(args)?;
-    let mut document = match stage.base(&args.product)? {
+    let mut document = match stage.base(&role)? {
         Some(document) => document,
         None => TargetsMetadata::new(
             1,
@@ -48,8 +55,9 @@ pub fn new(args: &ReleaseNewArgs, now: Timestamp, json: bool) -> anyhow::Result<
             stage.root(sluice_signer::publish::Repository::Image)?.and_then(|root| root.repo_id),
         ),
     };
-    document.version = stage.next_version(&args.product);
+    document.version = stage.next_version(&role);
     document.expires = edge::in_days(now, args.expires_days)?;
+    document.not_before = moment;
 
     let mut files = Vec::new();
     for (file, name, field) in [
@@ -86,7 +94,7 @@ pub fn new(args: &ReleaseNewArgs, now: Timestamp, json: bool) -> anyhow::Result<
         document.targets.insert(path.clone(), target);
         kept.insert(sha256, *file);
     }
-    let id = DocumentId::image(&args.product, document.version);
+    let id = DocumentId::image(&role, document.version);
     product::check(&stage, &id, &Envelope::new(document.to_json()), now, &mut |digest, _| {
         Ok(kept.get(digest).map(|file| file.to_path_buf()))
     })?;
@@ -94,12 +102,12 @@ pub fn new(args: &ReleaseNewArgs, now: Timestamp, json: bool) -> anyhow::Result<
     for (sha256, file) in kept {
         keep(&stage.folder, &sha256, file)?;
     }
-    describe::print_staged(
-        &stage,
-        json,
-        |id| id.role == args.product,
-        "let the holders sign with `sluice-sign sign`, then `sluice-sign publish`",
-    )
+    let next = if moment.is_some() {
+        "let the holders sign with `sluice-sign sign`, then `sluice-sign publish`: the server holds it until then"
+    } else {
+        "let the holders sign with `sluice-sign sign`, then `sluice-sign publish`"
+    };
+    describe::print_staged(&stage, json, |id| id.role == role, next)
 }
 
 /// `release withdraw`
@@ -107,20 +115,31 @@ pub fn withdraw(args: &ReleaseWithdrawArgs, now: Timestamp, json: bool) -> anyho
     let mut stage = Stage::load(Folder::open(&args.repo)?)?;
     stage.overrides = args.overrides.read()?;
     let prefix = format!("{}/{}/", args.product, args.version);
-    let document = stage.base(&args.product)?;
     let signs = |document: &TargetsMetadata| document.targets.keys().any(|path| path.starts_with(&prefix));
-    let Some(mut document) = document.filter(signs) else {
+    let mut documents = Vec::new();
+    // It is withdrawn when no role of the product signs it any more.
+    for role in std::iter::once(args.product.clone()).chain(stage.embargo_roles(&args.product)?) {
+        if !stage.targets(&role)?.is_some_and(|document| signs(&document)) {
+            continue;
+        }
+        let Some(mut document) = stage.base(&role)? else { continue };
+        document.targets.retain(|path, _| !path.starts_with(&prefix));
+        document.version = stage.next_version(&role);
+        document.expires = edge::in_days(now, args.expires_days)?;
+        if sluice_signer::embargo::is_secret(&document, now) {
+            eprintln!("note: {role} is shown anew at its moment; until then a release that is shown already stays");
+        }
+        documents.push((DocumentId::image(&role, document.version), document.to_json()));
+    }
+    if documents.is_empty() {
         let message = format!("{} {} is no signed release", args.product, args.version);
         return Err(Failure::refused(message, "see the releases with `sluice-sign status`, or give another version"));
-    };
-    document.targets.retain(|path, _| !path.starts_with(&prefix));
-    document.version = stage.next_version(&args.product);
-    document.expires = edge::in_days(now, args.expires_days)?;
-    stage.put(&DocumentId::image(&args.product, document.version), document.to_json(), now)?;
+    }
+    stage.put_all(&documents, now)?;
     describe::print_staged(
         &stage,
         json,
-        |id| id.role == args.product,
+        |id| documents.iter().any(|(staged, _)| staged == id),
         "let the holders sign with `sluice-sign sign`, then `sluice-sign publish`",
     )
 }

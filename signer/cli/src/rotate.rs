@@ -8,7 +8,7 @@ use crate::documents::Signers;
 use crate::failure::Failure;
 use crate::folder::{DocumentId, Folder};
 use crate::stage::Stage;
-use crate::{ceremony, describe, edge, release};
+use crate::{ceremony, describe, edge, embargo, release};
 use jiff::Timestamp;
 use sluice_signer::publish::Repository;
 use sluice_signer::root::{RoleKeys, RootMetadata};
@@ -148,7 +148,9 @@ pub fn delegate(args: &DelegateRotateArgs, now: Timestamp, json: bool) -> anyhow
     let mut stage = Stage::load(Folder::open(&args.repo)?)?;
     stage.overrides = args.overrides.read()?;
     let change = Change::read(&args.change, &stage)?;
-    let staged = stage_product(&mut stage, &args.product, &change, edge::in_days(now, args.expires_days)?, now)?;
+    let role = stage.asked_role(&args.product, args.embargo)?;
+    let goes_on = embargo::goes_on_from(&stage, &role, args.go_on_from, now)?;
+    let staged = stage_product(&mut stage, (&role, goes_on), &change, edge::in_days(now, args.expires_days)?, now)?;
     let next = "let the holders of targets sign with `sluice-sign sign`, and those of the product when it is staged";
     finish(stage, &change, json, next, &staged)
 }
@@ -156,7 +158,7 @@ pub fn delegate(args: &DelegateRotateArgs, now: Timestamp, json: bool) -> anyhow
 /// Stages the top targets document with other holders of a product, and the product's when they have not signed it.
 pub fn stage_product(
     stage: &mut Stage,
-    product: &str,
+    (product, goes_on): (&str, Option<TargetsMetadata>),
     change: &Change,
     expires: Timestamp,
     now: Timestamp,
@@ -176,9 +178,10 @@ pub fn stage_product(
 
     let signers = Signers { keys: top.delegation_keys.clone(), role_keys: signers };
     let document = match stage.previous(product)? {
-        Some(document) if stage.find_staged(Repository::Image, product).is_none() => {
-            (!stage.is_signed_by(product, &signers)?).then_some(document)
-        }
+        Some(document) if stage.find_staged(Repository::Image, product).is_none() => match goes_on {
+            Some(shown) => Some(TargetsMetadata { version: document.version, ..shown }),
+            None => (!stage.is_signed_by(product, &signers)?).then_some(document),
+        },
         _ => None,
     };
     let id = DocumentId::image("targets", top.version);
@@ -197,17 +200,18 @@ pub fn stage_product(
 pub fn revoke(args: &DelegateRevokeArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let mut stage = Stage::load(Folder::open(&args.repo)?)?;
     stage.overrides = args.overrides.read()?;
-    let top = stage.targets("targets")?.filter(|top| top.delegation(&args.product).is_some());
+    let role = stage.asked_role(&args.product, args.embargo)?;
+    let top = stage.targets("targets")?.filter(|top| top.delegation(&role).is_some());
     let Some(mut top) = top else {
-        let message = format!("product {} has no holders", args.product);
+        let message = format!("product {role} has no holders");
         return Err(Failure::refused(message, "see the products with `sluice-sign status`"));
     };
-    if stage.find_staged(Repository::Image, &args.product).is_some() {
-        let message = format!("a document of product {} is staged, and nobody could sign it any more", args.product);
-        let next = format!("drop it with `sluice-sign discard --role {}`", args.product);
+    if stage.find_staged(Repository::Image, &role).is_some() {
+        let message = format!("a document of product {role} is staged, and nobody could sign it any more");
+        let next = format!("drop it with `sluice-sign discard --role {role}`");
         return Err(Failure::refused(message, &next));
     }
-    top.delegations.retain(|one| one.name != args.product);
+    top.delegations.retain(|one| one.name != role);
     keep_used_keys(&mut top);
     top.version = stage.next_version("targets");
     top.expires = edge::in_days(now, args.expires_days)?;

@@ -91,7 +91,7 @@ impl Request {
         from: &Documents,
         asked: impl Fn(&DocumentId) -> bool,
         note: Option<String>,
-        expires: Timestamp,
+        (now, expires): (Timestamp, Timestamp),
     ) -> anyhow::Result<Self> {
         let mut standing = Vec::new();
         let mut stand = |id: DocumentId, bytes: &[u8]| {
@@ -108,20 +108,28 @@ impl Request {
             }
         }
         for (role, (id, bytes)) in &from.sealed {
-            if role == "targets" || from.find_staged(Repository::Image, role).is_some() {
+            if role == "targets"
+                || from.find_staged(Repository::Image, role).is_some()
+                || from.is_public_peer(role, now)?
+            {
                 stand(id.clone(), bytes)?;
             }
         }
-        let documents = from.staged.iter().map(|(id, envelope)| {
-            Ok(RequestedDocument {
+        // What is not announced travels to those alone who are to sign it.
+        let mut documents = Vec::new();
+        for (id, envelope) in &from.staged {
+            if !asked(id) && from.is_secret(id, envelope, now)? {
+                continue;
+            }
+            documents.push(RequestedDocument {
                 repository: id.repository,
                 role: id.role.clone(),
                 version: id.version,
                 asked: asked(id),
                 base: Base::of(from, id)?,
                 signed: envelope.signed().clone(),
-            })
-        });
+            });
+        }
         Ok(Self {
             format: REQUEST_FORMAT.to_owned(),
             note,
@@ -129,7 +137,7 @@ impl Request {
             holders: from.holders.clone(),
             products: from.products.clone(),
             online_keys: from.online_keys.to_json(),
-            documents: documents.collect::<anyhow::Result<_>>()?,
+            documents,
             standing,
         })
     }

@@ -127,6 +127,8 @@ impl Stage {
         for (id, envelope) in std::mem::take(&mut self.staged) {
             self.staged.clone_from(&staged);
             let vouched = id.vouched_by().is_none_or(|role| !waiting.contains(&(Repository::Image, role.to_owned())));
+            // Else the server would withdraw a release that is about to change hands.
+            let vouched = vouched && !self.gives_away(&id, &envelope, &waiting)?;
             let complete =
                 vouched && self.signers(&id, &envelope)?.iter().all(|signers| signers.missing(&envelope) == 0);
             if complete {

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sluice_signer::publish::{Accepted, NewDocument, PublishContext, Repository, check_all};
 use sluice_signer::root::RootMetadata;
-use sluice_signer::{Envelope, PublishError, TargetsMetadata, time};
+use sluice_signer::{Envelope, PublishError, TargetsMetadata, embargo, time};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 #[derive(Serialize)]
@@ -110,7 +111,8 @@ pub fn complete(stage: &Stage) -> anyhow::Result<Vec<NewDocument>> {
     let top = stage.previous("targets")?;
     let delegated = |role: &str| role == "targets" || top.as_ref().is_some_and(|top| top.delegation(role).is_some());
     let mut others: Vec<_> = stage.sealed.values().filter(|(id, _)| delegated(&id.role)).collect();
-    others.sort_by_key(|(id, _)| (id.role != "targets", id.role.clone()));
+    // An embargo role may name versions that the product's own role signed.
+    others.sort_by_key(|(id, _)| (id.role != "targets", embargo::is_role_name(&id.role), id.role.clone()));
     documents.extend(others.into_iter().map(|(id, bytes)| NewDocument {
         repository: id.repository,
         role: id.role.clone(),
@@ -174,7 +176,11 @@ pub fn verify(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<E
         }
     }
     let (releases, refused) = match check(&stage, complete(&stage)?, now) {
-        Ok(accepted) => (accepted.targets.iter().filter(|target| target.release.is_some()).count(), None),
+        Ok(accepted) => {
+            // While a release changes hands two roles sign it.
+            let images = accepted.targets.iter().chain(&accepted.held).filter(|target| target.release.is_some());
+            (images.map(|target| &target.target.path).collect::<BTreeSet<_>>().len(), None)
+        }
         Err(error) => (0, Some(error.to_string())),
     };
     let ok = staged.is_empty() && missing.is_empty() && refused.is_none();

@@ -116,7 +116,7 @@ fn download(client: &mut Client<'_>, args: &TufArgs, http: &Http) -> anyhow::Res
 }
 
 fn fetch(client: &mut Client<'_>, http: &Http, path: &str, base: &str, folder: &Path) -> anyhow::Result<Fetched> {
-    let Some(Found { role, target }) = client.find(path)? else {
+    let Some(Found { role, target, .. }) = client.find(path)? else {
         let message = format!("no role that may speak for it lists {path:?}");
         return Err(Failure::refused(message, "check the path; it is the whole path, without a leading slash"));
     };

@@ -117,6 +117,86 @@ pub enum Lint {
         /// What they must be.
         expected: String,
     },
+    /// The name of an embargo role with another reach than one has.
+    #[error(
+        "{role}: reaches {found}; an embargo role reaches PRODUCT/*/* of one product alone, and is not terminating: add it with `delegate add --embargo`"
+    )]
+    EmbargoReach {
+        /// The role.
+        role: String,
+        /// Its paths.
+        found: String,
+    },
+    /// An embargo role behind the product's own, which ends the search: no device would find what it signs.
+    #[error("{role}: stands behind {product}, whose role ends the search; an embargo role stands before it")]
+    EmbargoOrder {
+        /// The role.
+        role: String,
+        /// The product.
+        product: String,
+    },
+    /// Images in an embargo role that could be shown at any time.
+    #[error("{role}: custom.not_before is missing; a document of an embargo role says from when on it may be shown")]
+    EmbargoMoment {
+        /// The role.
+        role: String,
+    },
+    /// A moment in a document that is shown as soon as it is published.
+    #[error("{role}: states custom.not_before {found}; only a document of an embargo role may")]
+    EmbargoElsewhere {
+        /// The role.
+        role: String,
+        /// The moment.
+        found: String,
+    },
+    /// A moment that is too far away.
+    #[error("{role}: custom.not_before {found} is more than {limit} days ahead")]
+    EmbargoLength {
+        /// The role.
+        role: String,
+        /// The moment.
+        found: String,
+        /// Days allowed.
+        limit: i64,
+    },
+    /// A document that would have expired when it may be shown.
+    #[error("{role}: custom.not_before {found} is not before {expires}, when the document expires")]
+    EmbargoExpiry {
+        /// The role.
+        role: String,
+        /// The moment.
+        found: String,
+        /// When the document expires.
+        expires: String,
+    },
+    /// What is shown until the moment expires before it: devices would find nothing of the product in between.
+    #[error(
+        "{role}: version {version}, which is shown until custom.not_before {found}, expires on {expires}; renew the role first, and publish it"
+    )]
+    EmbargoGap {
+        /// The role.
+        role: String,
+        /// The version shown until then.
+        version: u64,
+        /// The moment.
+        found: String,
+        /// When that version expires.
+        expires: String,
+    },
+    /// Two roles of one product that disagree.
+    #[error("{role}: {path} has the {what} of {other_path}, which {other} signed")]
+    Collision {
+        /// The role.
+        role: String,
+        /// The target path.
+        path: String,
+        /// What they share, or dispute.
+        what: &'static str,
+        /// The other role.
+        other: String,
+        /// The other target path.
+        other_path: String,
+    },
     /// A target that is neither an image nor named by one: nothing holds it to any rule, and stock clients would fetch it.
     #[error("{role}: {path} has no release facts, and no release names it as notes, sbom or provenance")]
     Loose {

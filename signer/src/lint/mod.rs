@@ -1,6 +1,7 @@
 //! Mistakes in valid documents that a careful publisher refuses: what locks holders out, confuses roles, breaks
 //! clients or strands devices. The command line runs them before people sign, the server again on ingest.
 
+mod embargo;
 mod kind;
 
 use crate::advisory;
@@ -16,6 +17,7 @@ use crate::targets::{Delegation, Paths, TargetsMetadata};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use embargo::Peer;
 pub use kind::{Lint, Lints};
 
 /// Longest life of root and top targets documents, with a little room for the ceremony.
@@ -186,7 +188,9 @@ pub fn lint_top_targets(targets: &TargetsMetadata, now: Timestamp) -> Vec<Lint> 
             Some(product) => advisory::pattern_of(product),
             None => format!("{}/*/*", delegation.name),
         };
-        if delegation.paths != Paths::pattern(expected.clone()) || !delegation.terminating {
+        if crate::embargo::is_role_name(&delegation.name) {
+            embargo::lint_delegation(targets, delegation, &mut lints);
+        } else if delegation.paths != Paths::pattern(expected.clone()) || !delegation.terminating {
             lints.push(Lint::Reach {
                 role: crate::error::quote(&delegation.name),
                 found: delegation.paths.iter().collect::<Vec<_>>().join(" "),
@@ -198,6 +202,7 @@ pub fn lint_top_targets(targets: &TargetsMetadata, now: Timestamp) -> Vec<Lint> 
             lints.push(Lint::RoleName { role: crate::error::quote(&delegation.name) });
         }
     }
+    embargo::lint_elsewhere("targets", targets, &mut lints);
     lint_lifetime("targets", targets.expires, now, MAX_ROOT_LIFETIME, &mut lints);
     lints
 }
@@ -236,11 +241,12 @@ pub fn lint_shared_keys(
     lints
 }
 
-/// Checks a product role's document against the one published before it.
+/// Checks a product role's document against the one published before it, and against what the other roles of the product sign.
 pub fn lint_role(
     delegation: &Delegation,
     previous: Option<&TargetsMetadata>,
     new: &TargetsMetadata,
+    peers: &[Peer<'_>],
     now: Timestamp,
     limits: &Limits,
 ) -> Vec<Lint> {
@@ -252,8 +258,19 @@ pub fn lint_role(
     let advisories = is_of_advisories(delegation);
     let lifetime = if advisories { MAX_ADVISORIES_LIFETIME } else { MAX_ROLE_LIFETIME };
     lint_lifetime(role, new.expires, now, lifetime, &mut lints);
-    let highest = previous.map(|previous| highest_counters(role, previous, limits)).unwrap_or_default();
-    let orders = new.targets.values().filter_map(|target| target.release(role, limits).ok()?);
+    embargo::lint_moment(delegation, previous, new, now, &mut lints);
+    embargo::lint_peers((role, previous, new), peers, limits, &mut lints);
+    // What nobody may be shown yet has raised no device's floor, and no device can have it installed.
+    let shown = || peers.iter().filter(|peer| !crate::embargo::is_secret(peer.document, now));
+    let mut highest = BTreeMap::new();
+    // Of a first document nobody knows what in it is older than what the others signed.
+    if let Some(previous) = previous {
+        for document in shown().map(|peer| peer.document).chain([previous]) {
+            raise_counters(role, document, limits, &mut highest);
+        }
+    }
+    let orders = shown().map(|peer| peer.document).chain([new]).flat_map(|document| document.targets.values());
+    let orders = orders.filter_map(|target| target.release(role, limits).ok()?);
     let known: BTreeMap<(String, String), u64> =
         orders.map(|release| ((release.component, release.version), release.order)).collect();
     let mut places: BTreeMap<(String, String), &str> = BTreeMap::new();
@@ -294,7 +311,10 @@ pub fn lint_role(
             }
         }
         lint_release(role, path, &release, new, &known, &mut lints);
+        // What another role of the product signed already is no new image.
+        let taken_over = shown().any(|peer| peer.document.targets.get(path) == Some(target));
         if before.is_none()
+            && !taken_over
             && let Some(&highest) = highest.get(&release.component)
             && release.security_counter < highest
         {
@@ -346,11 +366,9 @@ fn lint_release(
     }
 }
 
-fn highest_counters(role: &str, document: &TargetsMetadata, limits: &Limits) -> BTreeMap<String, u64> {
-    let mut highest = BTreeMap::new();
+fn raise_counters(role: &str, document: &TargetsMetadata, limits: &Limits, highest: &mut BTreeMap<String, u64>) {
     for release in document.targets.values().filter_map(|target| target.release(role, limits).ok()?) {
         let counter = highest.entry(release.component).or_insert(0);
         *counter = release.security_counter.max(*counter);
     }
-    highest
 }

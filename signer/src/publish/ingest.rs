@@ -1,8 +1,6 @@
 //! Taking a publication apart: each document in the order of trust, against what stands already.
 
-use super::{
-    AcceptedDocument, AcceptedTarget, ImageDocuments, NewDocument, Outcome, PublishContext, PublishError, Repository,
-};
+use super::{AcceptedDocument, ImageDocuments, NewDocument, Outcome, PublishContext, PublishError, Repository};
 use crate::envelope::Envelope;
 use crate::error::VerifyError;
 use crate::json::Json;
@@ -26,17 +24,18 @@ pub(super) struct Ingest<'a> {
 }
 
 impl Ingest<'_> {
-    fn find(&self, role: &str) -> Option<&NewDocument> {
+    pub(super) fn find(&self, role: &str) -> Option<&NewDocument> {
         self.new.iter().find(|document| document.repository == Repository::Image && document.role == role)
     }
 
-    fn accept(&mut self, repository: Repository, role: &str, version: u64, outcome: Outcome) {
+    pub(super) fn accept(&mut self, repository: Repository, role: &str, version: u64, outcome: Outcome) {
         let (role, overrides) = (role.to_owned(), Overrides::default());
-        self.documents.push(AcceptedDocument { repository, role, version, outcome, overrides });
+        let (product, held_until) = (None, None);
+        self.documents.push(AcceptedDocument { repository, role, product, version, outcome, overrides, held_until });
     }
 
     /// Notes what is wrong with a new document and was not overridden in it.
-    fn lint(&mut self, repository: Repository, role: &str, signed: &Json, lints: Vec<Lint>) {
+    pub(super) fn lint(&mut self, repository: Repository, role: &str, signed: &Json, lints: Vec<Lint>) {
         let overrides = Overrides::of(signed).unwrap_or_default();
         self.overrides.insert((repository, role.to_owned()), overrides);
         self.lints.extend(Overrides::apply(role, signed, lints));
@@ -119,61 +118,9 @@ impl Ingest<'_> {
         }
         Ok(Some(metadata))
     }
-
-    pub fn roles(
-        &mut self,
-        root: Option<&RootMetadata>,
-        top: Option<&TargetsMetadata>,
-    ) -> Result<Vec<AcceptedTarget>, PublishError> {
-        let limits = self.context.limits;
-        for document in self.new.iter().filter(|document| !matches!(document.role.as_str(), "root" | "targets")) {
-            let Some(top) = top else { return Err(missing(&document.role, "targets")) };
-            if top.delegation(&document.role).is_none() {
-                let role = crate::error::quote(&document.role);
-                return Err(VerifyError::NotDelegated { role, parent: "targets".to_owned() }.into());
-            }
-        }
-        let (Some(root), Some(top)) = (root, top) else { return Ok(Vec::new()) };
-        let mut targets = Vec::new();
-        for delegation in &top.delegations {
-            let role = delegation.name.as_str();
-            let new = self.find(role).cloned();
-            let before = self.after.roles.get(role).cloned();
-            let Some(bytes) = new.as_ref().map(|document| &document.bytes).or(before.as_ref()) else {
-                continue;
-            };
-            let (envelope, metadata) =
-                read_targets(role, "targets", bytes, &top.delegation_keys, &delegation.keys, limits)?;
-            check_repo_id(role, root, &metadata)?;
-            let Some(document) = new else { continue };
-            check_stated(role, document.version, metadata.version)?;
-            let outcome = successor(role, before.as_deref(), &document, limits)?;
-            let previous = before.map(|bytes| read_published(role, &bytes, limits)).transpose()?;
-            if outcome == Outcome::Published {
-                check_expiry(role, metadata.expires, self.context.now)?;
-                let length = document.bytes.len();
-                let mut lints = lint::lint_document(role, envelope.signed(), length, limits.targets_bytes);
-                lints.extend(lint::lint_role(delegation, previous.as_ref(), &metadata, self.context.now, limits));
-                self.lint(Repository::Image, role, envelope.signed(), lints);
-            }
-            for target in metadata.targets.values() {
-                let known = previous.as_ref().is_some_and(|previous| previous.targets.contains_key(&target.path));
-                targets.push(AcceptedTarget {
-                    role: role.to_owned(),
-                    // A malformed block is a lint above and refuses the whole publication.
-                    release: target.release(role, limits).unwrap_or_default(),
-                    target: target.clone(),
-                    outcome: if known { Outcome::Unchanged } else { Outcome::Published },
-                });
-            }
-            self.accept(Repository::Image, role, metadata.version, outcome);
-            self.after.roles.insert(role.to_owned(), document.bytes);
-        }
-        Ok(targets)
-    }
 }
 
-fn missing(role: &str, needs: &str) -> PublishError {
+pub(super) fn missing(role: &str, needs: &str) -> PublishError {
     PublishError::Missing { role: crate::error::quote(role), needs: needs.to_owned() }
 }
 
@@ -191,14 +138,14 @@ fn next_root(chain: &mut Option<RootChain>, bytes: &[u8], limits: &Limits) -> Re
     Ok(1)
 }
 
-fn check_stated(role: &str, stated: u64, found: u64) -> Result<(), PublishError> {
+pub(super) fn check_stated(role: &str, stated: u64, found: u64) -> Result<(), PublishError> {
     if stated != found {
         return Err(PublishError::StatedVersion { role: role.to_owned(), stated, found });
     }
     Ok(())
 }
 
-fn check_repo_id(role: &str, root: &RootMetadata, metadata: &TargetsMetadata) -> Result<(), VerifyError> {
+pub(super) fn check_repo_id(role: &str, root: &RootMetadata, metadata: &TargetsMetadata) -> Result<(), VerifyError> {
     match (&root.repo_id, &metadata.repo_id) {
         (Some(expected), Some(found)) if expected != found => Err(VerifyError::WrongRepository {
             role: role.to_owned(),
@@ -211,7 +158,12 @@ fn check_repo_id(role: &str, root: &RootMetadata, metadata: &TargetsMetadata) ->
 
 /// Whether a document follows the published one: the same bytes again, or a later version. Versions between the two were
 /// signed and then superseded before anybody published them; clients never needed them.
-fn successor(role: &str, before: Option<&[u8]>, new: &NewDocument, limits: &Limits) -> Result<Outcome, PublishError> {
+pub(super) fn successor(
+    role: &str,
+    before: Option<&[u8]>,
+    new: &NewDocument,
+    limits: &Limits,
+) -> Result<Outcome, PublishError> {
     let Some(before) = before else { return Ok(Outcome::Published) };
     if before == new.bytes {
         return Ok(Outcome::Unchanged);

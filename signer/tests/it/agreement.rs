@@ -35,7 +35,8 @@ fn check(change: impl FnOnce(&mut Case)) -> Result<ReleaseCustom, &'static str> 
     let mut case = Case { director: offered(), entry: target(&release), release, policy: policy() };
     change(&mut case);
     let custom = case.entry.custom.map(|_| case.release.to_json());
-    let found = Found { role: PRODUCT.into(), target: RepositoryTarget { custom, ..case.entry } };
+    let entry = RepositoryTarget { custom, ..case.entry };
+    let found = Found { role: PRODUCT.into(), target: entry, embargo_of: None };
     agree(&case.director, &found, &case.policy, &limits()).map_err(|error| error.rule())
 }
 
@@ -65,9 +66,25 @@ fn an_image_of_a_product_comes_from_the_products_own_role_and_path() {
         let (mut director, mut entry) = (offered(), target(&custom("2.4.1", 20401)));
         director.path.clone_from(&at);
         entry.path = at;
-        let found = Found { role: role.into(), target: entry };
+        let found = Found { role: role.into(), target: entry, embargo_of: None };
         let error = agree(&director, &found, &policy(), &limits()).unwrap_err();
         assert_eq!(error.rule(), "signer", "{role}: {error}");
+    }
+}
+
+#[test]
+fn an_embargo_role_speaks_for_the_product_that_its_delegation_names() {
+    let found = |embargo_of: Option<&str>, entry: RepositoryTarget| Found {
+        role: "embargo-0123456789abcdef".into(),
+        target: entry,
+        embargo_of: embargo_of.map(str::to_owned),
+    };
+    let ask = |embargo_of, entry| agree(&offered(), &found(embargo_of, entry), &policy(), &limits());
+    let entry = || target(&custom("2.4.1", 20401));
+    assert!(ask(Some(PRODUCT), entry()).is_ok());
+    // Its name says nothing, and what the image states of itself neither.
+    for of in [None, Some("acme-phone")] {
+        assert_eq!(ask(of, entry()).unwrap_err().rule(), "signer", "{of:?}");
     }
 }
 
@@ -110,6 +127,8 @@ fn min_installed_is_compared_by_signed_order_not_by_text() {
 fn a_malformed_release_block_is_refused() {
     let mut entry = target(&custom("2.4.1", 20401));
     entry.custom = Some(sluice_signer::Json::object([("schema", 2u64.into())]));
-    let error = agree(&offered(), &Found { role: PRODUCT.into(), target: entry }, &policy(), &limits()).unwrap_err();
+    let error =
+        agree(&offered(), &Found { role: PRODUCT.into(), target: entry, embargo_of: None }, &policy(), &limits())
+            .unwrap_err();
     assert!(matches!(error, AgreeError::Custom(_)), "{error}");
 }

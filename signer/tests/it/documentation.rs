@@ -79,3 +79,18 @@ fn every_limit_is_listed_with_its_value() {
         assert!(DOCUMENT.contains(&format!("| `{name}` | {value} |")), "{name} {value}");
     }
 }
+
+#[test]
+fn embargo_roles_are_described_as_they_are() {
+    use sluice_signer::embargo::{MAX_EMBARGO, ROLE_PREFIX, role_name};
+    let days = MAX_EMBARGO.as_hours() / 24;
+    let digits = role_name([0; 8]).len() - ROLE_PREFIX.len();
+    for told in [format!("more than {days} days ahead"), format!("`{ROLE_PREFIX}` and {digits} hexadecimal digits")] {
+        assert!(DOCUMENT.contains(&told), "{told}");
+    }
+    let mut document = sluice_signer::TargetsMetadata::new(1, crate::sample::now(), None);
+    document.not_before = Some(crate::sample::now());
+    let signed = document.to_json();
+    let Some(Json::Object(custom)) = signed.get("custom") else { panic!("{signed}") };
+    assert!(custom.keys().all(|field| DOCUMENT.contains(&format!("| `custom.{field}` |"))), "{custom:?}");
+}

@@ -106,3 +106,21 @@ fn the_security_floor_rises_only_after_the_new_version_proved_healthy() {
         .collect();
     assert!(polls.iter().all(|body| body.contains(r#""security_counter":3"#)), "{polls:?}");
 }
+
+#[test]
+fn a_release_of_an_embargo_role_is_held_against_the_versions_of_the_products_own() {
+    let (mut world, server, device) = setting();
+    world.embargoed = Some("3.0");
+    world.release_mut("3.0").min_installed = Some("2.0");
+    server.script().files = world.files(2);
+    // The first offer is refused by an order that only the product's own role signed.
+    server.offer(7, world.offer("3.0", None, FullEncoding::Zstd));
+    let error = device.once().unwrap_err();
+    assert!(error.to_string().contains("needs version 2.0 or later"), "{error}");
+    assert!(!error.to_string().contains("no signed document orders"), "{error}");
+    for (attempt, version) in [(8, "2.0"), (9, "3.0")] {
+        server.offer(attempt, world.offer(version, None, FullEncoding::Zstd));
+        assert_eq!(device.once().unwrap().outcome, Outcome::Updated);
+        device.assert_runs(&world, version);
+    }
+}

@@ -15,6 +15,8 @@ use sluice_signer::{
 
 pub const PRODUCT: &str = "acme-cam";
 pub const HW_ID: &str = "cam-r3";
+/// The role that signs in advance for the product.
+pub const EMBARGO: &str = "embargo-0123456789abcdef";
 
 /// The online and offline keys of one installation.
 pub struct Keys {
@@ -133,6 +135,8 @@ pub struct World {
     pub keys: Keys,
     pub releases: Vec<Release>,
     pub now: Timestamp,
+    /// The version that an embargo role signed instead of the product's own.
+    pub embargoed: Option<&'static str>,
 }
 
 impl World {
@@ -152,7 +156,7 @@ impl World {
         };
         let releases =
             vec![release("1.0", 100, 3, first), release("2.0", 200, 4, second), release("3.0", 300, 4, third)];
-        Self { keys: Keys::new(), releases, now }
+        Self { keys: Keys::new(), releases, now, embargoed: None }
     }
 
     pub fn release(&self, version: &str) -> &Release {
@@ -198,39 +202,38 @@ impl World {
 
     /// Every metadata file that the server serves, by path. `version` counts the publications.
     pub fn files(&self, version: u64) -> BTreeMap<String, Vec<u8>> {
-        let product_keys = RoleKeys::new([self.keys.product.public()], 1);
-        let top = TargetsMetadata {
-            version: 1,
-            expires: self.days(365),
-            targets: BTreeMap::new(),
-            delegation_keys: [(self.keys.product.public().keyid().to_owned(), self.keys.product.public().clone())]
-                .into(),
-            delegations: vec![Delegation {
-                name: PRODUCT.to_owned(),
-                keys: product_keys,
+        let embargo_key = key("embargo");
+        let mut top = TargetsMetadata::new(1, self.days(365), None);
+        let roles = [(EMBARGO, &embargo_key, false), (PRODUCT, &self.keys.product, true)];
+        for (name, key, terminating) in roles.into_iter().skip(usize::from(self.embargoed.is_none())) {
+            top.delegation_keys.insert(key.public().keyid().to_owned(), key.public().clone());
+            top.delegations.push(Delegation {
+                name: name.to_owned(),
+                keys: RoleKeys::new([key.public()], 1),
                 paths: Paths::pattern(format!("{PRODUCT}/*/*")),
-                terminating: true,
-            }],
-            repo_id: None,
-        };
-        let product = TargetsMetadata {
-            version,
-            expires: self.days(120),
-            targets: self.releases.iter().map(|release| (release.path(), release.target())).collect(),
-            delegation_keys: BTreeMap::new(),
-            delegations: Vec::new(),
-            repo_id: None,
-        };
+                terminating,
+            });
+        }
+        let mut product = TargetsMetadata::new(version, self.days(120), None);
+        let mut embargo = TargetsMetadata { not_before: Some(self.now), ..product.clone() };
+        for release in &self.releases {
+            let role = if self.embargoed == Some(release.version) { &mut embargo } else { &mut product };
+            role.targets.insert(release.path(), release.target());
+        }
         let sign = |metadata: &TargetsMetadata, key: &SigningKey| {
             let mut envelope = Envelope::new(metadata.to_json());
             envelope.sign(key);
             envelope.to_bytes()
         };
         let (top, product) = (sign(&top, &self.keys.targets), sign(&product, &self.keys.product));
-        let roles = BTreeMap::from([
+        let embargo = sign(&embargo, &embargo_key);
+        let mut roles = BTreeMap::from([
             ("targets".to_owned(), FileMeta::of(1, &top)),
             (PRODUCT.to_owned(), FileMeta::of(version, &product)),
         ]);
+        if self.embargoed.is_some() {
+            roles.insert(EMBARGO.to_owned(), FileMeta::of(version, &embargo));
+        }
         let snapshot = sign_snapshot(version, self.days(7), roles, None, &self.keys.snapshot);
         let timestamp =
             sign_timestamp(version, self.days(1), FileMeta::of(version, &snapshot), None, &self.keys.timestamp);
@@ -239,6 +242,7 @@ impl World {
             ("/director/1.root.json".to_owned(), self.director_root(1)),
             ("/metadata/1.targets.json".to_owned(), top),
             (format!("/metadata/{version}.{PRODUCT}.json"), product),
+            (format!("/metadata/{version}.{EMBARGO}.json"), embargo),
             (format!("/metadata/{version}.snapshot.json"), snapshot),
             ("/metadata/timestamp.json".to_owned(), timestamp),
         ])

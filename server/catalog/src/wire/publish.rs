@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Time;
+
 /// Which of the two repositories a document belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -48,6 +50,8 @@ pub enum PublishOutcome {
     Published,
     /// Known already, byte for byte.
     Unchanged,
+    /// Taken and shown to nobody until its moment.
+    Held,
 }
 
 /// What became of one document.
@@ -62,6 +66,9 @@ pub struct PublishedDocument {
     pub version: u64,
     /// Whether it was new.
     pub outcome: PublishOutcome,
+    /// The moment of a document that is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Time>,
 }
 
 /// What became of one release.
@@ -72,7 +79,7 @@ pub struct PublishedRelease {
     pub product: String,
     /// Version text.
     pub version: String,
-    /// The server's id of the release, for rollouts and queries.
+    /// The server's id of the release, for rollouts and queries; empty while it is held.
     pub release_id: String,
     /// Whether it was new.
     pub outcome: PublishOutcome,
@@ -86,4 +93,27 @@ pub struct PublishResponse {
     pub releases: Vec<PublishedRelease>,
     /// Every document of the request.
     pub documents: Vec<PublishedDocument>,
+}
+
+/// A document of an embargo role that waits for its moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Held {
+    /// Its role.
+    pub role: String,
+    /// Its version.
+    pub version: i64,
+    /// The product for which the role signs in advance.
+    pub product: String,
+    /// The moment that is signed in it: it is published then, and not before.
+    pub not_before: Time,
+    /// Versions of the releases in it, the oldest first.
+    pub releases: Vec<String>,
+    /// When it was given to the server.
+    pub held_at: Time,
+    /// By whom.
+    pub held_by: String,
+    /// Why it was not published when its moment had come. It is not tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }

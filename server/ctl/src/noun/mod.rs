@@ -7,6 +7,7 @@ pub mod contract_import;
 pub mod customer;
 pub mod device;
 pub mod enrol_token;
+pub mod held;
 pub mod installation;
 pub mod job;
 pub mod plan;

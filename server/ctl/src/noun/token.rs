@@ -17,7 +17,8 @@ use crate::noun::short_text;
 use crate::secret::Reserved;
 
 /// Names of the permissions.
-const PERMISSIONS: &[&str] = &["read", "publish", "products", "devices", "contracts", "rollouts", "principals"];
+const PERMISSIONS: &[&str] =
+    &["read", "publish", "products", "devices", "contracts", "rollouts", "principals", "embargo"];
 
 #[derive(Subcommand)]
 pub enum Command {

@@ -19,6 +19,7 @@ fn every_noun_explains_itself() {
         "login",
         "product",
         "release",
+        "held",
         "customer",
         "plan",
         "contract",

@@ -69,6 +69,26 @@ fn filters_travel_in_the_query() {
     assert_eq!(run_jobs.code, 0);
 }
 
+#[test]
+fn what_is_held_is_listed_and_dropped() {
+    let held = |refused: Value| {
+        let mut held = json!({
+            "role": "embargo-0123456789abcdef", "version": 2, "product": "acme-cam", "not_before": "2026-12-01T09:00:00Z",
+            "releases": ["2.4.9", "2.5.0"], "held_at": "2026-11-01T00:00:00Z", "held_by": "release-desk",
+        });
+        if !refused.is_null() {
+            held["refused"] = refused;
+        }
+        held
+    };
+    let items = json!({ "items": [held(Value::Null), held("the order is taken".into())] });
+    let run_list = run(&["held", "list"], vec![answer("GET /api/v1/held?limit=500", 200, &items)]);
+    assert_snapshot!(run_list.text());
+    let gone = answer("DELETE /api/v1/held/embargo-0123456789abcdef", 204, &Value::Null);
+    let run_drop = run(&["held", "drop", "embargo-0123456789abcdef"], vec![gone]);
+    assert_snapshot!(run_drop.text());
+}
+
 /// A log, as the server answers it.
 fn log(length: i64) -> Vec<Value> {
     let mut prev = Digest([0; 32]);

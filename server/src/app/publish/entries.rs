@@ -35,23 +35,38 @@ pub(super) struct Entry {
 
 /// Checks what only the server can know (products, blobs, what was published before) and makes the entries.
 pub(super) async fn entries(app: &App, accepted: &Accepted) -> Result<Entries> {
+    let mut entries = checked(app, accepted, &accepted.targets).await?;
+    withdrawn(app, accepted, &mut entries);
+    if !accepted.held.is_empty() {
+        // What is held is checked as if it were published now; it is checked again when it is.
+        let all = [accepted.targets.as_slice(), accepted.held.as_slice()].concat();
+        checked(app, accepted, &all).await?;
+    }
+    Ok(entries)
+}
+
+async fn checked(app: &App, accepted: &Accepted, targets: &[AcceptedTarget]) -> Result<Entries> {
     let mut versions: BTreeMap<(&str, &str), Vec<(&AcceptedTarget, &ReleaseCustom)>> = BTreeMap::new();
-    for target in &accepted.targets {
+    for target in targets {
         if target.outcome == Outcome::Published {
             check_blob(app, target).await?;
         }
         if let Some(custom) = &target.release {
-            if custom.product != target.role {
+            if custom.product != target.product {
                 return Err(unverified(format!(
                     "{}: states product `{}` but role `{}` signed it",
                     target.target.path, custom.product, target.role
                 )));
             }
-            versions.entry((&custom.product, &custom.version)).or_default().push((target, custom));
+            let images = versions.entry((&custom.product, &custom.version)).or_default();
+            // Two roles of a product sign the same image while it changes hands.
+            if images.iter().all(|(known, _)| known.target.path != target.target.path) {
+                images.push((target, custom));
+            }
         }
     }
     let mut entries = Entries { releases: Vec::new(), withdrawn: Vec::new() };
-    for ((product, _), targets) in &versions {
+    for ((product, _), images) in &versions {
         let products = app.live.products();
         let view = products.by_name(product).cloned().ok_or_else(|| {
             Error::new(
@@ -59,11 +74,10 @@ pub(super) async fn entries(app: &App, accepted: &Accepted) -> Result<Entries> {
                 format!("there is no product `{product}`: enter it first with `sluicectl product create {product}`"),
             )
         })?;
-        if let Some(entry) = entry(app, accepted, &view, targets).await? {
+        if let Some(entry) = entry(app, accepted, targets, &view, images).await? {
             entries.releases.push(entry);
         }
     }
-    withdrawn(app, accepted, &mut entries)?;
     // Orders of new floors may lie in the same publication.
     resolve_floors(&mut entries)?;
     Ok(entries)
@@ -91,6 +105,7 @@ fn unverified(detail: String) -> Error {
 async fn entry(
     app: &App,
     accepted: &Accepted,
+    all: &[AcceptedTarget],
     product: &Arc<ProductView>,
     targets: &[(&AcceptedTarget, &ReleaseCustom)],
 ) -> Result<Option<Entry>> {
@@ -166,7 +181,7 @@ async fn entry(
     }
     let shared = |code: &&String| targets.iter().all(|(_, other)| other.requires.contains(*code));
     let common: Vec<&str> = custom.requires.iter().filter(shared).map(String::as_str).collect();
-    let (notes_header, notes_body) = notes::read(app, accepted, custom.notes.as_deref()).await?;
+    let (notes_header, notes_body) = notes::read(app, all, custom.notes.as_deref()).await?;
     let release = Release {
         id: ReleaseId::new(now, app.dice.id()),
         product_id: product.product.id,
@@ -205,18 +220,17 @@ async fn entry(
             min_installed_order: None,
         });
     }
-    check_counters(accepted, product, &artifacts)?;
+    check_counters(accepted, &first.role, product, &artifacts)?;
     Ok(Some(Entry { product: Arc::clone(product), train, release, artifacts }))
 }
 
 /// A counter below one that was ever published, withdrawn since or not: devices that were raised to that one would refuse the
 /// image. The lint compares with the document before alone.
-fn check_counters(accepted: &Accepted, product: &ProductView, artifacts: &[Artifact]) -> Result<()> {
-    let name = product.product.name.as_str();
+fn check_counters(accepted: &Accepted, role: &str, product: &ProductView, artifacts: &[Artifact]) -> Result<()> {
     let overridden = accepted
         .documents
         .iter()
-        .filter(|document| document.role == name)
+        .filter(|document| document.role == role)
         .any(|document| document.overrides.iter().any(|(code, _)| code == "security-counter"));
     for artifact in artifacts.iter().filter(|_| !overridden) {
         let published = product.releases().iter().flat_map(|view| &view.artifacts);
@@ -239,33 +253,23 @@ fn texts<T: std::str::FromStr>(set: &std::collections::BTreeSet<String>) -> Resu
     Ok(set.iter().cloned().collect())
 }
 
-/// A release whose role was published anew without it is withdrawn, and so is every release of a role to which the new top
-/// targets document does not delegate any more: that is how offline keys revoke.
-fn withdrawn(app: &App, accepted: &Accepted, entries: &mut Entries) -> Result<()> {
+/// A release of a product that no role of it signs any more is withdrawn, be it that its role was published anew without it, or that
+/// the new top targets document does not delegate to the role any more: that is how offline keys revoke.
+fn withdrawn(app: &App, accepted: &Accepted, entries: &mut Entries) {
     let products = app.live.products();
-    let new = |role: &str| {
-        accepted.documents.iter().any(|document| document.outcome == Outcome::Published && document.role == role)
-    };
-    let undelegated = if new("targets") {
-        accepted.documents_after.undelegated(&sluice_signer::Limits::default()).map_err(Error::internal)?
-    } else {
-        Vec::new()
-    };
-    let published = accepted.documents.iter().map(|document| document.role.as_str()).filter(|role| new(role));
-    let roles = published.chain(undelegated.iter().map(String::as_str));
-    for view in roles.filter_map(|role| products.by_name(role)) {
+    let new = || accepted.documents.iter().filter(|document| document.outcome == Outcome::Published);
+    let top = new().any(|document| document.role == "targets");
+    let published = |product: &str| new().any(|document| document.product.as_deref() == Some(product));
+    for view in products.all().filter(|view| top || published(view.product.name.as_str())) {
+        let signed = accepted.signed.get(view.product.name.as_str());
         for release in view.releases().iter().filter(|release| release.release.withdrawn_at.is_none()) {
-            let signed = release
-                .artifacts
-                .iter()
-                .any(|artifact| accepted.targets.iter().any(|target| target.target.path == artifact.path));
-            if !signed {
+            let path_signed = |artifact: &Artifact| signed.is_some_and(|signed| signed.contains(&artifact.path));
+            if !release.artifacts.iter().any(path_signed) {
                 let name = format!("{} {}", view.product.name, release.release.version);
                 entries.withdrawn.push((name, release.release.id));
             }
         }
     }
-    Ok(())
 }
 
 fn resolve_floors(entries: &mut Entries) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Release notes: a signed target in Markdown.
 
 use sluice_catalog::{Digest, Kind};
-use sluice_signer::Accepted;
+use sluice_signer::publish::AcceptedTarget;
 
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -12,11 +12,10 @@ const MAX_NOTES_LEN: u64 = 64 * 1024;
 const MAX_HEADER_LEN: usize = 200;
 
 /// Header and body of the notes at a target path; empty when a release has none.
-pub(super) async fn read(app: &App, accepted: &Accepted, path: Option<&str>) -> Result<(String, String)> {
+pub(super) async fn read(app: &App, targets: &[AcceptedTarget], path: Option<&str>) -> Result<(String, String)> {
     let Some(path) = path else { return Ok((String::new(), String::new())) };
     let unverified = |detail: String| Error::new(Kind::Unverified, detail);
-    let target = accepted
-        .targets
+    let target = targets
         .iter()
         .find(|target| target.target.path == path)
         .ok_or_else(|| unverified(format!("release notes {path} are not a signed target")))?;

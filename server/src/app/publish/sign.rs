@@ -31,12 +31,14 @@ pub struct Publisher {
     pub replica: String,
     /// Whether it had the lease when it last looked; nothing before.
     leads: std::sync::Mutex<Option<bool>>,
+    /// Told when a moment has come for which something waits.
+    pub moment: tokio::sync::Notify,
 }
 
 impl Publisher {
     /// Of the replica with this name, which must be another for each process.
     pub const fn new(replica: String) -> Self {
-        Self { replica, leads: std::sync::Mutex::new(None) }
+        Self { replica, leads: std::sync::Mutex::new(None), moment: tokio::sync::Notify::const_new() }
     }
 
     /// Tells once when the lease comes or goes.
@@ -58,8 +60,8 @@ enum Due {
 }
 
 impl App {
-    /// Signs the timestamp when it is an hour old, and the snapshot when its configured share of life has gone. One replica
-    /// does so: that which has the lease. Whether anything was signed.
+    /// Publishes what waited and is due; then signs the timestamp when it is an hour old, and the snapshot when its configured share of
+    /// life has gone. One replica does so: that which has the lease. Whether anything was signed.
     pub async fn publisher_tick(&self) -> Result<bool> {
         let (now, replica) = (self.now(), self.publisher.replica.as_str());
         if let Err(missing) = self.has_keys() {
@@ -73,6 +75,12 @@ impl App {
             return Ok(false);
         }
         failpoint("publisher.after_lease");
+        // Whatever becomes of what waited, the timestamp must not grow old.
+        let published = self.embargo_tick().await;
+        Ok(self.sign_when_due(now).await? | published?)
+    }
+
+    async fn sign_when_due(&self, now: Time) -> Result<bool> {
         let documents = self.live.documents_full();
         let seen = |role| documents.latest(Repository::Image, role).map(|(_, body)| body);
         if self.due(seen("snapshot").as_deref(), seen("timestamp").as_deref(), now)? == Due::Nothing {
@@ -97,7 +105,7 @@ impl App {
         tx.generation_raise("documents").await?;
         let current = Current::read_in(&mut tx).await?;
         let is_next = current.documents == seen.documents && signed.follows(&current);
-        if !is_next || !tx.lease_held(LEASE, replica, now).await? {
+        if !is_next || !tx.lease_held(LEASE, &self.publisher.replica, now).await? {
             drop(tx);
             self.refresh().await?;
             return Ok(false);
@@ -108,6 +116,13 @@ impl App {
         failpoint("publisher.after_commit");
         self.refresh().await?;
         Ok(true)
+    }
+
+    /// Wakes who publishes when a moment has come for which something waits.
+    pub fn wake_at_the_moment(&self) {
+        if self.live.documents().next_moment().is_some_and(|moment| moment <= self.now()) {
+            self.publisher.moment.notify_one();
+        }
     }
 
     /// Gives the lease back, so that another replica signs at once when this one stops.

@@ -3,6 +3,7 @@
 mod contracts;
 mod devices;
 mod entitlement;
+mod held;
 mod principals;
 mod products;
 mod publish;
@@ -31,6 +32,7 @@ fn routes(config: &mut ServiceConfig) {
         .configure(entitlement::configure)
         .configure(rollouts::configure)
         .configure(publish::configure)
+        .configure(held::configure)
         .configure(status::configure);
 }
 

@@ -221,6 +221,11 @@ impl Ceremony {
 
     /// The top document, which only delegates.
     pub fn top(&self, version: u64, products: &[&str]) -> PublishDocument {
+        let bytes = signed(self.top_metadata(version, products).to_json(), &holders("targets")[..2]);
+        document(PublishRepository::Image, "targets", version, &bytes)
+    }
+
+    fn top_metadata(&self, version: u64, products: &[&str]) -> TargetsMetadata {
         let mut top = TargetsMetadata::new(version, self.days(300), Some(IMAGE_REPO.to_owned()));
         for product in products {
             let keys = holders(product);
@@ -234,8 +239,40 @@ impl Ceremony {
                 terminating: true,
             });
         }
+        top
+    }
+
+    /// The top document with embargo roles, each in front of everything else.
+    pub fn top_with_embargo(&self, version: u64, products: &[&str], embargo: &[(&str, &str)]) -> PublishDocument {
+        let mut top = self.top_metadata(version, products);
+        for (role, product) in embargo {
+            let keys = holders(role);
+            for key in &keys {
+                top.delegation_keys.insert(key.public().keyid().to_owned(), key.public().clone());
+            }
+            let delegation = Delegation {
+                name: (*role).to_owned(),
+                keys: role_of(keys.iter().map(SigningKey::public), 2),
+                paths: Paths::pattern(format!("{product}/*/*")),
+                terminating: false,
+            };
+            top.delegations.insert(0, delegation);
+        }
         let bytes = signed(top.to_json(), &holders("targets")[..2]);
         document(PublishRepository::Image, "targets", version, &bytes)
+    }
+
+    /// A document of an embargo role, to be shown from this moment on.
+    pub fn embargo(
+        &self,
+        role: &str,
+        version: u64,
+        not_before: Option<Timestamp>,
+        releases: &[Release],
+    ) -> PublishDocument {
+        let mut metadata = self.role_metadata(version, releases);
+        metadata.not_before = not_before;
+        Self::sign_role(role, &metadata, &holders(role)[..2])
     }
 
     /// The metadata of a product role, to be changed before it is signed.

@@ -90,9 +90,16 @@ pub struct DelegateRotateArgs {
     /// The repository folder.
     #[arg(long, value_name = "DIR")]
     pub repo: PathBuf,
-    /// Product line.
+    /// Product line, or another role: that of its advisories, or an embargo role by its name.
     #[arg(long)]
     pub product: String,
+    /// Of the product's embargo role, when it has one only.
+    #[arg(long)]
+    pub embargo: bool,
+    /// The version of an embargo role with whose content its new holders go on, when the newest waits for its moment: the one that
+    /// is shown now, 1 for the empty first one. What waits is given up, and signed anew for its moment afterwards.
+    #[arg(long, value_name = "VERSION")]
+    pub go_on_from: Option<u64>,
     /// What changes.
     #[command(flatten)]
     pub change: HolderChange,
@@ -122,9 +129,12 @@ pub struct DelegateRevokeArgs {
     /// The repository folder.
     #[arg(long, value_name = "DIR")]
     pub repo: PathBuf,
-    /// Product line.
+    /// Product line, or another role: that of its advisories, or an embargo role by its name.
     #[arg(long)]
     pub product: String,
+    /// The product's embargo role, when it has one only.
+    #[arg(long)]
+    pub embargo: bool,
     /// Days until the top targets document expires.
     #[arg(long, default_value_t = 365, value_name = "DAYS")]
     pub expires_days: u32,
@@ -145,6 +155,9 @@ pub struct DelegateAddArgs {
     /// Give the product's advisories to these holders, in a role of its own: two at least, of whom one signs.
     #[arg(long)]
     pub advisories: bool,
+    /// Give releases of the product that are not announced yet to these holders, in a role of its own with a name that says nothing.
+    #[arg(long, conflicts_with = "advisories")]
+    pub embargo: bool,
     /// Public key of a holder of the role; three at least (two for advisories), keys of no other role.
     #[arg(long = "holder", required = true, num_args = 1.., value_name = "PUB")]
     pub holders: Vec<PathBuf>,

@@ -58,6 +58,28 @@ pub enum ReleaseCommand {
     New(Box<ReleaseNewArgs>),
     /// Stage the product's next document without a release, which devices are then offered no more.
     Withdraw(ReleaseWithdrawArgs),
+    /// Take a release that was announced over from the product's embargo role into its own: stages the next document of both.
+    Adopt(ReleaseAdoptArgs),
+}
+
+/// `release adopt`
+#[derive(Debug, Args)]
+pub struct ReleaseAdoptArgs {
+    /// The repository folder.
+    #[arg(long, value_name = "DIR")]
+    pub repo: PathBuf,
+    /// Product line.
+    #[arg(long)]
+    pub product: String,
+    /// Version of the release.
+    #[arg(long)]
+    pub version: String,
+    /// Days until both documents expire.
+    #[arg(long, default_value_t = 120, value_name = "DAYS")]
+    pub expires_days: u32,
+    /// What is overridden.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
 }
 
 /// `release withdraw`
@@ -134,6 +156,13 @@ pub struct ReleaseNewArgs {
     /// Raw image of a component, for example main=build/cam.bin; may be given again.
     #[arg(long = "component", required = true, value_name = "NAME=FILE")]
     pub components: Vec<String>,
+    /// Keep the release secret until this moment, in the product's embargo role: 2026-12-01T09:00:00Z, or with a time zone
+    /// 2026-12-01T10:00[Europe/Berlin].
+    #[arg(long, value_name = "MOMENT")]
+    pub embargo_until: Option<String>,
+    /// The embargo role, when the product has several.
+    #[arg(long, value_name = "ROLE", requires = "embargo_until")]
+    pub embargo_role: Option<String>,
     /// Days until the product's document expires.
     #[arg(long, default_value_t = 120, value_name = "DAYS")]
     pub expires_days: u32,

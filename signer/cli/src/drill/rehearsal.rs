@@ -98,7 +98,9 @@ impl Rehearsal {
             documents.push((Repository::Image, "targets".to_owned(), top.to_json()));
             for product in top.delegations.iter().map(|delegation| &delegation.name) {
                 let Some(document) = real.previous(product)? else { continue };
-                let document = TargetsMetadata { version: 1, expires: lives(product, now)?, ..document };
+                // What waits for its moment is shown in the copy: a rehearsal is about who can sign.
+                let not_before = document.not_before.map(|moment| moment.min(now));
+                let document = TargetsMetadata { version: 1, expires: lives(product, now)?, not_before, ..document };
                 documents.push((Repository::Image, product.clone(), document.to_json()));
             }
         }
@@ -143,7 +145,7 @@ impl Rehearsal {
             "root" | "targets" | "director-root" => {
                 rotate::stage_holders(&mut self.stage, role, change, expires, now).map(drop)
             }
-            product => rotate::stage_product(&mut self.stage, product, change, expires, now).map(drop),
+            product => rotate::stage_product(&mut self.stage, (product, None), change, expires, now).map(drop),
         }
     }
 
