@@ -60,7 +60,7 @@ mod rotation_after_commit {
 }
 
 /// Keys that follow all four.
-fn next_of_all(app: &App) -> OnlineKeys {
+pub fn next_of_all(app: &App) -> OnlineKeys {
     let named = app.live.documents().named().clone();
     let next = OnlineRole::ALL.map(|role| app.keys.make_next(role, &named, false, Dice).unwrap().0);
     let [snapshot, timestamp, director, entitlement] = next;
@@ -69,7 +69,7 @@ fn next_of_all(app: &App) -> OnlineKeys {
 
 /// Both roots that name them.
 fn roots(ceremony: &Ceremony, online: &OnlineKeys, version: u64) -> [PublishDocument; 2] {
-    let ceremony = Ceremony { online: online.clone(), now: ceremony.now };
+    let ceremony = Ceremony { online: online.clone(), ..ceremony.clone() };
     [ceremony.image_root(version), ceremony.director_root(version)]
 }
 
@@ -95,7 +95,7 @@ fn verify(replicas: &Replicas, app: &App) {
     documents.0.verify_as_device(&documents.1, &documents.2, now, &Limits::default()).unwrap();
 }
 
-fn files(folder: &Path) -> Vec<String> {
+pub fn files(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     let names = paths.filter(|path| path.extension().is_some_and(|extension| extension == "pem"));

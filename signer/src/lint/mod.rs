@@ -1,6 +1,7 @@
 //! Mistakes in valid documents that a careful publisher refuses: what locks holders out, confuses roles, breaks
 //! clients or strands devices. The command line runs them before people sign, the server again on ingest.
 
+mod epoch;
 mod kind;
 
 use crate::advisory;
@@ -16,6 +17,7 @@ use crate::targets::{Delegation, Paths, TargetsMetadata};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use epoch::{MIN_BRANCH_LIFETIME, MIN_BRANCH_LIFETIME_PUBLISHED, lint_ending, lint_epochs};
 pub use kind::{Lint, Lints};
 
 /// Longest life of root and top targets documents, with a little room for the ceremony.

@@ -4,6 +4,7 @@ mod agreement;
 mod canonical_json;
 mod director;
 mod documentation;
+mod epochs;
 mod frozen;
 mod hostile;
 mod key_files;

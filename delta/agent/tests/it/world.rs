@@ -133,6 +133,8 @@ pub struct World {
     pub keys: Keys,
     pub releases: Vec<Release>,
     pub now: Timestamp,
+    /// The signing epoch of the roots.
+    pub epoch: u64,
 }
 
 impl World {
@@ -152,7 +154,7 @@ impl World {
         };
         let releases =
             vec![release("1.0", 100, 3, first), release("2.0", 200, 4, second), release("3.0", 300, 4, third)];
-        Self { keys: Keys::new(), releases, now }
+        Self { keys: Keys::new(), releases, now, epoch: 1 }
     }
 
     pub fn release(&self, version: &str) -> &Release {
@@ -190,6 +192,7 @@ impl World {
             roles: roles.iter().map(|(name, key)| ((*name).to_owned(), RoleKeys::new([key.public()], 1))).collect(),
             repo_id: None,
             entitlement: None,
+            epoch: self.epoch,
         };
         let mut envelope = Envelope::new(metadata.to_json());
         envelope.sign(root);
