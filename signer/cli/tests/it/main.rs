@@ -6,6 +6,7 @@ mod ceremony;
 mod detached;
 mod documentation;
 mod drill;
+mod epochs;
 mod files;
 mod keys;
 mod online_keys;
