@@ -31,6 +31,15 @@ impl App {
         Ok(self.keys.current(role, self.live.documents().named())?)
     }
 
+    /// The key that signs for devices of an epoch: of one that has ended, as long as its branch lives.
+    pub fn key_of_epoch(&self, role: OnlineRole, epoch: Option<u32>) -> Result<Arc<SigningKey>> {
+        let documents = self.live.documents_full();
+        match epoch.and_then(|epoch| documents.named().of_epoch(u64::from(epoch))) {
+            Some(named) => Ok(self.keys.current(role, &named)?),
+            None => self.key(role),
+        }
+    }
+
     /// Refuses when a key that the published roots name is not here.
     pub fn has_keys(&self) -> Result<()> {
         self.keys.missing(self.live.documents().named()).map_or(Ok(()), |missing| Err(missing.into()))
@@ -48,7 +57,12 @@ impl App {
     /// that have had their time.
     pub fn follow_roots(&self) {
         let documents = self.live.documents_full();
-        let named = documents.named();
+        let mut named = documents.named().clone();
+        // The keys of a branch stay as long as some device could take what they sign.
+        if let Ok(now) = jiff::Timestamp::from_second(self.now().as_s()) {
+            named.end_branches(now);
+        }
+        let named = &named;
         if self.keys.missing(named).is_some()
             && let Err(error) = self.keys.reread()
         {

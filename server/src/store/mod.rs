@@ -6,6 +6,7 @@
 
 mod audit;
 mod bind;
+mod branch;
 mod contract;
 mod customer;
 mod device;
@@ -22,6 +23,7 @@ mod sql;
 mod status;
 
 pub use bind::Bind;
+pub use branch::BranchDocument;
 pub use contract::{CoverRow, NewItem, NewWindow};
 pub use device::DeviceRow;
 pub use document::{Document, Repository};

@@ -13,6 +13,7 @@ mod clients;
 mod devices;
 mod downloads;
 mod drills;
+mod epochs;
 mod graphql;
 mod kill;
 mod polling;

@@ -42,7 +42,7 @@ pub fn admits(
     entitled(device, product, release, now, trace)
 }
 
-/// Whether the device can install the release over what it runs: hardware, channel, order, floor and counter. The agent
+/// Whether the device can install the release over what it runs: hardware, channel, order, epoch, floor and counter. The agent
 /// checks the same from offline-signed data; here it only avoids offers that a device must refuse.
 pub fn reachable(device: &DeviceView, product: &ProductView, release: &ReleaseView) -> Verdict {
     if release.release.channel > device.device.channel {
@@ -62,6 +62,9 @@ pub fn reachable(device: &DeviceView, product: &ProductView, release: &ReleaseVi
         let running = device.running_order(product, &artifact.component);
         if release.release.order <= running {
             return no(Reason::NotNewer);
+        }
+        if release.release.signing_epoch > device.device.signing_epoch {
+            return no(Reason::EpochNotReached);
         }
         if artifact.min_installed_order.is_some_and(|floor| running < floor) {
             return no(Reason::FloorNotMet);

@@ -7,11 +7,13 @@
 
 mod encoding;
 mod entitlement;
+mod epochs;
 mod rollouts;
 mod views;
 
 pub use encoding::{Encodings, choose};
 pub use entitlement::{Verdict, admits, entitled, reachable};
+pub use epochs::{Hop, hop};
 pub use rollouts::rollout_gate;
 pub use views::{DeviceView, ProductView, ReleaseView};
 
@@ -110,8 +112,16 @@ pub enum Decision<'a> {
 pub fn decide<'a>(device: &DeviceView, product: &'a ProductView, now: Time, trace: &mut impl Trace) -> Decision<'a> {
     let mut best: Option<(&'a ReleaseView, &'a Rollout, Reason)> = None;
     let mut denial: Option<(Reason, &'a ReleaseView, Option<Time>)> = None;
+    let hop = hop(device, product, now);
     for release in product.releases() {
-        let verdict = admits(device, product, release, now, trace);
+        let mut verdict = epochs::admits(device, product, release, hop.as_ref(), now, trace);
+        let hop = hop.as_ref().filter(|hop| std::ptr::eq(hop.floor, release));
+        if let Some(hop) = hop
+            && !verdict.pass
+        {
+            trace.step(&release.release.version, Gate::Path, true, Reason::EpochPath, || hop.detail());
+            verdict = Verdict { pass: true, reason: Reason::EpochPath, changes_at: None };
+        }
         if !verdict.pass {
             // A version for other hardware, another channel or an older one says nothing to this device's owner.
             let silent = matches!(
@@ -123,7 +133,7 @@ pub fn decide<'a>(device: &DeviceView, product: &'a ProductView, now: Time, trac
             }
             continue;
         }
-        let (rollout, reason) = rollout_gate(device, product, release);
+        let (rollout, reason) = epochs::rollout(device, product, release, hop);
         trace.step(&release.release.version, Gate::Rollout, rollout.is_some(), reason, || {
             rollout.map(|rollout| rollout.name.to_string()).unwrap_or_default()
         });
@@ -194,6 +204,10 @@ pub struct Why {
     pub newest_entitled: Option<Version>,
     /// When the answer changes by itself, if it does.
     pub changes_at: Option<Time>,
+    /// Of a device whose verifier is older than the documents of what it is on the way to: the versions that it installs one after
+    /// the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<Version>,
     /// Every gate's answer, newest version first.
     pub steps: Vec<Step>,
 }
@@ -229,9 +243,12 @@ pub fn why(device: &DeviceView, product: &ProductView, only: Option<&Version>, a
         sentence: reason.sentence().to_owned(),
         newest_entitled: newest_entitled(device, product, at).map(|release| release.release.version.clone()),
         changes_at,
+        path: epochs::path(device, product, at),
         steps,
     }
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_epochs;

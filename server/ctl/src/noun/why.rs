@@ -42,6 +42,10 @@ fn text(name: &Name, answer: &Answer) -> String {
         ("may have", or_dash(answer.newest_entitled.as_ref())),
         ("changes at", when(answer.changes_at)),
     ]);
+    if !answer.path.is_empty() {
+        let path: Vec<&str> = answer.path.iter().map(Version::as_str).collect();
+        text.push_str(&fields(&[("one by one", path.join(", "))]));
+    }
     let mut version = None;
     for step in &answer.steps {
         if version != Some(&step.version) {

@@ -50,6 +50,8 @@ pub(super) async fn entries(app: &App, accepted: &Accepted) -> Result<Entries> {
             versions.entry((&custom.product, &custom.version)).or_default().push((target, custom));
         }
     }
+    let epoch =
+        i32::try_from(super::sign::named_by(&accepted.documents_after)?.epoch.max(1)).map_err(Error::internal)?;
     let mut entries = Entries { releases: Vec::new(), withdrawn: Vec::new() };
     for ((product, _), targets) in &versions {
         let products = app.live.products();
@@ -59,7 +61,7 @@ pub(super) async fn entries(app: &App, accepted: &Accepted) -> Result<Entries> {
                 format!("there is no product `{product}`: enter it first with `sluicectl product create {product}`"),
             )
         })?;
-        if let Some(entry) = entry(app, accepted, &view, targets).await? {
+        if let Some(entry) = entry(app, (accepted, epoch), &view, targets).await? {
             entries.releases.push(entry);
         }
     }
@@ -90,7 +92,7 @@ fn unverified(detail: String) -> Error {
 
 async fn entry(
     app: &App,
-    accepted: &Accepted,
+    (accepted, epoch): (&Accepted, i32),
     product: &Arc<ProductView>,
     targets: &[(&AcceptedTarget, &ReleaseCustom)],
 ) -> Result<Option<Entry>> {
@@ -176,6 +178,7 @@ async fn entry(
         notes_body,
         published_at: now,
         withdrawn_at: None,
+        signing_epoch: epoch,
     };
     let mut artifacts = Vec::new();
     for (target, custom) in targets {

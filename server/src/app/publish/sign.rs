@@ -51,7 +51,7 @@ impl Publisher {
 
 /// What has to be signed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
+pub(in crate::app) enum Due {
     Nothing,
     Timestamp,
     Both,
@@ -75,8 +75,9 @@ impl App {
         failpoint("publisher.after_lease");
         let documents = self.live.documents_full();
         let seen = |role| documents.latest(Repository::Image, role).map(|(_, body)| body);
+        let branches = self.branches_tick(replica, now).await;
         if self.due(seen("snapshot").as_deref(), seen("timestamp").as_deref(), now)? == Due::Nothing {
-            return Ok(false);
+            return Ok(branches);
         }
         let mut tx = self.store.begin().await?;
         // Raising the generation locks its row: whoever signs at the same time is seen below.
@@ -86,7 +87,7 @@ impl App {
         if due == Due::Nothing || !tx.lease_held(LEASE, replica, now).await? {
             drop(tx);
             self.refresh().await?;
-            return Ok(false);
+            return Ok(branches);
         }
         self.sign_current(&mut tx, &current.documents, &current, due == Due::Both, now).await?;
         failpoint("publisher.before_commit");
@@ -101,7 +102,7 @@ impl App {
         Ok(self.store.lease_give(LEASE, &self.publisher.replica).await?)
     }
 
-    fn due(&self, snapshot: Option<&[u8]>, timestamp: Option<&[u8]>, now: Time) -> Result<Due> {
+    pub(in crate::app) fn due(&self, snapshot: Option<&[u8]>, timestamp: Option<&[u8]>, now: Time) -> Result<Due> {
         let (Some(snapshot), Some(timestamp)) = (snapshot, timestamp) else { return Ok(Due::Nothing) };
         if now >= expiry(snapshot)?.plus_s(-snapshot_left_s(self.rules.snapshot_renew_percent)) {
             return Ok(Due::Both);
@@ -123,18 +124,33 @@ impl App {
         if after.roots.is_empty() || after.targets.is_none() {
             return Ok(());
         }
-        let limits = Limits::default();
+        let line = Line {
+            documents: after,
+            snapshot: current.snapshot.as_ref(),
+            timestamp: current.timestamp.as_ref(),
+            named: named_by(after)?,
+        };
+        let signed = self.sign_line(&line, snapshot_due, now)?;
+        if let Some((version, snapshot)) = &signed.snapshot {
+            tx.document_add(Repository::Image, "snapshot", *version, snapshot, now).await?;
+        }
+        let (version, timestamp) = &signed.timestamp;
+        tx.document_add(Repository::Image, "timestamp", *version, timestamp, now).await?;
+        Ok(())
+    }
+
+    /// Signs the next snapshot, when it must be another one, and the next timestamp of a line of documents.
+    pub(in crate::app) fn sign_line(&self, line: &Line<'_>, snapshot_due: bool, now: Time) -> Result<SignedLine> {
+        let limits = self.limits();
         let internal = |error: sluice_signer::VerifyError| Error::new(Kind::Unverified, error.to_string());
-        let files = after.snapshot_files(&limits).map_err(internal)?;
-        let repo_id = after.repo_id(&limits).map_err(internal)?;
-        let named = named_by(after)?;
-        let snapshot_key = self.keys.current(OnlineRole::Snapshot, &named)?;
-        let timestamp_key = self.keys.current(OnlineRole::Timestamp, &named)?;
-        let kept = current
+        let files = line.documents.snapshot_files(&limits).map_err(internal)?;
+        let repo_id = line.documents.repo_id(&limits).map_err(internal)?;
+        let snapshot_key = self.keys.current(OnlineRole::Snapshot, &line.named)?;
+        let timestamp_key = self.keys.current(OnlineRole::Timestamp, &line.named)?;
+        let kept = line
             .snapshot
-            .as_ref()
             .filter(|kept| !snapshot_due && lists(&kept.body, &files, snapshot_key.public().keyid()).unwrap_or(false));
-        let snapshot_version = kept.map_or(next_version(current.snapshot.as_ref()), |kept| kept.version);
+        let snapshot_version = kept.map_or(next_version(line.snapshot), |kept| kept.version);
         let snapshot = kept.map_or_else(
             || {
                 Ok::<_, Error>(sluice_signer::online::sign_snapshot(
@@ -147,7 +163,7 @@ impl App {
             },
             |kept| Ok(kept.body.clone()),
         )?;
-        let timestamp_version = next_version(current.timestamp.as_ref());
+        let timestamp_version = next_version(line.timestamp);
         let timestamp = sluice_signer::online::sign_timestamp(
             timestamp_version.unsigned_abs(),
             stamp(now.plus_s(TIMESTAMP_LIFETIME_S))?,
@@ -156,19 +172,31 @@ impl App {
             &timestamp_key,
         );
         // A role that nobody signed anew is dead for its own product only: the others' devices must go on.
-        let mut alive = after.clone();
+        let mut alive = line.documents.clone();
         alive.roles.retain(|_, document| expiry(document).is_ok_and(|expires| now < expires));
         alive.verify_as_device(&snapshot, &timestamp, stamp(now)?, &limits).map_err(internal)?;
-        if kept.is_none() {
-            tx.document_add(Repository::Image, "snapshot", snapshot_version, &snapshot, now).await?;
-        }
-        tx.document_add(Repository::Image, "timestamp", timestamp_version, &timestamp, now).await?;
-        Ok(())
+        let snapshot = kept.is_none().then_some((snapshot_version, snapshot));
+        Ok(SignedLine { snapshot, timestamp: (timestamp_version, timestamp) })
     }
 }
 
+/// Documents over which snapshots and timestamps are signed: the current ones, or those of a branch.
+pub(in crate::app) struct Line<'a> {
+    pub documents: &'a ImageDocuments,
+    pub snapshot: Option<&'a Document>,
+    pub timestamp: Option<&'a Document>,
+    /// The keys that sign.
+    pub named: NamedKeys,
+}
+
+/// What was signed, with versions. No snapshot when the one before stands.
+pub(in crate::app) struct SignedLine {
+    pub snapshot: Option<(i64, Vec<u8>)>,
+    pub timestamp: (i64, Vec<u8>),
+}
+
 /// Which online keys the roots name.
-pub(super) fn named_by(documents: &ImageDocuments) -> Result<NamedKeys> {
+pub(in crate::app) fn named_by(documents: &ImageDocuments) -> Result<NamedKeys> {
     NamedKeys::of(&documents.roots, &documents.director_roots, &Limits::default()).map_err(Error::internal)
 }
 
