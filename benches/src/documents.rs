@@ -83,6 +83,7 @@ fn root<'a>(
             .collect(),
         repo_id: Some(repo_id.to_owned()),
         entitlement: entitlement.map(|key| RoleKeys::new([key], 1)),
+        epoch: 1,
     }
 }
 

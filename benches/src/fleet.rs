@@ -185,6 +185,7 @@ fn enrol_one(connection: &mut Connection, serial: &Serial, token: &str, running:
         profile: DecoderProfile::Default,
         ram_budget: RAM_BUDGET,
         scratch_budget: 0,
+        epoch: 1,
     };
     let mut poller = Poller::new(enrolled.device_id, &session.token, poll)?;
     // What it runs is known from here on: the server builds patches for it.

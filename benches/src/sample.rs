@@ -81,6 +81,7 @@ fn release_of(product: u32, order: u32) -> Result<ReleaseView> {
             notes_body: String::new(),
             published_at: day(order * 2),
             withdrawn_at: None,
+            signing_epoch: 1,
         },
         vec![Artifact {
             id: ArtifactId::new(day(order * 2), number(order)),
@@ -190,6 +191,7 @@ pub fn device(runs: u32) -> Result<DeviceView> {
             fence_at: None,
             public_key: None,
             epoch: 1,
+            signing_epoch: 1,
             cohort_id: CohortId::new(day(0), number(7)),
             channel: Channel::Stable,
             confirmed_train: Some(train(runs).parse()?),

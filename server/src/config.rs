@@ -49,6 +49,9 @@ pub struct Settings {
     pub behind_tls_proxy: bool,
     /// `text` or `json`.
     pub log_format: LogFormat,
+    /// The newest signing epoch that the verifier knows. It is what the code is, and no setting; tests play later code.
+    #[serde(skip)]
+    pub newest_epoch: u64,
 }
 
 /// Files of a TLS certificate.
@@ -91,6 +94,7 @@ impl Default for Settings {
             tls: None,
             behind_tls_proxy: false,
             log_format: LogFormat::Text,
+            newest_epoch: sluice_signer::limits::NEWEST_EPOCH,
         }
     }
 }

@@ -312,6 +312,12 @@ impl DirectorTrust {
         self.chain.advance(bytes, &self.limits)
     }
 
+    /// From now on roots are taken to this epoch and no further; see
+    /// [`TrustedRepository::set_newest_epoch`](crate::TrustedRepository::set_newest_epoch).
+    pub fn set_newest_epoch(&mut self, epoch: u64) {
+        self.limits.newest_epoch = epoch;
+    }
+
     /// Refuses an expired root.
     pub fn check_root_expiry(&self, now: Timestamp) -> Result<(), VerifyError> {
         self.chain.check_expiry(now)

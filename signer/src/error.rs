@@ -179,6 +179,28 @@ pub enum VerifyError {
         /// Rotations allowed.
         limit: u32,
     },
+    /// The next root is of a signing epoch that this verifier does not know. Its old holders have signed it, so it is no forgery.
+    #[error(
+        "root: version {version} is of signing epoch {found}, this verifier knows epochs to {known}; it goes on with the documents \
+         of epoch {known} (epoch-{known}/ beside the others), which bring a release with a newer verifier; where they have ended, \
+         install that release by hand"
+    )]
+    LaterEpoch {
+        /// Its version, 0 when it states none that can be read.
+        version: u64,
+        /// Its epoch.
+        found: u64,
+        /// The newest epoch that the verifier knows.
+        known: u64,
+    },
+    /// A root whose epoch is neither that of the root before it nor the next one.
+    #[error("root: signing epoch {found} cannot follow epoch {trusted}; it stays, or rises by one")]
+    EpochOrder {
+        /// The epoch of the root before it.
+        trusted: u64,
+        /// Its epoch.
+        found: u64,
+    },
     /// The document belongs to another repository whose online keys are the same.
     #[error("{role}: made for repository {found:?}, this one is {expected:?}")]
     WrongRepository {

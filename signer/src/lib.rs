@@ -58,7 +58,7 @@ pub use json::{Json, JsonError};
 pub use key::{KeyError, PublicKey, SigningKey};
 pub use limits::Limits;
 pub use lint::{Lint, Lints};
-pub use online::{NamedKeys, OnlineKeys, OnlineRole};
+pub use online::{BranchKeys, NamedKeys, OnlineKeys, OnlineRole};
 pub use overrides::{OverrideError, Overrides};
 pub use provenance::{Builder, Provenance, ProvenanceError};
 pub use publish::{Accepted, ImageDocuments, NewDocument, PublishContext, PublishError, publish_check};

@@ -35,6 +35,8 @@ pub struct Limits {
     pub list_entries: usize,
     /// Files that a snapshot may name.
     pub snapshot_files: usize,
+    /// The newest signing epoch that this verifier knows: roots of a later one may have keys and forms that it cannot read.
+    pub newest_epoch: u64,
 }
 
 impl Default for Limits {
@@ -57,10 +59,16 @@ impl Default for Limits {
             director_targets: 16,
             list_entries: 64,
             snapshot_files: 4_096,
+            newest_epoch: NEWEST_EPOCH,
         }
     }
 }
 
+/// The newest signing epoch that this code knows. It rises when the code learns a kind of key or a form of document without
+/// which later roots cannot be read.
+pub const NEWEST_EPOCH: u64 = 1;
+/// The highest number of a signing epoch: epochs become paths, columns and loops, and rise once in years.
+pub const MAX_EPOCH: u64 = 1_000;
 /// Nesting of objects and lists in a document: recursion in a parser is stack, and stack is finite.
 pub const MAX_JSON_DEPTH: usize = 24;
 /// Bytes of any single text in a document: error messages, indexes and file names are made of them.

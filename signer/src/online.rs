@@ -82,6 +82,19 @@ pub struct NamedKeys {
     pub now: BTreeMap<OnlineRole, String>,
     /// Key ids that any root named for an online role. Those that are not named now are never used again.
     pub ever: BTreeSet<String>,
+    /// The epoch of the newest image root; 0 when there is none.
+    pub epoch: u64,
+    /// What the last roots of earlier epochs name: the keys that go on signing for devices of that epoch.
+    pub branches: BTreeMap<u64, BranchKeys>,
+}
+
+/// The online keys of an epoch that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BranchKeys {
+    /// Key ids that its last roots name.
+    pub keys: BTreeMap<OnlineRole, String>,
+    /// When the first of its last two roots expires: from then on no device takes anything of it.
+    pub until: Timestamp,
 }
 
 impl NamedKeys {
@@ -89,9 +102,16 @@ impl NamedKeys {
     pub fn of(image: &[Vec<u8>], director: &[Vec<u8>], limits: &Limits) -> Result<Self, VerifyError> {
         let mut named = Self::default();
         for (repository, chain) in [(Repository::Image, image), (Repository::Director, director)] {
+            let mut before: Option<RootMetadata> = None;
             for bytes in chain {
                 let envelope = Envelope::parse("root", bytes, limits.root_bytes, limits)?;
                 let root = RootMetadata::from_json(envelope.signed(), limits)?;
+                if let Some(last) = before.filter(|last| last.epoch < root.epoch) {
+                    named.end_epoch(repository, &last);
+                }
+                if repository == Repository::Image {
+                    named.epoch = root.epoch;
+                }
                 // What the director root says of S and T decides nothing: it may be published before the image root.
                 for role in OnlineRole::ALL.into_iter().filter(|role| role.repository() == repository) {
                     let keyids = role.in_root(&root, repository).map(|role| &role.keyids);
@@ -100,14 +120,43 @@ impl NamedKeys {
                         named.now.insert(role, keyid.clone());
                     }
                 }
+                before = Some(root);
             }
         }
         Ok(named)
     }
 
-    /// Whether a key had its time: roots named it, and the newest do not.
+    fn end_epoch(&mut self, repository: Repository, last: &RootMetadata) {
+        let branch = self
+            .branches
+            .entry(last.epoch)
+            .or_insert_with(|| BranchKeys { keys: BTreeMap::new(), until: last.expires });
+        branch.until = branch.until.min(last.expires);
+        for role in OnlineRole::ALL.into_iter().filter(|role| role.repository() == repository) {
+            let keyid = role.in_root(last, repository).and_then(|role| role.keyids.first());
+            branch.keys.extend(keyid.map(|keyid| (role, keyid.clone())));
+        }
+    }
+
+    /// The keys that sign for devices of an epoch: those of its branch, or for the newest epoch those that are named now. `None`
+    /// when the epoch is over.
+    pub fn of_epoch(&self, epoch: u64) -> Option<Self> {
+        if epoch >= self.epoch {
+            return Some(self.clone());
+        }
+        let now = self.branches.get(&epoch)?.keys.clone();
+        Some(Self { now, ever: self.ever.clone(), epoch, branches: BTreeMap::new() })
+    }
+
+    /// Lets go of branches that no device takes any more.
+    pub fn end_branches(&mut self, now: Timestamp) {
+        self.branches.retain(|_, branch| now < branch.until);
+    }
+
+    /// Whether a key had its time: roots named it, and neither the newest do nor the last ones of an earlier epoch.
     pub fn is_retired(&self, keyid: &str) -> bool {
-        self.ever.contains(keyid) && !self.now.values().any(|now| now == keyid)
+        let branches = self.branches.values().flat_map(|branch| branch.keys.values());
+        self.ever.contains(keyid) && !self.now.values().chain(branches).any(|now| now == keyid)
     }
 }
 

@@ -210,6 +210,7 @@ pub fn publish_check(
     };
     let image_root = ingest.roots(Repository::Image)?;
     let director_root = ingest.roots(Repository::Director)?;
+    ingest.lints.extend(lint::lint_epochs(&ingest.after.roots, &ingest.after.director_roots, context.limits)?);
     let top = ingest.top_targets(image_root.as_ref())?;
     let Roles { targets, held, signed } = ingest.roles(image_root.as_ref(), top.as_ref())?;
     ingest.lints.extend(lint::lint_shared_keys(image_root.as_ref(), director_root.as_ref(), top.as_ref()));
@@ -289,6 +290,22 @@ impl ImageDocuments {
         let Some(bytes) = &self.targets else { return Ok(Vec::new()) };
         let top = read_published("targets", bytes, limits)?;
         Ok(self.roles.keys().filter(|role| top.delegation(role).is_none()).cloned().collect())
+    }
+
+    /// The documents as devices see them that know epochs to this one.
+    pub fn to_epoch(&self, epoch: u64, limits: &Limits) -> Result<Self, VerifyError> {
+        let mut older = self.clone();
+        for roots in [&mut older.roots, &mut older.director_roots] {
+            let mut kept = Vec::with_capacity(roots.len());
+            for bytes in roots.drain(..) {
+                let envelope = Envelope::parse("root", &bytes, limits.root_bytes, limits)?;
+                if RootMetadata::from_json(envelope.signed(), limits)?.epoch <= epoch {
+                    kept.push(bytes);
+                }
+            }
+            *roots = kept;
+        }
+        Ok(older)
     }
 
     /// The repository id that the newest image root states; snapshot and timestamp carry it too.

@@ -214,6 +214,12 @@ impl TrustedRepository {
         Ok(update)
     }
 
+    /// From now on roots are taken to this epoch and no further. An image that has not proven itself goes no further than the one
+    /// before it can follow.
+    pub fn set_newest_epoch(&mut self, epoch: u64) {
+        self.limits.newest_epoch = epoch;
+    }
+
     /// Refuses an expired root. Call it after the last [`update_root`](Self::update_root): roots on the way there may
     /// have expired long ago.
     pub fn check_root_expiry(&self, now: Timestamp) -> Result<(), VerifyError> {

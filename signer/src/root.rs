@@ -6,7 +6,7 @@ use crate::fields::{Fields, Header, header_json};
 use crate::json::Json;
 use crate::key::{KeyError, PublicKey};
 use crate::legacy::Spelling;
-use crate::limits::Limits;
+use crate::limits::{Limits, MAX_EPOCH};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +68,8 @@ pub struct RootMetadata {
     /// `custom.entitlement`: the key of entitlement certificates, in a director root. It stands in `custom` because
     /// the reference client refuses a root with a role beyond the four.
     pub entitlement: Option<RoleKeys>,
+    /// `custom.epoch`: the signing epoch, 1 when absent. A verifier reads no root of an epoch that it does not know.
+    pub epoch: u64,
 }
 
 impl RootMetadata {
@@ -102,6 +104,7 @@ impl RootMetadata {
             roles,
             repo_id: header.repo_id,
             entitlement,
+            epoch: epoch_of(signed)?,
         })
     }
 
@@ -118,6 +121,9 @@ impl RootMetadata {
         }
         if let Some(entitlement) = &self.entitlement {
             custom.insert("entitlement".to_owned(), Json::Object(entitlement.to_members()));
+        }
+        if self.epoch != 1 {
+            custom.insert("epoch".to_owned(), self.epoch.into());
         }
         if !custom.is_empty() {
             members.insert("custom".to_owned(), Json::Object(custom));
@@ -150,6 +156,18 @@ impl RootMetadata {
     fn rotates(&self, newer: &Self, role: &str) -> bool {
         let state = |root: &Self| root.roles.get(role).map(|keys| (keys.materials(&root.keys), keys.threshold));
         state(self) != state(newer)
+    }
+}
+
+/// The epoch that a root states. Of a root of a later epoch nothing else may be readable.
+fn epoch_of(signed: &Json) -> Result<u64, VerifyError> {
+    let fields = Fields::of("root", "", signed)?;
+    let Some(custom) = fields.opt_object("custom")?.filter(|custom| custom.opt("epoch").is_some()) else {
+        return Ok(1);
+    };
+    match custom.positive("epoch")? {
+        epoch @ 1..=MAX_EPOCH => Ok(epoch),
+        epoch => custom.refuse("epoch", "an integer from 1 to 1000", &epoch.to_string()),
     }
 }
 
@@ -199,15 +217,11 @@ impl RootChain {
     }
 
     pub fn start_as(spelling: Spelling, bytes: &[u8], limits: &Limits) -> Result<Self, VerifyError> {
-        let (root, envelope) = Self::read(spelling, bytes, limits)?;
+        let envelope = Envelope::parse_as(spelling, "root", bytes, limits.root_bytes, limits)?;
+        check_known(&envelope, limits)?;
+        let root = RootMetadata::from_json(envelope.signed(), limits)?;
         envelope.verify_threshold("root", &format!("root version {}", root.version), &root.keys, root.role("root")?)?;
         Ok(Self { root, bytes: bytes.to_vec(), spelling, rotations: 0 })
-    }
-
-    fn read(spelling: Spelling, bytes: &[u8], limits: &Limits) -> Result<(RootMetadata, Envelope), VerifyError> {
-        let envelope = Envelope::parse_as(spelling, "root", bytes, limits.root_bytes, limits)?;
-        let root = RootMetadata::from_json(envelope.signed(), limits)?;
-        Ok((root, envelope))
     }
 
     /// Goes to the next version: signed by the threshold of the trusted root *and* of the new one.
@@ -215,11 +229,16 @@ impl RootChain {
         if self.rotations >= limits.root_rotations {
             return Err(VerifyError::TooManyRotations { limit: limits.root_rotations });
         }
-        let (next, envelope) = Self::read(self.spelling, bytes, limits)?;
-        for signers in [&self.root, &next] {
+        let envelope = Envelope::parse_as(self.spelling, "root", bytes, limits.root_bytes, limits)?;
+        let signed_by = |signers: &RootMetadata| {
             let name = format!("root version {}", signers.version);
-            envelope.verify_threshold("root", &name, &signers.keys, signers.role("root")?)?;
-        }
+            envelope.verify_threshold("root", &name, &signers.keys, signers.role("root")?)
+        };
+        // The trusted holders first: what they say of the epoch is known to be theirs before the rest has to be understood.
+        signed_by(&self.root)?;
+        check_known(&envelope, limits)?;
+        let next = RootMetadata::from_json(envelope.signed(), limits)?;
+        signed_by(&next)?;
         let expected = self.root.version.saturating_add(1);
         if next.version < expected && next.version < self.root.version {
             return Err(VerifyError::Rollback {
@@ -239,6 +258,9 @@ impl RootChain {
                 expected: expected.clone(),
                 found: found.clone().unwrap_or_default(),
             });
+        }
+        if next.epoch != self.root.epoch && next.epoch != self.root.epoch + 1 {
+            return Err(VerifyError::EpochOrder { trusted: self.root.epoch, found: next.epoch });
         }
         let rotated = TOP_LEVEL_ROLES.iter().filter(|role| self.root.rotates(&next, role)).map(|&role| role.to_owned());
         let update = RootUpdate { version: next.version, rotated: rotated.collect() };
@@ -261,6 +283,19 @@ impl RootChain {
             _ => Ok(()),
         }
     }
+}
+
+/// Refuses a root of an epoch that the verifier does not know.
+fn check_known(envelope: &Envelope, limits: &Limits) -> Result<(), VerifyError> {
+    let (found, known) = (epoch_of(envelope.signed())?, limits.newest_epoch);
+    if found <= known {
+        return Ok(());
+    }
+    let version = match envelope.signed().get("version") {
+        Some(Json::Int(version)) => u64::try_from(*version).unwrap_or_default(),
+        _ => 0,
+    };
+    Err(VerifyError::LaterEpoch { version, found, known })
 }
 
 /// A document is good until, and not at, the second of its expiry.

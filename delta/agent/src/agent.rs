@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use sluice_catalog::text::Component;
+use sluice_signer::limits::NEWEST_EPOCH;
 use sluice_signer::{DirectorTrust, Limits, SigningKey, TrustedRepository, VerifyError, key_file};
 
 use crate::boot::BootControl;
@@ -42,9 +43,19 @@ pub struct Agent<'a> {
 impl<'a> Agent<'a> {
     /// Locks and reads the state directory.
     pub fn open(state: StateDir, boot: &'a dyn BootControl, host: Host<'a>) -> Result<Self, AgentError> {
+        Self::open_knowing(NEWEST_EPOCH, state, boot, host)
+    }
+
+    /// The same as a program whose verifier knows this signing epoch.
+    pub fn open_knowing(
+        newest_epoch: u64,
+        state: StateDir,
+        boot: &'a dyn BootControl,
+        host: Host<'a>,
+    ) -> Result<Self, AgentError> {
         let lock = state.lock()?;
         let config = Config::load(&state)?;
-        let limits = Limits::default();
+        let limits = Limits { newest_epoch, ..Limits::default() };
         let key = read_key(&state)?;
         let http = Http::new(&config)?;
         let missing = || AgentError::NotProvisioned { path: state.root().to_owned() };
@@ -88,6 +99,14 @@ impl<'a> Agent<'a> {
         let second = SignedDuration::from_secs(1);
         let ceiling = self.director.root().expires.min(self.repository.root().expires) - second;
         system.max(attested.min(ceiling))
+    }
+
+    /// The newest signing epoch to which this device goes. An image that has not proven itself goes no further than the trusted
+    /// roots are: the one before it must be able to read what is kept.
+    pub(crate) fn epoch(&self) -> u64 {
+        let unproven = self.journal.open_attempt().is_some_and(|attempt| !attempt.is_before_switch());
+        let trusted = self.director.root().epoch.max(self.repository.root().epoch);
+        if unproven { trusted } else { self.limits.newest_epoch }
     }
 
     pub(crate) fn active_slot(&self, component: &Component) -> Result<Slot, AgentError> {

@@ -11,12 +11,20 @@ use crate::state::write_json;
 impl Agent<'_> {
     /// Takes every next director root until the server has no more.
     pub(crate) fn walk_director_root(&mut self) -> Result<(), AgentError> {
-        let before = self.director.root_version();
+        let (before, folder) = (self.director.root_version(), self.folder("director"));
+        self.director.set_newest_epoch(self.epoch());
         // The verifier refuses more than `root_rotations` in one process; the range bounds the requests as well.
         for _ in 0..=self.limits.root_rotations {
-            let path = format!("/director/{}.root.json", self.director.root_version() + 1);
+            let path = format!("{folder}/{}.root.json", self.director.root_version() + 1);
             let Some(bytes) = self.fetch_document("director root", &path, self.limits.root_bytes)? else { break };
-            let RootUpdate { rotated, .. } = self.director.update_root(&bytes).map_err(refused("director root"))?;
+            let RootUpdate { rotated, .. } = match self.director.update_root(&bytes) {
+                // The old holders say that it goes on in a way that is not for this program. The poll tells what is.
+                Err(error @ VerifyError::LaterEpoch { .. }) => {
+                    (self.host.log)(&format!("director {error}"));
+                    break;
+                }
+                taken => taken.map_err(refused("director root"))?,
+            };
             if rotated.contains("targets") {
                 // The old director key may have set both to anything.
                 self.kept.last_version = 0;
@@ -41,12 +49,13 @@ impl Agent<'_> {
     }
 
     fn refresh_documents(&mut self) -> Result<(), AgentError> {
-        let (now, mut refresh) = (self.now(), Refresh::new());
+        let (now, folder, mut refresh) = (self.now(), self.folder("metadata"), Refresh::new());
+        self.repository.set_newest_epoch(self.epoch());
         loop {
             let Some(ask) = refresh.next(&self.repository, now).map_err(refused("image repository"))? else {
                 return Ok(());
             };
-            let (what, path) = (name_of(ask.role), format!("/metadata/{}", ask.file));
+            let (what, path) = (name_of(ask.role), format!("{folder}/{}", ask.file));
             let document = if ask.optional {
                 self.fetch_document(what, &path, ask.limit)?
             } else {
@@ -89,8 +98,17 @@ impl Agent<'_> {
         Ok(())
     }
 
+    /// Where the documents for this device are: those of the newest signing epoch, or of the one that it is at. What the server
+    /// says of that is not signed, so it chooses between two places and no more.
+    fn folder(&self, repository: &str) -> String {
+        match self.kept.branch {
+            Some(epoch) if u64::from(epoch) == self.epoch() => format!("/{repository}/epoch-{epoch}"),
+            _ => format!("/{repository}"),
+        }
+    }
+
     fn fetch_wanted(&mut self, what: &'static str, wanted: &Wanted) -> Result<Vec<u8>, AgentError> {
-        self.must_fetch(what, &format!("/metadata/{}", wanted.file), wanted.limit)
+        self.must_fetch(what, &format!("{}/{}", self.folder("metadata"), wanted.file), wanted.limit)
     }
 
     fn must_fetch(&mut self, what: &'static str, path: &str, limit: u64) -> Result<Vec<u8>, AgentError> {

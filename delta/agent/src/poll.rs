@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sluice_catalog::Digest;
 use sluice_catalog::text::Component;
-use sluice_catalog::wire::device::{InstalledReport, PollRequest, PollResponse};
+use sluice_catalog::wire::device::{InstalledReport, PollRequest, PollResponse, first_epoch, is_first_epoch};
 use sluice_signer::{DirectorAnswer, DirectorDocument, DirectorExpect, VerifyError};
 
 use crate::agent::Agent;
@@ -30,6 +30,9 @@ pub struct DirectorState {
     /// The last time that a nonce attested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attested_time: Option<Timestamp>,
+    /// The signing epoch of which the server has documents for this device, when it is not the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<u32>,
     /// The last accepted answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
@@ -56,6 +59,9 @@ pub struct Held {
     pub notice: Option<String>,
     /// What ran when it was asked for: another installation asks anew.
     pub installed: BTreeMap<Component, InstalledReport>,
+    /// The signing epoch that was stated: who knows more asks anew.
+    #[serde(default = "first_epoch", skip_serializing_if = "is_first_epoch")]
+    pub epoch: u32,
 }
 
 /// A verified answer.
@@ -82,7 +88,8 @@ impl Agent<'_> {
     pub(crate) fn poll(&mut self) -> Result<Answer, AgentError> {
         let installed = self.installed_report()?;
         if self.journal.open_attempt().is_none()
-            && let Some(held) = self.kept.held.clone().filter(|held| held.installed == installed)
+            && let Some(held) =
+                self.kept.held.clone().filter(|held| held.installed == installed && held.epoch == self.stated_epoch())
             && let Some(etag) = held.etag.as_deref()
             && self.verify(&held.document, None).is_ok()
             && let Some(answer) = self.poll_unchanged(etag, &held)?
@@ -127,6 +134,7 @@ impl Agent<'_> {
             profile: self.config.profile,
             ram_budget: self.config.ram_budget,
             scratch_budget: 0,
+            epoch: self.stated_epoch(),
         };
         let body = serde_json::to_vec(&request)
             .map_err(|error| AgentError::Protocol { what: what.to_owned(), detail: error.to_string() })?;
@@ -143,6 +151,10 @@ impl Agent<'_> {
         }
         let response: PollResponse = reply.json(what)?;
         self.accept(response, reply.etag, Some(&nonce), installed)
+    }
+
+    fn stated_epoch(&self) -> u32 {
+        u32::try_from(self.epoch()).unwrap_or(u32::MAX)
     }
 
     fn verify(&self, document: &str, nonce: Option<&str>) -> Result<DirectorAnswer, VerifyError> {
@@ -170,7 +182,9 @@ impl Agent<'_> {
             next_poll_s: response.next_poll_s,
             notice: response.notice.as_deref().map(shown),
             installed,
+            epoch: self.stated_epoch(),
         };
+        self.kept.branch = response.epoch.filter(|&epoch| epoch == self.stated_epoch());
         self.kept.last_version = verified.document.version;
         self.kept.attested_time = self.kept.attested_time.max(verified.attested_time);
         let answer = answer_of(verified.document, &held);

@@ -132,6 +132,7 @@ pub fn provision(state: &StateDir, wanted: &Provision, host: &Host<'_>) -> Resul
         root: String::from_utf8_lossy(director.root_bytes()).into_owned(),
         last_version: 0,
         attested_time: None,
+        branch: None,
         held: None,
     };
     write_json(&state.director_metadata(), &kept)?;

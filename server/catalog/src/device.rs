@@ -101,6 +101,8 @@ pub struct Device {
     pub public_key: Option<String>,
     /// Raised to revoke every session token it holds.
     pub epoch: i32,
+    /// The newest signing epoch that its verifier says it knows.
+    pub signing_epoch: i32,
     /// Its place in rollouts.
     pub cohort_id: CohortId,
     /// The least finished software it asks for.

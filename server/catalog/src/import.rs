@@ -295,6 +295,7 @@ mod tests {
         (error.field, error.message)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "fields that may be absent, as they read in the table below")]
     fn some(text: &str) -> Option<String> {
         Some(text.to_owned())
     }

@@ -64,6 +64,10 @@ reasons! {
     FloorNotMet = "FLOOR_NOT_MET": "The version can only be installed from a newer version than the running one.";
     /// Path gate.
     SecurityCounterLower = "SECURITY_COUNTER_LOWER": "The version's security counter is below the running one.";
+    /// Path gate.
+    EpochNotReached = "EPOCH_NOT_REACHED": "The version is of a signing epoch that the device's verifier does not know.";
+    /// Path gate.
+    EpochPath = "EPOCH_PATH": "A stepping stone to a version of a later signing epoch needs no cover of its own.";
 
     /// Security gate.
     SecurityFree = "SECURITY_FREE": "A security fix on a train the device owns or runs needs no cover.";

@@ -89,6 +89,8 @@ pub struct Release {
     pub published_at: Time,
     /// When it was withdrawn, if it was.
     pub withdrawn_at: Option<Time>,
+    /// The signing epoch of the documents that first listed it.
+    pub signing_epoch: i32,
 }
 
 /// Who may have a release before others.

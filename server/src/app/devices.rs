@@ -9,6 +9,7 @@ use sluice_catalog::product::Channel;
 use sluice_catalog::text::{ProductName, Serial, Slug};
 use sluice_catalog::wire::admin::{DeviceCreate, DeviceDetail, DeviceStateChange};
 use sluice_catalog::wire::device::{MAX_COMPONENTS, PollRequest};
+use sluice_signer::limits::MAX_EPOCH;
 
 use super::{Actor, App, Made};
 use crate::error::{Error, Result};
@@ -131,6 +132,7 @@ impl App {
             fence_at: None,
             public_key: None,
             epoch: 1,
+            signing_epoch: 1,
             // Its own until a swap gives it another's place.
             cohort_id: CohortId(id.0),
             channel: Channel::Stable,
@@ -191,17 +193,23 @@ impl App {
     /// versions in the field decide which patches are built, so a new one enqueues its jobs here.
     pub async fn device_reported(&self, device: &Device, before: &[Installed], poll: &PollRequest) -> Result<bool> {
         let installed = installed_from(&poll.installed)?;
-        let (ram, scratch) = (i64::from(poll.ram_budget), i64::from(poll.scratch_budget));
-        let same = before == installed.as_slice()
-            && device.profile == poll.profile
-            && device.ram_budget == ram
-            && device.scratch_budget == scratch;
-        if same {
+        if !(1..=MAX_EPOCH).contains(&u64::from(poll.epoch)) {
+            return Err(Error::invalid("epoch", format!("1 to {MAX_EPOCH}")));
+        }
+        let said = Device {
+            profile: poll.profile,
+            ram_budget: i64::from(poll.ram_budget),
+            scratch_budget: i64::from(poll.scratch_budget),
+            // One that claims more than there is gets the newest; what it said is kept as it said it.
+            signing_epoch: i32::try_from(poll.epoch).map_err(Error::internal)?,
+            ..device.clone()
+        };
+        if before == installed.as_slice() && *device == said {
             return Ok(false);
         }
         let now = self.now();
         let mut tx = self.store.begin().await?;
-        tx.device_reported(device.id, &installed, poll.profile, ram, scratch, now).await?;
+        tx.device_reported(&said, &installed, now).await?;
         tx.device_note(device.id, "device", "reported", now).await?;
         for one in &installed {
             // A device that decodes something else from now on wants other patches from the same image.

@@ -9,7 +9,7 @@ use sluice_catalog::wire::admin::RoleExpiry;
 
 use super::App;
 use super::publish::snapshot_left_s;
-use crate::poll::live::RoleDocument;
+use crate::poll::live::{Documents, RoleDocument};
 use crate::store::Repository;
 
 const HOUR_S: i64 = 3600;
@@ -50,16 +50,36 @@ fn stages(document: &RoleDocument, snapshot_renew_percent: u8) -> Vec<i64> {
 
 /// The role as `sluice-sign` calls it.
 fn name(document: &RoleDocument) -> String {
+    let label = label(document);
     match document.repository {
-        Repository::Image => document.role.clone(),
-        Repository::Director => format!("director-{}", document.role),
+        Repository::Image => label,
+        Repository::Director => format!("director-{label}"),
     }
+}
+
+/// The role, with the epoch when that has ended.
+fn label(document: &RoleDocument) -> String {
+    match document.branch {
+        None => document.role.clone(),
+        Some(epoch) => format!("epoch-{epoch}-{}", document.role),
+    }
+}
+
+/// What is looked at: a branch that nobody takes any more is told of for a day, and then never again.
+fn looked_at(documents: &Documents, now: Time) -> impl Iterator<Item = &RoleDocument> {
+    documents.roles().iter().filter(move |document| {
+        let branch = document.branch.and_then(|epoch| documents.branch(epoch));
+        branch.is_none_or(|branch| now < branch.until.plus_s(DAY_S))
+    })
 }
 
 fn next_step(document: &RoleDocument) -> String {
     match (document.repository, document.role.as_str()) {
         (Repository::Image, "snapshot" | "timestamp") => {
             "the server could not sign it again: its log says why, beginning with `what is current`".to_owned()
+        }
+        _ if document.branch.is_some() => {
+            "nobody can sign it again: see that the devices of that epoch install its newest release before".to_owned()
         }
         _ => format!("`sluice-sign renew --role {}`, then let its holders sign, and publish", name(document)),
     }
@@ -81,7 +101,7 @@ impl App {
                 next_step: stage(&stages, left_s).map(|_| next_step(document)),
             }
         };
-        documents.roles().iter().map(one).collect()
+        looked_at(&documents, now).map(one).collect()
     }
 
     /// Sets the metrics, and warns of every role that comes near its end: once at each of its moments.
@@ -90,17 +110,17 @@ impl App {
         let documents = self.live.documents_full();
         let mut told = self.expiries.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.retain(|(repository, role), _| {
-            let stays = documents.roles().iter().any(|one| one.repository == *repository && one.role == *role);
+            let stays = looked_at(&documents, now).any(|one| one.repository == *repository && label(one) == *role);
             if !stays {
                 self.metrics.role_expires(repository.as_str(), role, None);
             }
             stays
         });
-        for document in documents.roles() {
+        for document in looked_at(&documents, now) {
             let left_s = document.expires.as_s() - now.as_s();
-            self.metrics.role_expires(document.repository.as_str(), &document.role, Some(left_s));
+            self.metrics.role_expires(document.repository.as_str(), &label(document), Some(left_s));
             let stages = stages(document, self.rules.snapshot_renew_percent);
-            let told = told.entry((document.repository, document.role.clone())).or_default();
+            let told = told.entry((document.repository, label(document))).or_default();
             if due(&stages, left_s, *told).is_some() {
                 warn(document, left_s, now);
             }
@@ -164,6 +184,7 @@ mod tests {
             role: role.to_owned(),
             version: 1,
             expires: Time::EPOCH,
+            branch: None,
         };
         assert_eq!(told_at(&stages(&document("timestamp"), 50), [24 * HOUR_S, 23 * HOUR_S - 60]), []);
         assert_eq!(told_at(&stages(&document("timestamp"), 50), [22 * HOUR_S]).len(), 1);

@@ -42,6 +42,15 @@ impl App {
         Ok(self.keys.current(role, self.live.documents().named())?)
     }
 
+    /// The key that signs for devices of an epoch: of one that has ended, as long as its branch lives.
+    pub fn key_of_epoch(&self, role: OnlineRole, epoch: Option<u32>) -> Result<Arc<OnlineKey>> {
+        let documents = self.live.documents_full();
+        match epoch.and_then(|epoch| documents.named().of_epoch(u64::from(epoch))) {
+            Some(named) => Ok(self.keys.current(role, &named)?),
+            None => self.key(role),
+        }
+    }
+
     /// Signs a document with a key of a role: every signature of the server is made here. A token signs elsewhere meanwhile;
     /// no transaction should be open, and no more is waited than a few seconds.
     pub async fn sign(&self, role: OnlineRole, key: &Arc<OnlineKey>, mut document: Envelope) -> Result<Vec<u8>> {
@@ -97,7 +106,12 @@ impl App {
     /// that have had their time.
     pub fn follow_roots(&self) {
         let documents = self.live.documents_full();
-        let named = documents.named();
+        let mut named = documents.named().clone();
+        // The keys of a branch stay as long as some device could take what they sign.
+        if let Ok(now) = jiff::Timestamp::from_second(self.now().as_s()) {
+            named.end_branches(now);
+        }
+        let named = &named;
         if self.keys.missing(named).is_some()
             && let Err(error) = self.keys.reread()
         {

@@ -2,6 +2,7 @@
 //! jobs in one transaction. Surfaces call these and nothing below them.
 
 mod bootstrap;
+mod branches;
 mod contracts;
 mod devices;
 mod embargo;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use sluice_catalog::id::DeviceId;
 use sluice_catalog::principal::{Permission, Principal, Role};
 use sluice_catalog::{Digest, Kind, TextSet, Time};
+use sluice_signer::Limits;
 
 use crate::blobs::Blobs;
 use crate::clock::{Clock, Dice};
@@ -52,6 +54,8 @@ pub struct Rules {
     pub patch_memory: u64,
     /// The snapshot is signed again when so much of its life has gone.
     pub snapshot_renew_percent: u8,
+    /// The newest signing epoch that this server's verifier knows.
+    pub newest_epoch: u64,
     /// SHA-256 of the bootstrap token, while there is one.
     pub bootstrap: Option<Digest>,
 }
@@ -178,6 +182,16 @@ impl App {
             return Err(Error::new(Kind::Unavailable, "the catalogue is stale"));
         }
         self.has_keys()
+    }
+
+    /// What this server's verifier accepts.
+    pub fn limits(&self) -> Limits {
+        Limits { newest_epoch: self.rules.newest_epoch, ..Limits::default() }
+    }
+
+    /// A snapshot of a branch that is not kept in memory.
+    pub async fn branch_document(&self, epoch: i32, role: &str, version: i64) -> Result<Option<Vec<u8>>> {
+        Ok(self.store.branch_document(epoch, role, version).await?.map(|document| document.body))
     }
 
     /// A signed document that is not kept in memory.

@@ -8,7 +8,7 @@ mod entries;
 mod notes;
 mod sign;
 
-pub(super) use sign::snapshot_left_s;
+pub(super) use sign::{Due, Line, SignedLine, named_by, snapshot_left_s};
 pub use sign::{LEASE, LEASE_S, Publisher};
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use sluice_catalog::wire::publish::{
 };
 use sluice_catalog::{Digest, Kind, Time};
 use sluice_signer::publish::{Outcome, Repository as SignedRepository};
-use sluice_signer::{Accepted, ImageDocuments, Limits, NewDocument, PublishContext, publish_check};
+use sluice_signer::{Accepted, ImageDocuments, NewDocument, PublishContext, publish_check};
 
 use super::{Actor, App, embargo};
 use crate::error::{Error, Result};
@@ -29,10 +29,12 @@ use crate::poll::live;
 use crate::store::{Document, Repository, Store, Tx};
 
 /// The newest documents of an installation, and its chains of roots.
-struct Current {
-    documents: ImageDocuments,
-    snapshot: Option<Document>,
-    timestamp: Option<Document>,
+pub(super) struct Current {
+    pub(super) documents: ImageDocuments,
+    /// Versions of the targets documents.
+    pub(super) versions: BTreeMap<String, i64>,
+    pub(super) snapshot: Option<Document>,
+    pub(super) timestamp: Option<Document>,
 }
 
 impl App {
@@ -66,7 +68,7 @@ impl App {
         // Roots may name a key that was made since this server started.
         self.keys.reread().map_err(Error::internal)?;
         let online_keys = self.keys.online(&sign::named_by(current)?)?;
-        let context = PublishContext { online_keys: &online_keys, now: stamp(now)?, limits: &Limits::default() };
+        let context = PublishContext { online_keys: &online_keys, now: stamp(now)?, limits: &self.limits() };
         publish_check(current, new, &context).map_err(|error| Error::new(Kind::Unverified, error.to_string()))
     }
 
@@ -81,10 +83,11 @@ impl App {
     ) -> Result<()> {
         let changed = accepted.documents.iter().any(|document| document.outcome == Outcome::Published);
         // Before the transaction: a key may be in a token, which takes its time.
-        let signed = match changed {
-            true => Some(self.sign_current(&accepted.documents_after, seen, true, now).await?),
-            false => None,
-        };
+        let (mut signed, mut ended) = (None, None);
+        if changed {
+            signed = Some(self.sign_current(&accepted.documents_after, seen, true, now).await?);
+            ended = self.branch_end(&accepted.documents_after, seen, now).await?;
+        }
         let mut tx = self.store.begin().await?;
         // Raising the generation first locks its row: a second publication waits here and then sees this one.
         tx.generation_raise("documents").await?;
@@ -119,12 +122,16 @@ impl App {
         }
         entries::write(self, &mut tx, entries, now).await?;
         // Once an hour somebody may have signed the timestamp just now.
-        let signed = if signed.follows(&current) {
-            signed
+        let (signed, ended) = if signed.follows(&current) {
+            (signed, ended)
         } else {
-            self.sign_current(&accepted.documents_after, &current, true, now).await?
+            let signed = self.sign_current(&accepted.documents_after, &current, true, now).await?;
+            (signed, self.branch_end(&accepted.documents_after, &current, now).await?)
         };
         signed.write(&mut tx, now).await?;
+        if let Some(ended) = &ended {
+            ended.write(&mut tx, now).await?;
+        }
         let detail = json!({
             "documents": accepted.documents.iter()
                 .filter(|document| document.outcome == Outcome::Published)
@@ -134,6 +141,7 @@ impl App {
             "overrides": accepted.documents.iter()
                 .flat_map(|document| document.overrides.iter().map(|(code, reason)| format!("{} {}: {code}: {reason}", document.role, document.version)))
                 .collect::<Vec<_>>(),
+            "ended_epoch": ended.as_ref().map(|ended| ended.epoch),
             "withdrawn": entries.withdrawn.iter().map(|(name, _)| name).collect::<Vec<_>>(),
             "waited": waited.iter()
                 .map(|held| format!("image/{} {}, given by {} at {}", held.role, held.version, held.held_by, held.held_at))
@@ -211,11 +219,11 @@ impl App {
 }
 
 /// The expiry that a document of ours states.
-fn expiry(document: &[u8]) -> Result<Time> {
+pub(super) fn expiry(document: &[u8]) -> Result<Time> {
     live::expiry(document).map_err(Error::internal)
 }
 
-fn stamp(time: Time) -> Result<jiff::Timestamp> {
+pub(super) fn stamp(time: Time) -> Result<jiff::Timestamp> {
     jiff::Timestamp::from_second(time.as_s()).map_err(Error::internal)
 }
 
@@ -237,7 +245,7 @@ impl Current {
         Self::read_in(&mut tx).await
     }
 
-    async fn read_in(tx: &mut Tx) -> Result<Self> {
+    pub(super) async fn read_in(tx: &mut Tx) -> Result<Self> {
         let mut documents = ImageDocuments {
             roots: bodies(tx.document_chain(Repository::Image, "root").await?),
             director_roots: bodies(tx.document_chain(Repository::Director, "root").await?),
@@ -245,7 +253,9 @@ impl Current {
         };
         documents.held = tx.held_all().await?.into_iter().map(|held| (held.role, held.body)).collect();
         let (mut snapshot, mut timestamp) = (None, None);
+        let mut versions = BTreeMap::new();
         for document in tx.document_latest(Repository::Image).await? {
+            versions.insert(document.role.clone(), document.version);
             match document.role.as_str() {
                 "root" => {}
                 "snapshot" => snapshot = Some(document),
@@ -256,7 +266,7 @@ impl Current {
                 }
             }
         }
-        Ok(Self { documents, snapshot, timestamp })
+        Ok(Self { documents, versions, snapshot, timestamp })
     }
 }
 

@@ -97,7 +97,8 @@ async fn answer(
     // the rule of its kind, and no device would take it.
     let now = app.now();
     app.devices.seen(device.view.device.id, now);
-    let mut answer = decide(shared, &device, now)?;
+    let epoch = app.branch_of(&device.view.device, now)?;
+    let mut answer = decide(shared, &device, now)?.of_epoch(epoch);
     if let Some((release, rollout)) = answer.needs_attempt(&device) {
         if app.live.is_fresh(now) {
             let (opening, id) = (Arc::clone(app), device.view.device.id);
@@ -108,12 +109,12 @@ async fn answer(
                 })
                 .await?;
             device = opened.ok_or_else(|| Error::not_found("device", device.view.device.id))?;
-            answer = decide(shared, &device, now)?;
+            answer = decide(shared, &device, now)?.of_epoch(epoch);
         } else {
             answer = answer.withheld(now);
         }
     }
-    let director = app.key(OnlineRole::Director)?;
+    let director = app.key_of_epoch(OnlineRole::Director, epoch)?;
     if let Some(held) = held
         && answer.confirms(held, &device, director.public(), now)
     {

@@ -19,6 +19,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(metadata)
         .service(director)
+        .service(metadata_of_epoch)
+        .service(director_of_epoch)
         .service(web::resource("/targets/{path:.*}").route(web::get().to(target)).route(web::head().to(target)));
 }
 
@@ -41,6 +43,65 @@ async fn director(shared: web::Data<Shared>, request: HttpRequest, file: web::Pa
     document(&shared, &request, Repository::Director, &file).await
 }
 
+/// The same of a signing epoch that has ended, for devices whose verifier knows no later one.
+#[get("/metadata/epoch-{epoch}/{file}")]
+async fn metadata_of_epoch(
+    shared: web::Data<Shared>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+) -> Answer {
+    branch_document(&shared, &request, Repository::Image, &path).await
+}
+
+/// The director's roots to the last of an epoch that has ended.
+#[get("/director/epoch-{epoch}/{file}")]
+async fn director_of_epoch(
+    shared: web::Data<Shared>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+) -> Answer {
+    branch_document(&shared, &request, Repository::Director, &path).await
+}
+
+/// A number in its one spelling: no sign, no leading zero.
+fn number<T: std::str::FromStr + ToString>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|number: &T| number.to_string() == text)
+}
+
+async fn branch_document(
+    shared: &Shared,
+    request: &HttpRequest,
+    repository: Repository,
+    (epoch, file): &(String, String),
+) -> Answer {
+    let missing = || Error::not_found("document", format!("epoch-{epoch}/{file}"));
+    let epoch: u32 = number(epoch).ok_or_else(missing)?;
+    let documents = shared.app.live.documents_full();
+    let branch = documents.branch(epoch).ok_or_else(missing)?;
+    let signed = |role: &str| (repository == Repository::Image).then(|| branch.signed(role)).flatten();
+    let name = file.strip_suffix(".json").ok_or_else(missing)?;
+    if name == "timestamp" {
+        return Ok(json(request, "no-cache", signed(name).ok_or_else(missing)?.1));
+    }
+    let (version, role) = name.split_once('.').ok_or_else(missing)?;
+    let version: i64 = number(version).ok_or_else(missing)?;
+    auth::may_read(shared, request, role).await?;
+    let (app, of) = (Arc::clone(&shared.app), role.to_owned());
+    let body = if role == "snapshot" {
+        let (newest, body) = signed(role).ok_or_else(missing)?;
+        if version == newest {
+            return Ok(json(request, IMMUTABLE, body));
+        }
+        let epoch = i32::try_from(epoch).map_err(|_| missing())?;
+        shared.app.run(async move { app.branch_document(epoch, &of, version).await }).await?
+    } else {
+        // What came after it is not part of it, above all no root.
+        branch.version(repository, role).filter(|&last| version <= last).ok_or_else(missing)?;
+        shared.app.run(async move { app.document(repository, &of, version).await }).await?
+    };
+    Ok(json(request, IMMUTABLE, Bytes::from(body.ok_or_else(missing)?)))
+}
+
 async fn document(shared: &Shared, request: &HttpRequest, repository: Repository, file: &str) -> Answer {
     // A root that does not exist must be a real 404: it tells a client that it holds the newest.
     let missing = || Error::not_found("document", file);
@@ -51,7 +112,7 @@ async fn document(shared: &Shared, request: &HttpRequest, repository: Repository
     }
     let (version, role) = name.split_once('.').ok_or_else(missing)?;
     // One spelling: no sign, no leading zero.
-    let version: i64 = version.parse().ok().filter(|v: &i64| v.to_string() == version).ok_or_else(missing)?;
+    let version: i64 = number(version).ok_or_else(missing)?;
     // Nobody reads documents of an embargo role whose product is not known.
     let product = shared.app.live.documents().product_of(role).map(str::to_owned).ok_or_else(missing)?;
     auth::may_read(shared, request, &product).await?;

@@ -35,6 +35,7 @@ pub struct Answer {
     images: Vec<Image>,
     expires: Time,
     repo_id: Option<String>,
+    epoch: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -70,6 +71,7 @@ impl Answer {
                     images,
                     expires: now.plus_s(OFFER_LIFETIME_S),
                     repo_id,
+                    epoch: None,
                 }
             }
             Decision::Nothing { reason, .. } => {
@@ -78,9 +80,16 @@ impl Answer {
                 // An answer that becomes an offer by itself is not signed for longer than it holds, but for a minute at least.
                 let changes_at = next_change(&device.view, product, now, day, offered);
                 let expires = changes_at.map_or(day, |at| day.min(at.max(now.plus_s(RENEW_BEFORE_S))));
-                Self { offer: None, reason, images: Vec::new(), expires, repo_id }
+                Self { offer: None, reason, images: Vec::new(), expires, repo_id, epoch: None }
             }
         }
+    }
+
+    /// The same for a device that is served the documents of this epoch, which has ended.
+    #[must_use]
+    pub const fn of_epoch(mut self, epoch: Option<u32>) -> Self {
+        self.epoch = epoch;
+        self
     }
 
     /// The same device, told that there is nothing: a replica that may have missed a stop makes no new offers.
@@ -127,6 +136,7 @@ impl Answer {
             hasher.update(installed.security_counter.to_be_bytes());
         }
         hasher.update([1]);
+        hasher.update(self.epoch.unwrap_or(0).to_be_bytes());
         hasher.update(self.reason.code().as_bytes());
         if let Some((release, rollout)) = self.offer {
             hasher.update(release.0.as_bytes());
@@ -228,8 +238,15 @@ impl Answer {
         }
         let attempt = self.offer.and(device.attempt.as_ref()).map(|attempt| attempt.seq);
         let etag = format!("\"{:x}.{}\"", self.expires.as_s(), hex::encode(self.fingerprint(device, director)));
-        let response =
-            PollResponse { director: document, urls, blob_token, attempt, next_poll_s: poll_interval_s, notice: None };
+        let response = PollResponse {
+            director: document,
+            urls,
+            blob_token,
+            attempt,
+            epoch: self.epoch,
+            next_poll_s: poll_interval_s,
+            notice: None,
+        };
         Ok(Signed { response, etag })
     }
 }

@@ -1,7 +1,7 @@
 //! Snapshots of what can be chosen from. Each noun has a generation row, raised in the transaction of its changes; a noun
 //! whose generation differs is read anew and swapped in whole, so a poll sees one consistent state and no lock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -15,7 +15,7 @@ use sluice_catalog::rollout::Rollout;
 use sluice_catalog::{Digest, Time};
 use sluice_signer::{Envelope, Limits, NamedKeys, RootMetadata, TargetsMetadata, embargo};
 
-use crate::store::{Document, Repository, Result, Store, StoreError};
+use crate::store::{BranchDocument, Document, Repository, Result, Store, StoreError};
 
 /// A replica whose snapshots were not confirmed for so long makes no new offers: it may have missed a stop.
 pub const STALE_AFTER_MS: i64 = 30_000;
@@ -90,6 +90,30 @@ pub struct Documents {
     named: NamedKeys,
     embargo: HashMap<String, String>,
     next_moment: Option<Time>,
+    branches: BTreeMap<u32, Branch>,
+}
+
+/// The documents of a signing epoch that has ended.
+#[derive(Debug)]
+pub struct Branch {
+    /// Versions of its last roots and of the targets documents as they stood.
+    roles: HashMap<(Repository, String), i64>,
+    /// Its snapshot and its timestamp.
+    signed: HashMap<String, (i64, Bytes)>,
+    /// From then on no device takes anything of it.
+    pub until: Time,
+}
+
+impl Branch {
+    /// The version of a role in it: nothing newer was ever part of it.
+    pub fn version(&self, repository: Repository, role: &str) -> Option<i64> {
+        self.roles.get(&(repository, role.to_owned())).copied()
+    }
+
+    /// Its newest snapshot or timestamp.
+    pub fn signed(&self, role: &str) -> Option<(i64, Bytes)> {
+        self.signed.get(role).cloned()
+    }
 }
 
 /// The newest document of a role that devices still look at.
@@ -103,6 +127,8 @@ pub struct RoleDocument {
     pub version: i64,
     /// From then on devices refuse it.
     pub expires: Time,
+    /// The signing epoch, when it has ended.
+    pub branch: Option<u32>,
 }
 
 impl Documents {
@@ -125,6 +151,16 @@ impl Documents {
     /// Which online keys the roots name.
     pub const fn named(&self) -> &NamedKeys {
         &self.named
+    }
+
+    /// The documents of an epoch that has ended.
+    pub fn branch(&self, epoch: u32) -> Option<&Branch> {
+        self.branches.get(&epoch)
+    }
+
+    /// Branches by the epoch that has ended.
+    pub const fn branches(&self) -> &BTreeMap<u32, Branch> {
+        &self.branches
     }
 
     /// The newest document of every role; a product that nobody delegates to any more is none.
@@ -328,7 +364,7 @@ async fn read_documents(store: &Store) -> Result<Documents> {
             }
             let expires =
                 expiry(&body).map_err(|error| StoreError::Corrupt(format!("document {role} {version}: {error}")))?;
-            documents.roles.push(RoleDocument { repository, role: role.clone(), version, expires });
+            documents.roles.push(RoleDocument { repository, role: role.clone(), version, expires, branch: None });
             documents.latest.insert((repository, role.clone()), version);
             documents.files.insert((repository, role, version), Bytes::from(body));
         }
@@ -344,6 +380,36 @@ async fn read_documents(store: &Store) -> Result<Documents> {
     documents.named =
         NamedKeys::of(&image, &director, &limits).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     documents.roles.retain(|document| delegated.contains(&document.role));
+    read_branches(store, &mut documents).await?;
     documents.roles.sort_by_key(|document| document.expires);
     Ok(documents)
+}
+
+async fn read_branches(store: &Store, documents: &mut Documents) -> Result<()> {
+    for BranchDocument { signing_epoch, document } in
+        store.branch_roles().await?.into_iter().chain(store.branch_signed().await?)
+    {
+        let Document { repository, role, version, body } = document;
+        let repository = if repository == "director" { Repository::Director } else { Repository::Image };
+        let epoch = u32::try_from(signing_epoch).map_err(|_| StoreError::Corrupt(format!("epoch {signing_epoch}")))?;
+        let expires = expiry(&body)
+            .map_err(|error| StoreError::Corrupt(format!("epoch {epoch}, document {role} {version}: {error}")))?;
+        let branch = documents.branches.entry(epoch).or_insert_with(|| Branch {
+            roles: HashMap::new(),
+            signed: HashMap::new(),
+            until: expires,
+        });
+        documents.roles.push(RoleDocument { repository, role: role.clone(), version, expires, branch: Some(epoch) });
+        match role.as_str() {
+            "snapshot" | "timestamp" => drop(branch.signed.insert(role, (version, Bytes::from(body)))),
+            _ => {
+                // A product whose document has ended is no device's end but its own.
+                if matches!(role.as_str(), "root" | "targets") {
+                    branch.until = branch.until.min(expires);
+                }
+                branch.roles.insert((repository, role), version);
+            }
+        }
+    }
+    Ok(())
 }

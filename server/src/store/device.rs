@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use sluice_catalog::Time;
-use sluice_catalog::device::{DecoderProfile, Device, DeviceState, Installed};
+use sluice_catalog::device::{Device, DeviceState, Installed};
 use sluice_catalog::id::{DeviceId, ProductId, ReleaseId};
 use sluice_catalog::text::{Serial, Slug, TrainName};
 
@@ -12,7 +12,7 @@ use super::{On, Result, Sql, Store, Tx};
 
 const COLUMNS: &str = "id, product_id, serial, hw_id, customer_id, site, tags, state, fence_at, public_key, epoch, \
                        cohort_id, channel, confirmed_train, attempt_seq, profile, ram_budget, scratch_budget, patches_off, \
-                       created_at";
+                       created_at, signing_epoch";
 
 /// A device with its revision, which every change raises: a cached copy with another one is stale.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -30,7 +30,7 @@ pub struct DeviceRow {
 
 const ROW: &str = "SELECT d.id, d.product_id, d.serial, d.hw_id, d.customer_id, d.site, d.tags, d.state, d.fence_at, d.public_key, \
                    d.epoch, d.cohort_id, d.channel, d.confirmed_train, d.attempt_seq, d.profile, d.ram_budget, \
-                   d.scratch_budget, d.patches_off, d.created_at, d.revision, d.last_seen_at, c.name AS customer \
+                   d.scratch_budget, d.patches_off, d.created_at, d.signing_epoch, d.revision, d.last_seen_at, c.name AS customer \
                    FROM device d LEFT JOIN customer c ON c.id = d.customer_id";
 
 async fn by_serial<'a>(on: impl Into<On<'a>>, product: ProductId, serial: &Serial) -> Result<Option<DeviceRow>> {
@@ -160,8 +160,8 @@ impl Tx {
         Sql::new(
             "INSERT INTO device (id, product_id, serial, hw_id, customer_id, site, tags, state, public_key, epoch,
                                  cohort_id, channel, confirmed_train, attempt_seq, profile, ram_budget, scratch_budget,
-                                 patches_off, created_at, revision, changed_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 1, $20)",
+                                 patches_off, created_at, revision, changed_at, signing_epoch)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 1, $20, $21)",
         )
         .bind(device.id)
         .bind(device.product_id)
@@ -183,6 +183,7 @@ impl Tx {
         .bind(device.patches_off)
         .bind(device.created_at)
         .bind(at)
+        .bind(device.signing_epoch)
         .execute(self)
         .await
         .map(|_| ())
@@ -235,16 +236,9 @@ impl Tx {
         .map(|_| ())
     }
 
-    /// Keeps what a device says it runs and can decode.
-    pub async fn device_reported(
-        &mut self,
-        id: DeviceId,
-        installed: &[Installed],
-        profile: DecoderProfile,
-        ram_budget: i64,
-        scratch_budget: i64,
-        at: Time,
-    ) -> Result<()> {
+    /// Keeps what a device says it runs, can decode and can verify.
+    pub async fn device_reported(&mut self, device: &Device, installed: &[Installed], at: Time) -> Result<()> {
+        let id = device.id;
         Sql::new("DELETE FROM installed WHERE device_id = $1").bind(id).execute(&mut *self).await?;
         for one in installed {
             Sql::new(
@@ -262,12 +256,13 @@ impl Tx {
         }
         Sql::new(
             "UPDATE device SET profile = $1, ram_budget = $2, scratch_budget = $3, last_seen_at = $4,
-                               revision = revision + 1, changed_at = $4 WHERE id = $5",
+                               revision = revision + 1, changed_at = $4, signing_epoch = $5 WHERE id = $6",
         )
-        .bind(profile)
-        .bind(ram_budget)
-        .bind(scratch_budget)
+        .bind(device.profile)
+        .bind(device.ram_budget)
+        .bind(device.scratch_budget)
         .bind(at)
+        .bind(device.signing_epoch)
         .bind(id)
         .execute(self)
         .await

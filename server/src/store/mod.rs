@@ -6,15 +6,16 @@
 
 mod audit;
 mod bind;
+mod branch;
 mod contract;
 mod customer;
 mod device;
 mod document;
 mod enrol;
 mod facts;
+mod held;
 mod history;
 mod import;
-mod held;
 mod job;
 mod lease;
 mod patch;
@@ -28,13 +29,14 @@ mod status;
 mod swap;
 
 pub use bind::Bind;
+pub use branch::BranchDocument;
 pub use contract::{NewItem, NewWindow};
 pub use device::DeviceRow;
 pub use document::{Document, Repository};
 pub use facts::FactKind;
+pub use held::HeldRow;
 pub use history::DeviceMoment;
 pub use import::ContractHead;
-pub use held::HeldRow;
 pub use job::NewJob;
 pub use policy::PolicyRow;
 pub use release::ReleaseFactRow;

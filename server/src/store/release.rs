@@ -11,7 +11,7 @@ use super::sql::json;
 use super::{On, Result, Sql, Store, StoreError, Tx};
 
 const COLUMNS: &str = "id, product_id, version, ord, kind, train, requires, channel, advisories, notes_header, \
-                       notes_body, published_at, withdrawn_at";
+                       notes_body, published_at, withdrawn_at, signing_epoch";
 const ARTIFACT_COLUMNS: &str = "id, release_id, component, hw_ids, requires, path, sha256, length, \
                                 security_counter, min_installed, min_installed_ord";
 
@@ -86,8 +86,8 @@ impl Tx {
     pub async fn release_add(&mut self, release: &Release) -> Result<()> {
         Sql::new(
             "INSERT INTO release (id, product_id, version, ord, kind, train, requires, channel, advisories,
-                                  notes_header, notes_body, published_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                                  notes_header, notes_body, published_at, signing_epoch)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         )
         .bind(release.id)
         .bind(release.product_id)
@@ -101,6 +101,7 @@ impl Tx {
         .bind(&release.notes_header)
         .bind(&release.notes_body)
         .bind(release.published_at)
+        .bind(release.signing_epoch)
         .execute(self)
         .await
         .map(|_| ())

@@ -15,6 +15,7 @@ mod downloads;
 mod drills;
 mod embargo;
 mod entitlement;
+mod epochs;
 mod graphql;
 mod kill;
 mod polling;

@@ -60,7 +60,7 @@ mod rotation_after_commit {
 }
 
 /// Keys that follow all four.
-fn next_of_all(app: &App) -> OnlineKeys {
+pub fn next_of_all(app: &App) -> OnlineKeys {
     let named = app.live.documents().named().clone();
     let next = OnlineRole::ALL.map(|role| app.keys.make_next(role, &named, false, Dice).unwrap().0);
     let [snapshot, timestamp, director, entitlement] = next;
@@ -69,7 +69,7 @@ fn next_of_all(app: &App) -> OnlineKeys {
 
 /// Both roots that name them.
 pub fn roots(ceremony: &Ceremony, online: &OnlineKeys, version: u64) -> [PublishDocument; 2] {
-    let ceremony = Ceremony { online: online.clone(), now: ceremony.now };
+    let ceremony = Ceremony { online: online.clone(), ..ceremony.clone() };
     [ceremony.image_root(version), ceremony.director_root(version)]
 }
 

@@ -52,7 +52,7 @@ impl Scene {
         admin.post("/api/v1/products", &product).expect(201);
         admin.post("/api/v1/devices", &json!({"product": CAM, "serial": "SN-1", "hw_id": "cam-r3"})).expect(201);
         let online = OnlineKeys::from_bytes(&admin.get("/api/v1/online-keys").expect(200).body).unwrap();
-        let ceremony = Ceremony { online, now: now() };
+        let ceremony = Ceremony { online, now: now(), epoch: 1 };
         let scene = Self { hsm, data, database, process: Some(process), admin, ceremony };
         let foundation = [scene.ceremony.image_root(1), scene.ceremony.director_root(1), scene.ceremony.top(1, &[CAM])];
         scene.publish(&foundation).expect(200);

@@ -131,6 +131,7 @@ fn new_root<'a>(
         roles: roles.map(|(name, role)| (name.to_owned(), role)).into(),
         repo_id: Some(repo_id.to_owned()),
         entitlement: None,
+        epoch: 1,
     }
 }
 

@@ -1,5 +1,6 @@
 //! A client of one repository: what it trusts, in a folder with one file for each role, and what it may take from the server.
 
+use crate::edge;
 use crate::folder::{read_limited, write_atomic};
 use crate::http::Http;
 use crate::release;
@@ -36,7 +37,7 @@ impl<'a> Client<'a> {
         now: Timestamp,
         read: Reader,
     ) -> anyhow::Result<Self> {
-        let limits = Limits::default();
+        let limits = edge::limits();
         let client = Self { trusted: read(root, &limits)?, reuse_roles: true, limits, now, folder, url, http };
         client.keep("root", root)?;
         Ok(client)
@@ -50,7 +51,7 @@ impl<'a> Client<'a> {
         now: Timestamp,
         read: Reader,
     ) -> anyhow::Result<Option<Self>> {
-        let limits = Limits::default();
+        let limits = edge::limits();
         let root = file_of(folder, "root");
         if !root.exists() {
             return Ok(None);

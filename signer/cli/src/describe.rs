@@ -173,6 +173,12 @@ fn root_lines(
     holder: &dyn Fn(&str) -> String,
 ) -> Vec<String> {
     let mut lines = Vec::new();
+    if let Some(before) = previous.map(|previous| previous.epoch).filter(|before| *before != root.epoch) {
+        lines.push(format!(
+            "! signing epoch {} (was {before}): verifiers that know no later one go on with the documents as they are now",
+            root.epoch
+        ));
+    }
     for (name, role) in &root.roles {
         let offline = name == "root" || (name == "targets" && id.repository == Repository::Image);
         let who = |role: &RoleKeys| if offline { holders(role, holder) } else { online(role) };

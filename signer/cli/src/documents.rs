@@ -10,7 +10,8 @@ use sluice_signer::lint::{self, Lint, Peer};
 use sluice_signer::publish::Repository;
 use sluice_signer::root::{RoleKeys, RootMetadata};
 use sluice_signer::{
-    DirectorTrust, Envelope, Json, Limits, OnlineKeys, Overrides, PublicKey, TargetsMetadata, TrustedRepository,
+    DirectorTrust, Envelope, ImageDocuments, Json, Limits, NamedKeys, OnlineKeys, Overrides, PublicKey,
+    TargetsMetadata, TrustedRepository,
 };
 use std::collections::BTreeMap;
 
@@ -50,7 +51,7 @@ impl Documents {
         self.staged.iter().find(|(id, _)| id.repository == repository && id.role == role)
     }
 
-    fn read_root(&self, bytes: &[u8]) -> anyhow::Result<RootMetadata> {
+    pub fn read_root(&self, bytes: &[u8]) -> anyhow::Result<RootMetadata> {
         let envelope = Envelope::parse("root", bytes, self.limits.root_bytes, &self.limits)?;
         Ok(RootMetadata::from_json(envelope.signed(), &self.limits)?)
     }
@@ -180,6 +181,9 @@ impl Documents {
                 }
             }
         }
+        if id.role == "root" {
+            lints.extend(self.epoch_lints(id, now)?);
+        }
         let (image, director) = (self.root(Repository::Image)?, self.root(Repository::Director)?);
         let top = self.targets("targets")?;
         lints.extend(lint::lint_shared_keys(image.as_ref(), director.as_ref(), top.as_ref()));
@@ -190,6 +194,47 @@ impl Documents {
         let root = self.root(Repository::Image)?;
         let expected = root.as_ref().and_then(|root| root.repo_id.as_deref());
         Ok(lint::lint_repository(role, targets.repo_id.as_deref(), expected))
+    }
+
+    /// The signing epoch of the complete root.
+    pub fn complete_epoch(&self, repository: Repository) -> anyhow::Result<u64> {
+        self.roots(repository).last().map_or(Ok(1), |bytes| Ok(self.read_root(bytes)?.epoch))
+    }
+
+    /// Whether the staged image root begins the next signing epoch.
+    pub fn opens_epoch(&self) -> anyhow::Result<bool> {
+        match self.root(Repository::Image)? {
+            Some(root) if !self.image_roots.is_empty() => Ok(root.epoch > self.complete_epoch(Repository::Image)?),
+            _ => Ok(false),
+        }
+    }
+
+    /// When the documents of earlier epochs end at the latest, by epoch: their last roots are signed no more.
+    pub fn branches(&self) -> anyhow::Result<BTreeMap<u64, Timestamp>> {
+        let named = NamedKeys::of(&self.image_roots, &self.director_roots, &self.limits)?;
+        Ok(named.branches.into_iter().map(|(epoch, branch)| (epoch, branch.until)).collect())
+    }
+
+    /// What is wrong about the epochs of both roots, and with what the ending epoch is left with.
+    fn epoch_lints(&self, id: &DocumentId, now: Timestamp) -> anyhow::Result<Vec<Lint>> {
+        let chain = |repository| -> Vec<Vec<u8>> {
+            let staged = self.find_staged(repository, "root").map(|(_, envelope)| envelope.to_bytes());
+            self.roots(repository).iter().cloned().chain(staged).collect()
+        };
+        let (image, director) = (chain(Repository::Image), chain(Repository::Director));
+        let mut lints = lint::lint_epochs(&image, &director, &self.limits)?;
+        if self.opens_epoch()? && id.repository == Repository::Image {
+            let document = |role: &str| self.sealed.get(role).map(|(_, bytes)| bytes.clone());
+            let ending = ImageDocuments {
+                roots: self.image_roots.clone(),
+                director_roots: self.director_roots.clone(),
+                targets: document("targets"),
+                roles: self.sealed.iter().map(|(role, (_, bytes))| (role.clone(), bytes.clone())).collect(),
+                held: std::collections::BTreeMap::new(),
+            };
+            lints.extend(lint::lint_ending(&ending, now, lint::MIN_BRANCH_LIFETIME, &self.limits)?);
+        }
+        Ok(lints)
     }
 
     /// The version that the next document of a role has: the one that gathers signatures, or one more than the

@@ -6,6 +6,7 @@ use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::Disambiguation;
 use jiff::{SignedDuration, Timestamp};
 use rand::TryRng as _;
+use sluice_signer::Limits;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -24,6 +25,16 @@ pub fn now(given: Option<&str>) -> anyhow::Result<Timestamp> {
         Some(text) => sluice_signer::time::parse(text)
             .ok_or_else(|| Failure::file(format!("--now {text}: not a time"), "write YYYY-MM-DDTHH:MM:SSZ")),
     }
+}
+
+/// What this program's verifier accepts. In debug builds tests play later programs, which know later signing epochs.
+pub fn limits() -> Limits {
+    let limits = Limits::default();
+    #[cfg(debug_assertions)]
+    if let Some(newest_epoch) = std::env::var("SLUICE_NEWEST_EPOCH").ok().and_then(|text| text.parse().ok()) {
+        return Limits { newest_epoch, ..limits };
+    }
+    limits
 }
 
 /// The moment this many days from now, in whole seconds.

@@ -51,11 +51,16 @@ impl Documents {
         self.peer_roles(role)?.iter().filter_map(|peer| self.previous(peer).transpose()).collect()
     }
 
+    /// Whether a complete document tells nothing that is not announced yet.
+    pub fn is_announced(&self, role: &str, now: Timestamp) -> anyhow::Result<bool> {
+        Ok(self.previous(role)?.is_some_and(|document| !is_secret(&document, now)))
+    }
+
     /// Whether a complete document is needed to judge what is staged of another role of its product, and is no secret.
     pub fn is_public_peer(&self, role: &str, now: Timestamp) -> anyhow::Result<bool> {
         let staged = |peer: &String| self.find_staged(Repository::Image, peer).is_some();
         let needed = self.peer_roles(role)?.iter().any(staged);
-        Ok(needed && self.previous(role)?.is_some_and(|document| !is_secret(&document, now)))
+        Ok(needed && self.is_announced(role, now)?)
     }
 
     /// Whether nobody but its holders may see a document yet.

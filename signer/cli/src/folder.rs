@@ -11,6 +11,7 @@
 //! targets/SHA256             images and other blobs, by digest
 //! ```
 
+use crate::edge;
 use crate::failure::Failure;
 use crate::product::Registry;
 use anyhow::Context as _;
@@ -83,7 +84,7 @@ pub struct Folder {
 impl Folder {
     /// Opens a folder that `root init` made.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let folder = Self { path: path.to_owned(), limits: Limits::default() };
+        let folder = Self { path: path.to_owned(), limits: edge::limits() };
         if !folder.online_keys_file().exists() {
             let message = format!("{} is no repository folder", path.display());
             return Err(Failure::file(message, "make one with `sluice-sign root init`"));
@@ -93,7 +94,7 @@ impl Folder {
 
     /// Makes a folder with nothing staged yet.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
-        let folder = Self { path: path.to_owned(), limits: Limits::default() };
+        let folder = Self { path: path.to_owned(), limits: edge::limits() };
         if folder.online_keys_file().exists() {
             let message = format!("{} is a repository folder already", path.display());
             return Err(Failure::refused(message, "choose another folder; a root is made once"));

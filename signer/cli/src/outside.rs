@@ -59,6 +59,38 @@ pub fn differences(stage: &Stage, base: &str, http: &Http, now: Timestamp) -> an
     Ok(differences)
 }
 
+/// When the server is still in the signing epoch before that of the folder's roots: the documents of that epoch, and the roots of the
+/// next one. Else none, and all of them.
+pub fn of_ending_epoch(
+    stage: &Stage,
+    documents: Vec<NewDocument>,
+    base: &str,
+    http: &Http,
+) -> anyhow::Result<(Vec<NewDocument>, Vec<NewDocument>)> {
+    let newest = stage.complete_epoch(Repository::Image)?;
+    let mut first = None;
+    for (version, bytes) in (1..).zip(&stage.image_roots) {
+        if stage.read_root(bytes)?.epoch == newest {
+            first = Some(version);
+            break;
+        }
+    }
+    let has = |version: u64| -> anyhow::Result<bool> {
+        let url = format!("{base}/metadata/{version}.root.json");
+        Ok(http.document(&url, stage.limits.root_bytes)?.is_some())
+    };
+    match first {
+        Some(first) if first > 1 && has(1)? && !has(first)? => {}
+        _ => return Ok((Vec::new(), documents)),
+    }
+    let (mut ending, mut next) = (Vec::new(), Vec::new());
+    for document in documents {
+        let rises = document.role == "root" && stage.read_root(&document.bytes)?.epoch == newest;
+        if rises { &mut next } else { &mut ending }.push(document);
+    }
+    Ok((ending, next))
+}
+
 /// Those of these documents that the server does not show. What it says is not verified: it only saves requests, and the server
 /// checks whatever is sent.
 pub fn lacking(

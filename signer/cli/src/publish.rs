@@ -91,6 +91,22 @@ pub fn run(args: &PublishArgs, now: Timestamp, json: bool) -> anyhow::Result<()>
         documents
     };
     let mut answer = PublishResponse::default();
+    // A server keeps what was published before the roots of the next epoch for the devices of the ending one.
+    let (before, mut documents) = outside::of_ending_epoch(&stage, documents, &server.base, &http)?;
+    for batch in batches(before) {
+        match server.publish(&batch) {
+            Ok(one) => {
+                answer.documents.extend(one.documents);
+                answer.releases.extend(one.releases);
+            }
+            // Holders may have changed with the epoch, so that only its roots vouch for them.
+            Err(error) => {
+                eprintln!("note: not before the next signing epoch begins: {error:#}");
+                documents.splice(0..0, batch);
+            }
+        }
+    }
+    documents.sort_by_key(|document| document.role != "root");
     for batch in batches(documents).into_iter().chain(batches(secret)) {
         let one = server.publish(&batch)?;
         answer.documents.extend(one.documents);

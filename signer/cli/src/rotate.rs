@@ -24,7 +24,8 @@ pub fn root(args: &RootRotateArgs, now: Timestamp, json: bool) -> anyhow::Result
     stage.overrides = args.overrides.read()?;
     let expires = edge::in_days(now, args.expires_days)?;
     if let Some(file) = &args.online_keys {
-        let staged = stage_online(&mut stage, ceremony::read_online_keys(file)?, expires, now)?;
+        let online = ceremony::read_online_keys(file)?;
+        let staged = stage_online(&mut stage, online, expires, now, args.new_epoch)?;
         stage.folder.write_online_keys(&stage.online_keys)?;
         let next =
             "let the holders sign with `sluice-sign sign`; the server signs with the new keys from the publication on";
@@ -82,11 +83,15 @@ pub fn stage_online(
     online: OnlineKeys,
     expires: Timestamp,
     now: Timestamp,
+    new_epoch: bool,
 ) -> anyhow::Result<Vec<DocumentId>> {
     let mut documents = Vec::new();
     for repository in [Repository::Image, Repository::Director] {
         let mut root = complete_root(stage, repository)?;
-        let mut changed = false;
+        let mut changed = new_epoch;
+        if new_epoch {
+            root.epoch = next_epoch(stage, repository)?;
+        }
         for role in OnlineRole::ALL {
             let key = online.wanted(role);
             let wanted = RoleKeys::new([key], 1);
@@ -118,6 +123,17 @@ pub fn stage_online(
     stage.online_keys = online;
     stage.put_all(&documents, now)?;
     Ok(documents.into_iter().map(|(id, _)| id).collect())
+}
+
+/// The epoch after that of the complete root: of one that is staged already it would be the next but one.
+fn next_epoch(stage: &Stage, repository: Repository) -> anyhow::Result<u64> {
+    let complete = stage.complete_epoch(repository)?;
+    let known = stage.limits.newest_epoch;
+    if complete >= known {
+        let message = format!("the roots are of signing epoch {complete}, and this program knows epochs to {known}");
+        return Err(Failure::refused(message, "begin the next epoch with the sluice-sign that knows it"));
+    }
+    Ok(complete + 1)
 }
 
 /// The newest root, staged or complete, once there is a complete one.

@@ -1,6 +1,7 @@
 //! The two files that travel between machines: a request (`*.fwreq`) with whole documents, and signatures (`*.fwsig`).
 
 use crate::documents::Documents;
+use crate::edge;
 use crate::failure::Failure;
 use crate::folder::{DocumentId, read_limited, write_atomic};
 use crate::output;
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sluice_signer::path::is_delegated_role_name;
 use sluice_signer::publish::Repository;
-use sluice_signer::{Envelope, Json, Limits, OnlineKeys, sha256, time};
+use sluice_signer::{Envelope, Json, OnlineKeys, sha256, time};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -107,8 +108,11 @@ impl Request {
                 stand(DocumentId { repository, role: "root".to_owned(), version }, bytes)?;
             }
         }
+        // What the ending epoch is left with is judged by every holder.
+        let opens_epoch = from.opens_epoch()?;
         for (role, (id, bytes)) in &from.sealed {
             if role == "targets"
+                || (opens_epoch && from.is_announced(role, now)?)
                 || from.find_staged(Repository::Image, role).is_some()
                 || from.is_public_peer(role, now)?
             {
@@ -176,7 +180,7 @@ impl Request {
             return Err(lie(format!("more than {MAX_REQUEST_DOCUMENTS} documents")));
         }
         let mut documents = Documents {
-            limits: Limits::default(),
+            limits: edge::limits(),
             online_keys: OnlineKeys::from_bytes(&self.online_keys.to_bytes())?,
             // Names are the sender's word: the ids beside them are what counts.
             holders: self.holders.iter().map(|(keyid, name)| (keyid.clone(), named(keyid, name))).collect(),

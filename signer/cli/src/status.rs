@@ -16,6 +16,10 @@ use std::process::ExitCode;
 
 #[derive(Serialize)]
 struct StatusReport {
+    /// The signing epoch of the complete roots.
+    epoch: u64,
+    /// Earlier epochs, while devices take their documents.
+    branches: Vec<Branch>,
     complete: Vec<Complete>,
     staged: Vec<Staged>,
 }
@@ -29,6 +33,39 @@ struct Complete {
     signatures: usize,
 }
 
+/// An epoch that has ended.
+#[derive(Serialize)]
+struct Branch {
+    epoch: u64,
+    /// When its last roots end. Its other documents may end sooner.
+    ends: String,
+    ends_days: i64,
+}
+
+fn branches(stage: &Stage, now: Timestamp) -> anyhow::Result<Vec<Branch>> {
+    let one = |(epoch, ends)| Branch {
+        epoch,
+        ends: time::format(ends),
+        ends_days: now.duration_until(ends).as_hours().div_euclid(24),
+    };
+    Ok(stage.branches()?.into_iter().map(one).collect())
+}
+
+/// Nothing as long as there is but the first.
+fn epoch_lines(epoch: u64, branches: &[Branch]) -> Vec<String> {
+    if epoch == 1 {
+        return Vec::new();
+    }
+    let ended = branches.iter().map(|branch| match branch.ends_days {
+        ..=-1 => format!("epoch {} is over since {}", branch.epoch, branch.ends),
+        days => format!(
+            "epoch {} ends at {} ({days} days): until then older devices must have its newest release",
+            branch.epoch, branch.ends
+        ),
+    });
+    std::iter::once(format!("signing epoch {epoch}")).chain(ended).collect()
+}
+
 /// `status`
 pub fn status(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let stage = Stage::load(Folder::open(&args.repo)?)?;
@@ -38,7 +75,12 @@ pub fn status(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<(
     }
     let staged =
         stage.staged.iter().map(|(id, envelope)| Staged::of(&stage, id, envelope)).collect::<Result<_, _>>()?;
-    let report = StatusReport { complete, staged };
+    let report = StatusReport {
+        epoch: stage.complete_epoch(Repository::Image)?,
+        branches: branches(&stage, now)?,
+        complete,
+        staged,
+    };
     output::print(json, &report, || {
         let complete = report.complete.iter().map(|document| {
             vec![
@@ -60,7 +102,10 @@ pub fn status(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<(
                 document.waits_for(),
             ]
         });
-        output::table(&["ROLE", "VERSION", "STATE", "SIGNATURES", "EXPIRES", "WAITS FOR"], complete.chain(staged))
+        let header = ["ROLE", "VERSION", "STATE", "SIGNATURES", "EXPIRES", "WAITS FOR"];
+        let mut lines = vec![output::table(&header, complete.chain(staged))];
+        lines.extend(epoch_lines(report.epoch, &report.branches));
+        lines.join("\n")
     })
 }
 
@@ -149,6 +194,10 @@ pub fn check(stage: &Stage, documents: Vec<NewDocument>, now: Timestamp) -> Resu
 #[derive(Serialize)]
 struct VerifyReport {
     ok: bool,
+    /// The signing epoch of the complete roots.
+    epoch: u64,
+    /// Earlier epochs, while devices take their documents.
+    branches: Vec<Branch>,
     /// Releases that devices will find.
     releases: usize,
     /// Why complete documents are refused.
@@ -184,7 +233,15 @@ pub fn verify(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<E
         Err(error) => (0, Some(error.to_string())),
     };
     let ok = staged.is_empty() && missing.is_empty() && refused.is_none();
-    let report = VerifyReport { ok, releases, refused, missing, staged };
+    let report = VerifyReport {
+        ok,
+        epoch: stage.complete_epoch(Repository::Image)?,
+        branches: branches(&stage, now)?,
+        releases,
+        refused,
+        missing,
+        staged,
+    };
     output::print(json, &report, || {
         let mut lines = Vec::new();
         if let Some(refused) = &report.refused {
@@ -205,6 +262,7 @@ pub fn verify(args: &FolderArgs, now: Timestamp, json: bool) -> anyhow::Result<E
                 output::count(report.releases, "image")
             ));
         }
+        lines.extend(epoch_lines(report.epoch, &report.branches));
         lines.join("\n")
     })?;
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(failure::INCOMPLETE) })

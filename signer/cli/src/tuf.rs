@@ -11,7 +11,7 @@ use crate::http::Http;
 use crate::{edge, failure, output};
 use jiff::Timestamp;
 use serde::Serialize;
-use sluice_signer::{Found, Limits, Refresh, TrustedRepository};
+use sluice_signer::{Found, Refresh, TrustedRepository};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -55,7 +55,7 @@ pub fn run(args: &TufArgs, now: Timestamp, json: bool) -> ExitCode {
 fn act(args: &TufArgs, now: Timestamp, json: bool) -> anyhow::Result<()> {
     let Some(folder) = args.metadata_dir.as_deref() else { return Err(not_given("--metadata-dir")) };
     if let TufCommand::Init { root } = &args.command {
-        let limits = Limits::default();
+        let limits = edge::limits();
         let bytes = read_limited(root, limits.root_bytes)?;
         let trusted = TrustedRepository::from_root(&bytes, &limits)?;
         write_atomic(&folder.join("root.json"), &bytes)?;

@@ -311,6 +311,38 @@ pub enum Lint {
         /// What it names.
         value: String,
     },
+    /// Only one of the two repositories began the next epoch.
+    #[error(
+        "the image root is of signing epoch {image}, the director root of {director}: both repositories rise together, publish both \
+         roots at once"
+    )]
+    EpochApart {
+        /// Epoch of the image root.
+        image: u64,
+        /// Epoch of the director root.
+        director: u64,
+    },
+    /// A key that signs for two epochs: what it says to devices of the one would be good for those of the other.
+    #[error(
+        "{role}: key {keyid} signs for epoch {epoch}; a later epoch names other keys of the server, make them with `sluice-server \
+         keys rotate {role}`"
+    )]
+    EpochKey {
+        /// The online role.
+        role: &'static str,
+        /// The key.
+        keyid: String,
+        /// The earlier epoch.
+        epoch: u64,
+    },
+    /// What devices of the ending epoch are left with will not bring them over.
+    #[error("{role}: {problem}; devices of the ending epoch get nothing else any more")]
+    EpochShort {
+        /// The role.
+        role: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// Overrides that cannot be read, or of what cannot be overridden.
     #[error("{role}: {problem}")]
     Overrides {
@@ -333,13 +365,14 @@ pub enum Lint {
 
 impl Lint {
     /// Codes of the lints that people may override: what is unwise, not what breaks clients or hides what was published.
-    pub const OVERRIDABLE: [&str; 6] = [
+    pub const OVERRIDABLE: [&str; 7] = [
         "threshold-one",
         "threshold-too-high",
         "too-few-holders",
         "lifetime",
         "security-counter",
         "security-without-advisory",
+        "epoch-short",
     ];
 
     /// The code by which this lint is overridden; see [`Overrides`](crate::overrides::Overrides).
@@ -351,6 +384,7 @@ impl Lint {
             Self::Lifetime { .. } => Some("lifetime"),
             Self::SecurityCounter { .. } => Some("security-counter"),
             Self::SecurityWithoutAdvisory { .. } => Some("security-without-advisory"),
+            Self::EpochShort { .. } => Some("epoch-short"),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 //! clients or strands devices. The command line runs them before people sign, the server again on ingest.
 
 mod embargo;
+mod epoch;
 mod kind;
 
 use crate::advisory;
@@ -18,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use embargo::Peer;
+pub use epoch::{MIN_BRANCH_LIFETIME, MIN_BRANCH_LIFETIME_PUBLISHED, lint_ending, lint_epochs};
 pub use kind::{Lint, Lints};
 
 /// Longest life of root and top targets documents, with a little room for the ceremony.

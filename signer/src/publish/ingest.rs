@@ -55,6 +55,7 @@ impl Ingest<'_> {
         for bytes in &roots {
             next_root(&mut chain, bytes, limits)?;
         }
+        let before = chain.as_ref().map(|chain| chain.root.epoch);
         let mut changed = false;
         for document in new {
             let position = usize::try_from(document.version.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -83,6 +84,10 @@ impl Ingest<'_> {
                 Repository::Image => lint::lint_image_root(&chain.root, online, now),
                 Repository::Director => lint::lint_director_root(&chain.root, online, now),
             });
+            // The published documents are what devices of the ending epoch are left with.
+            if repository == Repository::Image && before.is_some_and(|before| before < chain.root.epoch) {
+                lints.extend(lint::lint_ending(&self.after, now, lint::MIN_BRANCH_LIFETIME_PUBLISHED, limits)?);
+            }
             self.lint(repository, "root", envelope.signed(), lints);
         }
         match repository {

@@ -98,6 +98,7 @@ pub fn root(
         roles,
         repo_id: Some(repo_id.to_owned()),
         entitlement: None,
+        epoch: 1,
     }
 }
 

@@ -123,6 +123,16 @@ impl Device {
         self.with_host(|host| work(&mut Agent::open(self.state.clone(), boot, host)?))
     }
 
+    /// The same as a program whose verifier knows this signing epoch.
+    pub fn knowing<T>(
+        &self,
+        epoch: u64,
+        work: impl FnOnce(&mut Agent<'_>) -> Result<T, AgentError>,
+    ) -> Result<T, AgentError> {
+        let boot = self.boot();
+        self.with_host(|host| work(&mut Agent::open_knowing(epoch, self.state.clone(), &boot, host)?))
+    }
+
     pub fn once(&self) -> Result<CycleReport, AgentError> {
         self.with_agent(cycle)
     }

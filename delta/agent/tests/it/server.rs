@@ -38,6 +38,8 @@ pub struct Script {
     /// Blobs by digest. A test may replace the bytes behind a digest.
     pub blobs: BTreeMap<Digest, Vec<u8>>,
     pub offer: Option<DirectorTarget>,
+    /// What devices get whose verifier knows this signing epoch, when it is not the first: offer and director key.
+    pub next_epoch: Option<(u32, Option<DirectorTarget>, SigningKey)>,
     pub reason: String,
     pub attempt: Option<i32>,
     pub director_key: SigningKey,
@@ -97,6 +99,7 @@ impl Server {
             files,
             blobs: BTreeMap::new(),
             offer: None,
+            next_epoch: None,
             reason: "UP_TO_DATE".to_owned(),
             attempt: None,
             director_key: key("director"),
@@ -280,6 +283,7 @@ fn respond(script: &mut Script, seen: &Seen) -> Answer {
                         profile: sluice_catalog::device::DecoderProfile::Default,
                         ram_budget: 0,
                         scratch_budget: 0,
+                        epoch: 1,
                     },
                 )
             }
@@ -324,7 +328,11 @@ fn poll(script: &mut Script, request: &PollRequest) -> Answer {
         return answer(200, replay);
     }
     let running = request.installed.values().next().map(|installed| installed.sha256.0);
-    let offer = script.offer.clone().filter(|target| Some(target.sha256) != running);
+    let next = script.next_epoch.as_ref().filter(|(epoch, ..)| request.epoch >= *epoch);
+    let offer = next.map_or(&script.offer, |(_, offer, _)| offer);
+    let key = SigningKey::from_seed(&next.map_or(&script.director_key, |(.., key)| key).seed()).unwrap();
+    let branch = (script.next_epoch.is_some() && next.is_none()).then_some(request.epoch);
+    let offer = offer.clone().filter(|target| Some(target.sha256) != running);
     script.version = sluice_signer::director::next_version(script.now, script.version);
     let lifetime = if offer.is_some() { SignedDuration::from_hours(1) } else { SignedDuration::from_hours(24) };
     let reason = if offer.is_some() { "OFFERED".to_owned() } else { script.reason.clone() };
@@ -342,7 +350,7 @@ fn poll(script: &mut Script, request: &PollRequest) -> Answer {
     if let Some(change) = &script.change {
         change(&mut document);
     }
-    let mut signed = document.sign(&script.director_key, &Limits::default()).unwrap();
+    let mut signed = document.sign(&key, &Limits::default()).unwrap();
     if let Some(tamper) = &script.tamper {
         signed = tamper(signed);
     }
@@ -353,12 +361,15 @@ fn poll(script: &mut Script, request: &PollRequest) -> Answer {
             urls.insert(hex::encode(delta.sha256), format!("/v1/blobs/{}?token=t", hex::encode(delta.sha256)));
         }
     }
-    let envelope = serde_json::json!({
+    let mut envelope = serde_json::json!({
         "director": serde_json::value::RawValue::from_string(String::from_utf8(signed).unwrap()).unwrap(),
         "urls": urls,
         "attempt": offer.as_ref().and(script.attempt),
         "next_poll_s": 300,
     });
+    if let Some(branch) = branch {
+        envelope["epoch"] = branch.into();
+    }
     script.last_envelope = serde_json::to_vec(&envelope).unwrap();
     let mut answer = answer(200, script.last_envelope.clone());
     answer.headers.push(("etag".to_owned(), script.etag.clone()));

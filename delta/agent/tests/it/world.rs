@@ -137,6 +137,8 @@ pub struct World {
     pub now: Timestamp,
     /// The version that an embargo role signed instead of the product's own.
     pub embargoed: Option<&'static str>,
+    /// The signing epoch of the roots.
+    pub epoch: u64,
 }
 
 impl World {
@@ -156,7 +158,7 @@ impl World {
         };
         let releases =
             vec![release("1.0", 100, 3, first), release("2.0", 200, 4, second), release("3.0", 300, 4, third)];
-        Self { keys: Keys::new(), releases, now, embargoed: None }
+        Self { keys: Keys::new(), releases, now, embargoed: None, epoch: 1 }
     }
 
     pub fn release(&self, version: &str) -> &Release {
@@ -194,6 +196,7 @@ impl World {
             roles: roles.iter().map(|(name, key)| ((*name).to_owned(), RoleKeys::new([key.public()], 1))).collect(),
             repo_id: None,
             entitlement: None,
+            epoch: self.epoch,
         };
         let mut envelope = Envelope::new(metadata.to_json());
         envelope.sign(root);

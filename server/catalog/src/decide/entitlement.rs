@@ -48,7 +48,7 @@ pub fn admits(
     if wanted.pass { verdict } else { wanted }
 }
 
-/// Whether the device can install the release over what it runs: hardware, channel, order, floor and counter. The agent
+/// Whether the device can install the release over what it runs: hardware, channel, order, epoch, floor and counter. The agent
 /// checks the same from offline-signed data; here it only avoids offers that a device must refuse.
 pub fn reachable(device: &DeviceView, product: &ProductView, release: &ReleaseView, now: Time) -> Verdict {
     if release.release.channel > device.device.channel {
@@ -69,6 +69,9 @@ pub fn reachable(device: &DeviceView, product: &ProductView, release: &ReleaseVi
         }
         if release.release.order <= running {
             return no(Reason::NotNewer);
+        }
+        if release.release.signing_epoch > device.device.signing_epoch {
+            return no(Reason::EpochNotReached);
         }
         if artifact.min_installed_order.is_some_and(|floor| running < floor) {
             return no(Reason::FloorNotMet);
@@ -342,6 +345,29 @@ fn codes_of_all_images<'a>(device: &DeviceView, release: &'a ReleaseView, now: T
         codes = codes.or(Some(&artifact.requires));
     }
     codes
+}
+
+/// Whether a refusal is a lack of cover, or a wish of the owner about other versions: what a stepping stone passes over. What a
+/// release is held back for by itself (not out, withdrawn, under embargo, blocked in a country) it is held back for on any way.
+pub(super) const fn steps_over(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoContract
+            | Reason::CodeNotGranted
+            | Reason::ChannelCeiling
+            | Reason::TrainGaNotCovered
+            | Reason::NotLive
+            | Reason::ReleaseDateNotCovered
+            | Reason::FallbackNotEarned
+            | Reason::DeviceReplaced
+            | Reason::HeldByPolicy
+            | Reason::PinnedByPolicy
+    )
+}
+
+/// Whether the owner wants a release, or says nothing.
+pub(super) fn wants(device: &DeviceView, release: &ReleaseView, now: Time) -> bool {
+    wanted(device, release, now).is_none_or(|(_, verdict)| verdict.pass)
 }
 
 /// What the owner's deciding policy says about a release.

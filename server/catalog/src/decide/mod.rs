@@ -7,6 +7,7 @@
 
 mod encoding;
 mod entitlement;
+mod epochs;
 mod moments;
 mod rollouts;
 mod texts;
@@ -16,6 +17,7 @@ mod why;
 
 pub use encoding::{Encodings, choose};
 pub use entitlement::{Verdict, admits, entitled, has_image, reachable};
+pub use epochs::{Hop, hop};
 pub use moments::next_change;
 pub use rollouts::rollout_gate;
 pub use trace::{Evidence, Gate, Remedy, Step, Trace};
@@ -57,12 +59,21 @@ pub fn decide<'a, T: Trace>(device: &DeviceView, product: &'a ProductView, now: 
     let mut best: Option<(&'a ReleaseView, &'a Rollout, Reason)> = None;
     let mut denial: Option<(Reason, &'a ReleaseView)> = None;
     let oldest = device.oldest_running(product);
+    let hop = hop(device, product, now);
     for release in product.releases() {
         // From here on every release is older than all that runs. A trace has an answer for each of them all the same.
         if !T::LISTENS && release.release.order <= oldest {
             break;
         }
-        let verdict = admits(device, product, release, now, trace);
+        let mut verdict = epochs::admits(device, product, release, hop.as_ref(), now, trace);
+        let hop = hop.as_ref().filter(|hop| std::ptr::eq(hop.floor, release));
+        if let Some(hop) = hop
+            && !verdict.pass
+            && entitlement::steps_over(verdict.reason)
+        {
+            trace.step(&release.release.version, Gate::Path, true, Reason::EpochPath, || hop.evidence());
+            verdict = Verdict { pass: true, reason: Reason::EpochPath };
+        }
         if !verdict.pass {
             // A version for other hardware, another channel or an older one says nothing to this device's owner; of one
             // that is not out nobody shall hear.
@@ -80,7 +91,7 @@ pub fn decide<'a, T: Trace>(device: &DeviceView, product: &'a ProductView, now: 
             }
             continue;
         }
-        let (rollout, reason) = rollout_gate(device, product, release);
+        let (rollout, reason) = epochs::rollout(device, product, release, hop);
         trace.step(&release.release.version, Gate::Rollout, rollout.is_some(), reason, || {
             rollout.map_or(Evidence::None, |rollout| Evidence::Rollout { rollout: rollout.name.clone() })
         });
@@ -129,3 +140,5 @@ pub fn decide<'a, T: Trace>(device: &DeviceView, product: &'a ProductView, now: 
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_epochs;

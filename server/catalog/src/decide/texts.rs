@@ -31,6 +31,14 @@ pub fn detail(evidence: &Evidence) -> String {
         Evidence::Train { train } => format!("train {train}"),
         Evidence::Floor { version } => format!("installs over {version} and newer"),
         Evidence::Version { version } => format!("towards {version}"),
+        Evidence::Epoch { epoch, known, first } => {
+            let way = first.as_ref().map_or_else(
+                || format!("no release of epoch {known} leads to it"),
+                |first| format!("{first} comes first"),
+            );
+            format!("epoch {epoch}, the device knows {known}: {way}")
+        }
+        Evidence::Towards { version, epoch } => format!("towards {version} of epoch {epoch}"),
         Evidence::Moment { at } => format!("on {at}"),
         Evidence::Country { country } => format!("the device stands in {country}"),
         Evidence::Rollout { rollout } => rollout.to_string(),

@@ -79,6 +79,22 @@ pub enum Evidence {
         /// The version.
         version: Version,
     },
+    /// A version of a later signing epoch than the device's verifier knows.
+    Epoch {
+        /// The version's epoch.
+        epoch: i32,
+        /// The newest epoch that the verifier knows.
+        known: i32,
+        /// The floor release, which comes first; none when nothing leads there.
+        first: Option<Version>,
+    },
+    /// A version of a later signing epoch, to which this one is a stepping stone.
+    Towards {
+        /// That version.
+        version: Version,
+        /// Its epoch.
+        epoch: i32,
+    },
     /// A moment.
     Moment {
         /// The moment.

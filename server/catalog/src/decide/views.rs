@@ -73,6 +73,8 @@ pub struct ProductView {
     versions: Vec<(Version, usize)>,
     /// Stepping stones with the newest security fix of their train that installs over nothing older; sorted.
     stones: Vec<(Version, usize)>,
+    /// The newest signing epoch of a release.
+    newest_epoch: i32,
 }
 
 impl ProductView {
@@ -106,12 +108,18 @@ impl ProductView {
             .collect();
         stones.sort_unstable();
         stones.dedup_by(|later, first| later.0 == first.0);
-        Self { product, releases, rollouts, images, components, versions, stones }
+        let newest_epoch = releases.iter().map(|release| release.release.signing_epoch).max().unwrap_or(1);
+        Self { product, releases, rollouts, images, components, versions, stones, newest_epoch }
     }
 
     /// Its releases, greatest order first.
     pub fn releases(&self) -> &[ReleaseView] {
         &self.releases
+    }
+
+    /// The newest signing epoch of a release.
+    pub const fn newest_epoch(&self) -> i32 {
+        self.newest_epoch
     }
 
     /// The release whose image this is.

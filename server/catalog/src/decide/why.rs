@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::trace::{Evidence, Remedy, Step};
-use super::{Decision, DeviceView, Gate, ProductView, ReleaseView, decide, entitled, next_change, texts};
+use super::{Decision, DeviceView, Gate, ProductView, ReleaseView, decide, entitled, epochs, next_change, texts};
 use crate::text::{Code, ContractNumber, ProductName, TrainName, Version};
 use crate::{Reason, Time};
 
@@ -47,6 +47,10 @@ pub struct Why {
     /// Contracts that cover the device at that moment, when there is more than one: the better one counts.
     #[serde(default)]
     pub overlaps: Vec<ContractNumber>,
+    /// Of a device whose verifier is older than the documents of what it is on the way to: the versions that it installs one after
+    /// the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<Version>,
     /// Every gate's answer, newest version first.
     pub steps: Vec<Step>,
 }
@@ -114,6 +118,7 @@ pub fn why(device: &DeviceView, product: &ProductView, only: Option<&Version>, a
         advice: remedies.iter().map(texts::remedy).collect(),
         remedies,
         overlaps: if overlaps.len() > 1 { overlaps } else { Vec::new() },
+        path: epochs::path(device, product, at),
         steps,
     }
 }
@@ -150,6 +155,10 @@ fn remedies(device: &DeviceView, product: &ProductView, step: &Step) -> Vec<Reme
         },
         (Reason::FloorNotMet, _) => match &step.evidence {
             Evidence::Floor { version } => vec![Remedy::InstallFirst { version: version.clone() }],
+            _ => Vec::new(),
+        },
+        (Reason::EpochNotReached, _) => match &step.evidence {
+            Evidence::Epoch { first: Some(version), .. } => vec![Remedy::InstallFirst { version: version.clone() }],
             _ => Vec::new(),
         },
         (Reason::ChannelNotFollowed, _) => vec![Remedy::FollowChannel],

@@ -133,6 +133,19 @@ pub struct PollRequest {
     /// Scratch space it gives to patching, bytes.
     #[serde(default)]
     pub scratch_budget: u32,
+    /// The newest signing epoch that its verifier knows, 1 to 1000; 1 when absent.
+    #[serde(default = "first_epoch", skip_serializing_if = "is_first_epoch")]
+    pub epoch: u32,
+}
+
+/// The epoch of who states none.
+pub const fn first_epoch() -> u32 {
+    1
+}
+
+/// Whether that is it, and need not be stated.
+pub const fn is_first_epoch(epoch: &u32) -> bool {
+    *epoch == 1
 }
 
 /// The answer to a poll. Only `director` is signed, and only it decides; the rest helps to fetch.
@@ -148,6 +161,10 @@ pub struct PollResponse {
     /// The number to report progress under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<i32>,
+    /// The signing epoch of which the documents for this device are, when it is not the newest: they are served under
+    /// `/metadata/epoch-N/` and `/director/epoch-N/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
     /// Poll again after this many seconds.
     pub next_poll_s: u32,
     /// Something for the device's log.

@@ -205,6 +205,7 @@ fn text(detail: &DeviceDetail) -> String {
         ("tags", joined(device.tags.iter())),
         ("enrolled", if device.public_key.is_some() { "yes" } else { "no" }.to_owned()),
         ("epoch", device.epoch.to_string()),
+        ("verifies to epoch", device.signing_epoch.to_string()),
         ("decodes", format!("{} in {} bytes", device.profile.as_str(), device.ram_budget)),
         ("patches", if device.patches_off { "off: one gave a wrong image" } else { "on" }.to_owned()),
         ("last seen", when(detail.last_seen_at)),

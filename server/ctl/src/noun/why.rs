@@ -51,6 +51,10 @@ fn text(name: &Name, answer: &Answer) -> String {
     ];
     pairs.extend(answer.known_at.map(|known_at| ("known at", when(known_at))));
     pairs.extend(answer.advice.iter().map(|advice| ("to do", advice.clone())));
+    if !answer.path.is_empty() {
+        let path: Vec<&str> = answer.path.iter().map(Version::as_str).collect();
+        pairs.push(("one by one", path.join(", ")));
+    }
     if !contracts.is_empty() {
         pairs.push(("contracts", format!("{} at once; the better one counts", contracts.join(", "))));
     }

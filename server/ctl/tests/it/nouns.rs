@@ -23,7 +23,7 @@ fn product() -> Value {
 fn device() -> Value {
     json!({
         "id": id(2), "product_id": id(1), "serial": "C+1", "hw_id": "cam-r3", "customer_id": null, "site": "hall",
-        "tags": ["lobby"], "state": "active", "public_key": "00", "epoch": 3, "cohort_id": id(3), "channel": "stable",
+        "tags": ["lobby"], "state": "active", "public_key": "00", "epoch": 3, "signing_epoch": 1, "cohort_id": id(3), "channel": "stable",
         "confirmed_train": "1.0", "attempt_seq": 1, "profile": "default", "ram_budget": 33_554_432,
         "scratch_budget": 0, "patches_off": false, "created_at": AT,
     })
@@ -57,7 +57,7 @@ fn releases_are_listed_with_what_they_require() {
         "release": {
             "id": id(4), "product_id": id(1), "version": "2.0.0", "order": 20, "kind": "feature", "train": "2.0",
             "requires": ["FW.CAM.MAJOR"], "channel": "stable", "advisories": [], "notes_header": "Better pictures",
-            "notes_body": "", "published_at": AT, "withdrawn_at": null,
+            "notes_body": "", "published_at": AT, "withdrawn_at": null, "signing_epoch": 1,
         },
         "train_ga": "2026-03-01T00:00:00Z",
         "artifacts": [{

@@ -65,6 +65,8 @@ async fn checked(app: &App, accepted: &Accepted, targets: &[AcceptedTarget]) -> 
             }
         }
     }
+    let epoch =
+        i32::try_from(super::sign::named_by(&accepted.documents_after)?.epoch.max(1)).map_err(Error::internal)?;
     let mut entries = Entries { releases: Vec::new(), withdrawn: Vec::new() };
     for ((product, _), images) in &versions {
         let products = app.live.products();
@@ -74,7 +76,7 @@ async fn checked(app: &App, accepted: &Accepted, targets: &[AcceptedTarget]) -> 
                 format!("there is no product `{product}`: enter it first with `sluicectl product create {product}`"),
             )
         })?;
-        if let Some(entry) = entry(app, accepted, targets, &view, images).await? {
+        if let Some(entry) = entry(app, (accepted, epoch), targets, &view, images).await? {
             entries.releases.push(entry);
         }
     }
@@ -104,7 +106,7 @@ fn unverified(detail: String) -> Error {
 
 async fn entry(
     app: &App,
-    accepted: &Accepted,
+    (accepted, epoch): (&Accepted, i32),
     all: &[AcceptedTarget],
     product: &Arc<ProductView>,
     targets: &[(&AcceptedTarget, &ReleaseCustom)],
@@ -196,6 +198,7 @@ async fn entry(
         notes_body,
         published_at: now,
         withdrawn_at: None,
+        signing_epoch: epoch,
     };
     let mut artifacts = Vec::new();
     for (target, custom) in targets {

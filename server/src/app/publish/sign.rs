@@ -53,7 +53,7 @@ impl Publisher {
 
 /// What has to be signed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
+pub(in crate::app) enum Due {
     Nothing,
     Timestamp,
     Both,
@@ -83,8 +83,9 @@ impl App {
     async fn sign_when_due(&self, now: Time) -> Result<bool> {
         let documents = self.live.documents_full();
         let seen = |role| documents.latest(Repository::Image, role).map(|(_, body)| body);
+        let branches = self.branches_tick(&self.publisher.replica, now).await;
         if self.due(seen("snapshot").as_deref(), seen("timestamp").as_deref(), now)? == Due::Nothing {
-            return Ok(false);
+            return Ok(branches);
         }
         let seen = Current::read(&self.store).await?;
         let due = self.due(body(seen.snapshot.as_ref()), body(seen.timestamp.as_ref()), now)?;
@@ -108,7 +109,7 @@ impl App {
         if !is_next || !tx.lease_held(LEASE, &self.publisher.replica, now).await? {
             drop(tx);
             self.refresh().await?;
-            return Ok(false);
+            return Ok(branches);
         }
         signed.write(&mut tx, now).await?;
         failpoint("publisher.before_commit");
@@ -130,7 +131,7 @@ impl App {
         Ok(self.store.lease_give(LEASE, &self.publisher.replica).await?)
     }
 
-    fn due(&self, snapshot: Option<&[u8]>, timestamp: Option<&[u8]>, now: Time) -> Result<Due> {
+    pub(in crate::app) fn due(&self, snapshot: Option<&[u8]>, timestamp: Option<&[u8]>, now: Time) -> Result<Due> {
         let (Some(snapshot), Some(timestamp)) = (snapshot, timestamp) else { return Ok(Due::Nothing) };
         if now >= expiry(snapshot)?.plus_s(-snapshot_left_s(self.rules.snapshot_renew_percent)) {
             return Ok(Due::Both);
@@ -149,22 +150,32 @@ impl App {
         snapshot_due: bool,
         now: Time,
     ) -> Result<Signed> {
-        let mut signed = Signed { after: versions(current), snapshot: None, timestamp: None };
+        let mut signed = Signed { after: versions(current), line: None };
         if after.roots.is_empty() || after.targets.is_none() {
             return Ok(signed);
         }
-        let limits = Limits::default();
+        let line = Line {
+            documents: after,
+            snapshot: current.snapshot.as_ref(),
+            timestamp: current.timestamp.as_ref(),
+            named: named_by(after)?,
+        };
+        signed.line = Some(self.sign_line(&line, snapshot_due, now).await?);
+        Ok(signed)
+    }
+
+    /// Signs the next snapshot, when it must be another one, and the next timestamp of a line of documents.
+    pub(in crate::app) async fn sign_line(&self, line: &Line<'_>, snapshot_due: bool, now: Time) -> Result<SignedLine> {
+        let limits = self.limits();
         let internal = |error: sluice_signer::VerifyError| Error::new(Kind::Unverified, error.to_string());
-        let files = after.snapshot_files(&limits).map_err(internal)?;
-        let repo_id = after.repo_id(&limits).map_err(internal)?;
-        let named = named_by(after)?;
-        let snapshot_key = self.keys.current(OnlineRole::Snapshot, &named)?;
-        let timestamp_key = self.keys.current(OnlineRole::Timestamp, &named)?;
-        let kept = current
+        let files = line.documents.snapshot_files(&limits).map_err(internal)?;
+        let repo_id = line.documents.repo_id(&limits).map_err(internal)?;
+        let snapshot_key = self.keys.current(OnlineRole::Snapshot, &line.named)?;
+        let timestamp_key = self.keys.current(OnlineRole::Timestamp, &line.named)?;
+        let kept = line
             .snapshot
-            .as_ref()
             .filter(|kept| !snapshot_due && lists(&kept.body, &files, snapshot_key.public().keyid()).unwrap_or(false));
-        let snapshot_version = kept.map_or(next_version(current.snapshot.as_ref()), |kept| kept.version);
+        let snapshot_version = kept.map_or(next_version(line.snapshot), |kept| kept.version);
         let snapshot = match kept {
             Some(kept) => kept.body.clone(),
             None => {
@@ -174,7 +185,7 @@ impl App {
                 self.sign(OnlineRole::Snapshot, &snapshot_key, document).await?
             }
         };
-        let timestamp_version = next_version(current.timestamp.as_ref());
+        let timestamp_version = next_version(line.timestamp);
         let document = online::timestamp(
             timestamp_version.unsigned_abs(),
             stamp(now.plus_s(TIMESTAMP_LIFETIME_S))?,
@@ -183,22 +194,33 @@ impl App {
         );
         let timestamp = self.sign(OnlineRole::Timestamp, &timestamp_key, document).await?;
         // A role that nobody signed anew is dead for its own product only: the others' devices must go on.
-        let mut alive = after.clone();
+        let mut alive = line.documents.clone();
         alive.roles.retain(|_, document| expiry(document).is_ok_and(|expires| now < expires));
         alive.verify_as_device(&snapshot, &timestamp, stamp(now)?, &limits).map_err(internal)?;
-        if kept.is_none() {
-            signed.snapshot = Some((snapshot_version, snapshot));
-        }
-        signed.timestamp = Some((timestamp_version, timestamp));
-        Ok(signed)
+        let snapshot = kept.is_none().then_some((snapshot_version, snapshot));
+        Ok(SignedLine { snapshot, timestamp: (timestamp_version, timestamp) })
     }
 }
 
-/// What the server has signed, with versions, and what it follows.
+/// Documents over which snapshots and timestamps are signed: the current ones, or those of a branch.
+pub(in crate::app) struct Line<'a> {
+    pub documents: &'a ImageDocuments,
+    pub snapshot: Option<&'a Document>,
+    pub timestamp: Option<&'a Document>,
+    /// The keys that sign.
+    pub named: NamedKeys,
+}
+
+/// What was signed, with versions. No snapshot when the one before stands.
+pub(in crate::app) struct SignedLine {
+    pub snapshot: Option<(i64, Vec<u8>)>,
+    pub timestamp: (i64, Vec<u8>),
+}
+
+/// What the server has signed over what is current, and what that follows. Nothing on an empty server.
 pub(super) struct Signed {
     after: [i64; 2],
-    snapshot: Option<(i64, Vec<u8>)>,
-    timestamp: Option<(i64, Vec<u8>)>,
+    line: Option<SignedLine>,
 }
 
 impl Signed {
@@ -209,12 +231,12 @@ impl Signed {
 
     /// Keeps it.
     pub(super) async fn write(&self, tx: &mut Tx, now: Time) -> Result<()> {
-        for (role, document) in [("snapshot", &self.snapshot), ("timestamp", &self.timestamp)] {
-            if let Some((version, body)) = document {
-                tx.document_add(Repository::Image, role, *version, body, now).await?;
-            }
+        let Some(SignedLine { snapshot, timestamp }) = &self.line else { return Ok(()) };
+        if let Some((version, body)) = snapshot {
+            tx.document_add(Repository::Image, "snapshot", *version, body, now).await?;
         }
-        Ok(())
+        let (version, body) = timestamp;
+        Ok(tx.document_add(Repository::Image, "timestamp", *version, body, now).await?)
     }
 }
 
@@ -224,7 +246,7 @@ fn versions(current: &Current) -> [i64; 2] {
 }
 
 /// Which online keys the roots name.
-pub(super) fn named_by(documents: &ImageDocuments) -> Result<NamedKeys> {
+pub(in crate::app) fn named_by(documents: &ImageDocuments) -> Result<NamedKeys> {
     NamedKeys::of(&documents.roots, &documents.director_roots, &Limits::default()).map_err(Error::internal)
 }
 

@@ -145,6 +145,8 @@ impl Release {
 pub struct Ceremony {
     pub online: OnlineKeys,
     pub now: Timestamp,
+    /// The signing epoch of the roots.
+    pub epoch: u64,
 }
 
 /// Three keys of an offline role.
@@ -165,7 +167,7 @@ fn role_of<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, threshold: u32) ->
     RoleKeys::new(keys, threshold)
 }
 
-fn document(repository: PublishRepository, role: &str, version: u64, bytes: &[u8]) -> PublishDocument {
+pub fn document(repository: PublishRepository, role: &str, version: u64, bytes: &[u8]) -> PublishDocument {
     PublishDocument { repository, role: role.to_owned(), version, body: STANDARD.encode(bytes) }
 }
 
@@ -197,6 +199,7 @@ impl Ceremony {
             ]),
             repo_id: Some(repo.to_owned()),
             entitlement: None,
+            epoch: self.epoch,
         }
     }
 

@@ -31,6 +31,8 @@ pub struct TestDevice {
     pub installed: Value,
     /// What it says it can decode.
     pub profile: &'static str,
+    /// The newest signing epoch that its verifier knows.
+    pub epoch: u64,
     clock: Clock,
 }
 
@@ -58,6 +60,7 @@ impl TestDevice {
             client,
             installed: json!({}),
             profile: "default",
+            epoch: 1,
             clock,
         }
     }
@@ -113,10 +116,14 @@ impl TestDevice {
     }
 
     pub fn poll_body(&self) -> Value {
-        json!({
+        let mut body = json!({
             "nonce": NONCE, "installed": self.installed, "profile": self.profile,
             "ram_budget": 64 << 20, "scratch_budget": 0,
-        })
+        });
+        if self.epoch != 1 {
+            body["epoch"] = self.epoch.into();
+        }
+        body
     }
 
     /// Polls, whatever comes.
@@ -147,7 +154,15 @@ impl TestDevice {
         nonce: Option<&str>,
     ) -> Result<DirectorDocument, sluice_signer::VerifyError> {
         let root = self.client.get("/director/1.root.json").expect(200).body;
-        let trust = DirectorTrust::from_root(&root, &Limits::default()).unwrap();
+        let limits = Limits { newest_epoch: self.epoch, ..Limits::default() };
+        let mut trust = DirectorTrust::from_root(&root, &limits).unwrap();
+        while self.epoch > trust.root().epoch {
+            let next = self.client.get(&format!("/director/{}.root.json", trust.root_version() + 1));
+            if next.status == 404 {
+                break;
+            }
+            trust.update_root(&next.body)?;
+        }
         let now = Timestamp::from_second(self.clock.now().as_s()).unwrap();
         let expect = DirectorExpect { device_id: id, nonce, now, last_version: 0 };
         trust.verify_director(response.director.get().as_bytes(), &expect).map(|answer| answer.document)

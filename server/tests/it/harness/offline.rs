@@ -15,6 +15,8 @@ const BIN_DIR_VARIABLE: &str = "SLUICE_BIN_DIR";
 pub struct Offline {
     folder: TempDir,
     program: PathBuf,
+    /// The newest signing epoch that the program knows.
+    pub newest_epoch: u64,
 }
 
 impl Offline {
@@ -22,7 +24,7 @@ impl Offline {
     pub fn new(online_keys: &[u8]) -> Self {
         let program = prepared(BIN_DIR_VARIABLE).join("sluice-sign");
         assert!(program.is_file(), "{} is missing: run `cargo xtask test`, which builds it", program.display());
-        let offline = Self { folder: tempfile::tempdir().unwrap(), program };
+        let offline = Self { folder: tempfile::tempdir().unwrap(), program, newest_epoch: 1 };
         offline.write("online-keys.json", online_keys);
         offline
     }
@@ -39,6 +41,7 @@ impl Offline {
             .current_dir(self.folder.path())
             .args(line.split_whitespace())
             .env_remove("SLUICE_TOKEN")
+            .env("SLUICE_NEWEST_EPOCH", self.newest_epoch.to_string())
             .stdin(Stdio::null())
             .output()
             .unwrap();

@@ -35,7 +35,7 @@ impl Replicas {
         let (data, database) = (tempfile::tempdir().unwrap(), Database::new(engine));
         let keys = Keys::load(&data.path().join("keys"), true, Dice).unwrap();
         let now = jiff::Timestamp::from_second(clock.now().as_s()).unwrap();
-        let ceremony = Ceremony { online: keys.online(&NamedKeys::default()).unwrap(), now };
+        let ceremony = Ceremony { online: keys.online(&NamedKeys::default()).unwrap(), now, epoch: 1 };
         let replicas = Self { runtime, data, database, ceremony };
         let app = replicas.start(clock);
         let documents =

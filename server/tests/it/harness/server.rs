@@ -9,6 +9,7 @@ use sluice_server::clock::Clock;
 use sluice_server::config::Settings;
 use sluice_server::store::Repository;
 use sluice_server::{jobs, serve, setup};
+use sluice_signer::limits::NEWEST_EPOCH;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -52,6 +53,11 @@ impl TestServer {
 
     /// On what another server has left behind.
     pub fn start_with(database: Database, place: Place, data: TempDir, clock: Clock) -> Self {
+        Self::start_knowing(NEWEST_EPOCH, database, place, data, clock)
+    }
+
+    /// The same as a later program, whose verifier knows this signing epoch.
+    pub fn start_knowing(newest_epoch: u64, database: Database, place: Place, data: TempDir, clock: Clock) -> Self {
         // What a failed request does not tell its client stands in the log, which a failed test shows.
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_test_writer().try_init();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -60,6 +66,7 @@ impl TestServer {
             listen: "127.0.0.1:0".into(),
             database: database.url(),
             blobs: if s3.is_some() { S3::place() } else { "blobs".into() },
+            newest_epoch,
             ..Settings::default()
         };
         let settings = settings.resolve(data.path()).unwrap();

@@ -51,7 +51,11 @@ impl World {
 
     /// With administrator and products, and without a single document.
     pub fn unsigned(engine: Engine, place: Place) -> Self {
-        let server = TestServer::start_on(engine, place);
+        Self::around(TestServer::start_on(engine, place))
+    }
+
+    /// The same around a server that has nothing.
+    pub fn around(server: TestServer) -> Self {
         let made: TokenCreated = server
             .client()
             .with(&server.bootstrap_token())
@@ -70,7 +74,7 @@ impl World {
         admin.post("/api/v1/products", &cam).expect(201);
         admin.post("/api/v1/products", &bar).expect(201);
         let online = OnlineKeys::from_bytes(&admin.get("/api/v1/online-keys").expect(200).body).unwrap();
-        let ceremony = Ceremony { online, now: server.timestamp() };
+        let ceremony = Ceremony { online, now: server.timestamp(), epoch: 1 };
         Self { server, admin, ceremony, signed: BTreeMap::new() }
     }
 

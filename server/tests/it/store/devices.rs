@@ -60,15 +60,22 @@ fn a_report_replaces_what_was_installed(engine: Engine) {
         let one = [installed("main", "2.4.1")];
         for report in [&both[..], &one[..]] {
             let mut tx = store.begin().await.unwrap();
-            tx.device_reported(id, report, DecoderProfile::Fast, 5, 6, NOW.plus_s(1)).await.unwrap();
+            let said = Device {
+                profile: DecoderProfile::Fast,
+                ram_budget: 5,
+                scratch_budget: 6,
+                signing_epoch: 7,
+                ..device(1, "SN-1")
+            };
+            tx.device_reported(&said, report, NOW.plus_s(1)).await.unwrap();
             assert_eq!(tx.installed_list(id).await.unwrap(), report);
             tx.commit().await.unwrap();
             assert_eq!(store.installed_list(id).await.unwrap(), report);
         }
         let row = store.device_get(id).await.unwrap().unwrap();
         assert_eq!(
-            (row.device.profile, row.device.ram_budget, row.device.scratch_budget),
-            (DecoderProfile::Fast, 5, 6)
+            (row.device.profile, row.device.ram_budget, row.device.scratch_budget, row.device.signing_epoch),
+            (DecoderProfile::Fast, 5, 6, 7)
         );
         assert_eq!(row.last_seen_at, Some(NOW.plus_s(1)));
     });

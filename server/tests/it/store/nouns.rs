@@ -183,6 +183,7 @@ fn release(number: u128, version: &str, order: i64) -> Release {
         notes_body: "Edges – sharper".into(),
         published_at: NOW,
         withdrawn_at: None,
+        signing_epoch: 2,
     }
 }
 
@@ -255,6 +256,7 @@ pub(super) fn device(number: u128, serial: &str) -> Device {
         fence_at: None,
         public_key: None,
         epoch: 1,
+        signing_epoch: 1,
         cohort_id: CohortId(uuid(number)),
         channel: Channel::Stable,
         confirmed_train: None,
@@ -283,6 +285,7 @@ fn devices(engine: Engine) {
             state: DeviceState::RmaPending,
             public_key: Some("ab".repeat(32)),
             epoch: 3,
+            signing_epoch: 4,
             channel: Channel::Beta,
             confirmed_train: Some("2.4".parse().unwrap()),
             attempt_seq: 9,

@@ -76,6 +76,9 @@ pub struct RootRotateArgs {
     /// they name others.
     #[arg(long, value_name = "FILE", group = "HolderChange", conflicts_with_all = ["role", "add", "remove", "threshold"])]
     pub online_keys: Option<PathBuf>,
+    /// Begin the next signing epoch with these keys: both roots rise, and older verifiers go on with the documents as they are now.
+    #[arg(long, requires = "online_keys", conflicts_with_all = ["add", "remove", "threshold"])]
+    pub new_epoch: bool,
     /// Days until the new documents expire.
     #[arg(long, default_value_t = 365, value_name = "DAYS")]
     pub expires_days: u32,

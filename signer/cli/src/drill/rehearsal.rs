@@ -155,7 +155,7 @@ impl Rehearsal {
         for role in roles {
             online.next.insert(*role, self.new_key("the server")?);
         }
-        rotate::stage_online(&mut self.stage, online, expires, now).map(drop)
+        rotate::stage_online(&mut self.stage, online, expires, now, false).map(drop)
     }
 
     /// As many holders sign as must, without the one whose key is lost.

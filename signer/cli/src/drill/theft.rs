@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use sluice_signer::online::{SNAPSHOT_LIFETIME, TIMESTAMP_LIFETIME, sign_snapshot, sign_timestamp};
 use sluice_signer::publish::Repository;
 use sluice_signer::{
-    DirectorDocument, DirectorExpect, DirectorTrust, FileMeta, ImageDocuments, Limits, OnlineRole, SigningKey,
+    DirectorDocument, DirectorExpect, DirectorTrust, FileMeta, ImageDocuments, OnlineRole, SigningKey,
     TrustedRepository, VerifyError,
 };
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub struct Device {
 impl Device {
     /// A device that has seen the first roots and an honest server.
     pub fn of(rehearsal: &Rehearsal, now: Timestamp) -> anyhow::Result<Self> {
-        let limits = Limits::default();
+        let limits = edge::limits();
         let first = |repository| rehearsal.stage.roots(repository).first().context("a root").cloned();
         let mut device = Self {
             image: TrustedRepository::from_root(&first(Repository::Image)?, &limits)?,
@@ -111,7 +111,7 @@ impl Device {
         }
         if let Some(thiefs) = self.thiefs.take() {
             // On a device of its own: a timestamp that was not stolen may name the thief's snapshot.
-            let mut other = TrustedRepository::from_state(&self.image.state(), &Limits::default())?;
+            let mut other = TrustedRepository::from_state(&self.image.state(), &edge::limits())?;
             let refused = other.update_timestamp(&thiefs.timestamp, now).is_err()
                 || other.update_snapshot(&thiefs.snapshot, now).is_err();
             anyhow::ensure!(refused, "a device still takes what the stolen key signed");
@@ -142,7 +142,7 @@ fn current(
     timestamp: u64,
     now: Timestamp,
 ) -> anyhow::Result<Current> {
-    let limits = Limits::default();
+    let limits = edge::limits();
     let key = |role| keys.get(&role).context("four keys");
     let accepted = status::check(&rehearsal.stage, status::complete(&rehearsal.stage)?, now)
         .map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -171,7 +171,7 @@ fn director_document(rehearsal: &Rehearsal, keys: &Signers, version: u64, now: T
         targets: BTreeMap::new(),
         repo_id,
     };
-    Ok(document.sign(keys.get(&OnlineRole::Director).context("four keys")?, &Limits::default())?)
+    Ok(document.sign(keys.get(&OnlineRole::Director).context("four keys")?, &edge::limits())?)
 }
 
 fn in_seconds(now: Timestamp, life: SignedDuration) -> anyhow::Result<Timestamp> {

@@ -25,6 +25,8 @@ pub const HOLDERS: [&str; 12] = [
 pub struct Sandbox {
     folder: TempDir,
     pub now: &'static str,
+    /// The newest signing epoch that the program knows.
+    pub newest_epoch: u64,
 }
 
 /// What a run printed.
@@ -54,7 +56,7 @@ impl Run {
 impl Sandbox {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let sandbox = Self { folder, now: "2026-06-01T12:00:00Z" };
+        let sandbox = Self { folder, now: "2026-06-01T12:00:00Z", newest_epoch: 1 };
         std::fs::create_dir(sandbox.path("keys")).unwrap();
         for (seed, name) in (1u8..).zip(HOLDERS) {
             sandbox.holder(name, seed);
@@ -107,6 +109,7 @@ impl Sandbox {
             .args(["--now", self.now])
             .env_remove("SLUICE_TOKEN")
             .env_remove("SLUICE_PKCS11_MODULE")
+            .env("SLUICE_NEWEST_EPOCH", self.newest_epoch.to_string())
             .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
             .stdin(std::process::Stdio::null())
             .output()

@@ -77,6 +77,7 @@ impl Repository {
             roles: ROLES.iter().map(|&(name, seed)| (name.to_owned(), role(seed_of(name, seed)))).collect(),
             repo_id: None,
             entitlement: None,
+            epoch: 1,
         };
         self.root = version;
         self.file(&format!("metadata/{version}.root.json"), signed(root.to_json(), signers));

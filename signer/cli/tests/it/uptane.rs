@@ -365,6 +365,7 @@ fn a_repository_of_today_is_verified_by_the_same_command() {
         roles: roles.iter().map(|&(name, seed)| (name.to_owned(), role(seed))).collect(),
         repo_id: None,
         entitlement: None,
+        epoch: 1,
     };
     repository.server.put("/director/1.root.json", signed(root.to_json(), &[31]));
     let mut document = TargetsMetadata::new(1, in_days(1), None);

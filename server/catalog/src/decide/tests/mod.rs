@@ -15,30 +15,32 @@ use crate::release::{Release, ReleaseKind};
 use crate::rollout::{RolloutState, Selector, Stage, Stages};
 use crate::{Digest, TextSet};
 
-fn day(day: i64) -> Time {
+pub(super) fn day(day: i64) -> Time {
     Time::EPOCH.plus_days(day)
 }
 
-fn uuid(n: u128) -> Uuid {
+pub(super) fn uuid(n: u128) -> Uuid {
     Uuid::from_u128(n)
 }
 
-fn digest(order: i64) -> Digest {
+pub(super) fn digest(order: i64) -> Digest {
     Digest::of(&order.to_be_bytes())
 }
 
 #[derive(Clone, Copy)]
-struct Make {
-    order: i64,
-    train: (&'static str, i64),
-    kind: ReleaseKind,
-    requires: &'static [&'static str],
-    floor: Option<i64>,
+pub(super) struct Make {
+    pub order: i64,
+    pub train: (&'static str, i64),
+    pub kind: ReleaseKind,
+    pub requires: &'static [&'static str],
+    pub floor: Option<i64>,
+    pub epoch: i32,
 }
 
-const FEATURE: Make = Make { order: 1, train: ("1.0", 0), kind: ReleaseKind::Feature, requires: &["CAM"], floor: None };
+pub(super) const FEATURE: Make =
+    Make { order: 1, train: ("1.0", 0), kind: ReleaseKind::Feature, requires: &["CAM"], floor: None, epoch: 1 };
 
-fn release(make: Make) -> ReleaseView {
+pub(super) fn release(make: Make) -> ReleaseView {
     let id = ReleaseId(uuid(u128::try_from(make.order).unwrap()));
     ReleaseView::new(
         Release {
@@ -55,6 +57,7 @@ fn release(make: Make) -> ReleaseView {
             notes_body: String::new(),
             published_at: day(make.train.1),
             withdrawn_at: None,
+            signing_epoch: make.epoch,
         },
         vec![Artifact {
             id: ArtifactId(uuid(9)),
@@ -73,7 +76,7 @@ fn release(make: Make) -> ReleaseView {
     )
 }
 
-fn rollout_of(order: i64, percent: u8) -> Rollout {
+pub(super) fn rollout_of(order: i64, percent: u8) -> Rollout {
     Rollout {
         id: RolloutId(uuid(u128::try_from(order).unwrap())),
         release_id: ReleaseId(uuid(u128::try_from(order).unwrap())),
@@ -88,7 +91,7 @@ fn rollout_of(order: i64, percent: u8) -> Rollout {
     }
 }
 
-fn product(releases: Vec<ReleaseView>, rollouts: Vec<Rollout>) -> ProductView {
+pub(super) fn product(releases: Vec<ReleaseView>, rollouts: Vec<Rollout>) -> ProductView {
     let product = Product {
         id: ProductId(uuid(1)),
         name: "cam".parse().unwrap(),
@@ -101,7 +104,7 @@ fn product(releases: Vec<ReleaseView>, rollouts: Vec<Rollout>) -> ProductView {
     ProductView::new(product, releases, rollouts)
 }
 
-fn device(runs: i64, covers: Vec<Cover>) -> DeviceView {
+pub(super) fn device(runs: i64, covers: Vec<Cover>) -> DeviceView {
     DeviceView {
         device: Device {
             id: DeviceId(uuid(7)),
@@ -115,6 +118,7 @@ fn device(runs: i64, covers: Vec<Cover>) -> DeviceView {
             fence_at: None,
             public_key: None,
             epoch: 1,
+            signing_epoch: 1,
             cohort_id: CohortId(uuid(7)),
             channel: Channel::Stable,
             confirmed_train: Some("1.0".parse().unwrap()),
@@ -139,7 +143,7 @@ fn device(runs: i64, covers: Vec<Cover>) -> DeviceView {
     }
 }
 
-fn cover(rule: CoverRule, windows: &[(i64, i64)]) -> Cover {
+pub(super) fn cover(rule: CoverRule, windows: &[(i64, i64)]) -> Cover {
     Cover {
         contract: "C-1".parse().unwrap(),
         plan: "plus".parse().unwrap(),
@@ -150,7 +154,7 @@ fn cover(rule: CoverRule, windows: &[(i64, i64)]) -> Cover {
     }
 }
 
-fn reason(device: &DeviceView, product: &ProductView, now: i64) -> (Reason, Option<String>) {
+pub(super) fn reason(device: &DeviceView, product: &ProductView, now: i64) -> (Reason, Option<String>) {
     let why = why(device, product, None, day(now));
     (why.reason, why.version.map(String::from))
 }
