@@ -12,6 +12,7 @@ mod report;
 mod server;
 mod signed;
 mod story;
+mod support;
 
 use std::fs;
 use std::path::PathBuf;

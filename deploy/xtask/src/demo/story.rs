@@ -14,7 +14,7 @@ use super::programs::Programs;
 use super::proxy::Proxy;
 use super::report::{Finding, Report, Row};
 use super::server::Server;
-use super::signed;
+use super::{signed, support};
 
 /// Where the administrator's login is kept.
 pub const ADMIN_CONFIG: &str = "admin/ctl.toml";
@@ -43,7 +43,11 @@ pub fn play(programs: &Programs<'_>, options: &Options, report: &mut Report) -> 
     let rollout = open_first_stage(programs, &mut fleet, report)?;
     deny(programs, &mut fleet, report)?;
     open_to_all(programs, &rollout, &mut fleet, &proxy, report)?;
+    support::lapse(programs, &mut fleet, report)?;
     fix_security(programs, &server, &firmware, &mut fleet, report)?;
+    support::reactivate(programs, &mut fleet, report)?;
+    let enrol_token = enrol_token(programs)?;
+    support::swap(programs, &server, &factory(&firmware, &enrol_token), &mut fleet, report)?;
     conclude(programs, &fleet, report)?;
     Ok(server)
 }
@@ -112,19 +116,13 @@ fn sell_and_enrol(
     contract.extend(["--window", "2025-01-01..2028-01-01", "--items-from", "covered-serials"]);
     programs.show(&contract)?;
 
-    let uses = options.devices.to_string();
+    // One more than devices: for the one that replaces another.
+    let uses = (options.devices + 1).to_string();
     let mut token = vec!["sluicectl", "enrol-token", "create", "--product", PRODUCT, "--customer", "acme"];
     token.extend(["--uses", &uses, "--label", "production line", "--out", "enrol.token"]);
     programs.show(&token)?;
-    let enrol_token = fs::read_to_string(programs.work().join("enrol.token"))?.trim().to_owned();
-    let with = Provision {
-        product: PRODUCT,
-        hardware: HARDWARE,
-        image: &firmware.old,
-        version: "1.0.0",
-        security_counter: "1",
-        enrol_token: &enrol_token,
-    };
+    let enrol_token = enrol_token(programs)?;
+    let with = factory(firmware, &enrol_token);
     for (index, device) in fleet.iter().enumerate() {
         let url = if device.proxied { proxy.url() } else { server.url().to_owned() };
         device.provision(programs, &url, &with, index == 0)?;
@@ -136,6 +134,22 @@ fn sell_and_enrol(
     }
     programs.show(&["sluicectl", "device", "list", "--product", PRODUCT])?;
     Ok(fleet)
+}
+
+fn enrol_token(programs: &Programs<'_>) -> Result<String> {
+    Ok(fs::read_to_string(programs.work().join("enrol.token"))?.trim().to_owned())
+}
+
+/// What devices leave the factory with.
+fn factory<'a>(firmware: &'a Firmware, enrol_token: &'a str) -> Provision<'a> {
+    Provision {
+        product: PRODUCT,
+        hardware: HARDWARE,
+        image: &firmware.old,
+        version: "1.0.0",
+        security_counter: "1",
+        enrol_token,
+    }
 }
 
 fn release_new(programs: &Programs<'_>, server: &Server, firmware: &Firmware) -> Result<()> {
@@ -228,7 +242,7 @@ fn draft(programs: &Programs<'_>, fleet: &mut [Device], cohorts: &BTreeMap<Strin
 }
 
 /// Asks the server why a device gets what it gets.
-fn why(programs: &Programs<'_>, device: &Device, shown: bool) -> Result<Value> {
+pub fn why(programs: &Programs<'_>, device: &Device, shown: bool) -> Result<Value> {
     if shown {
         programs.show(&["sluicectl", "why", PRODUCT, &device.serial])?;
     }
@@ -324,7 +338,7 @@ fn fix_security(
         let before = why(programs, device, true)?;
         let free = before["steps"].as_array().into_iter().flatten().any(|step| step["reason"] == "SECURITY_FREE");
         report.expect(
-            format!("{} may have the fix without a contract", device.serial),
+            format!("{} may have the fix although its contract has lapsed", device.serial),
             free,
             before["reason"].to_string(),
         );
@@ -342,7 +356,7 @@ fn conclude(programs: &Programs<'_>, fleet: &[Device], report: &mut Report) -> R
     for device in fleet {
         let serial = &device.serial;
         let (sha256, length) = device.running(programs)?;
-        let wanted = if device.covered { "2.0.0" } else { "1.0.1" };
+        let wanted = "2.0.0";
         let signed = images.get(wanted);
         let matches = signed.is_some_and(|image| image.sha256 == sha256 && image.length == length);
         as_signed.push(Finding::new(serial, matches, format!("not {wanted} but {sha256}")));
@@ -355,7 +369,7 @@ fn conclude(programs: &Programs<'_>, fleet: &[Device], report: &mut Report) -> R
         let update = device.update.clone().unwrap_or_default();
         report.rows.push(Row {
             device: serial.clone(),
-            from: "1.0.0".to_owned(),
+            from: update.from.clone(),
             to: runs.to_owned(),
             profile: device.profile.to_owned(),
             encoding: update.encoding,
