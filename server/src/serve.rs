@@ -134,7 +134,7 @@ async fn every(period: Duration, mut stop: watch::Receiver<bool>, app: Arc<App>,
                 }
                 Err(error) => {
                     failed = true;
-                    tracing::error!(error = %error, cause = ?error.cause, "the timestamp could not be signed again");
+                    tracing::error!(error = %error, cause = ?error.cause, "not all that is due could be published or signed again");
                 }
             },
         }

@@ -124,10 +124,10 @@ pub struct Device {
 }
 
 impl Device {
-    /// Its state at a moment: the overlap after a swap ends by itself.
+    /// Its state at a moment: the overlap after a swap ends by itself, also of a device that was blocked and accepted again.
     pub fn state_at(&self, at: Time) -> DeviceState {
         match (self.state, self.fence_at) {
-            (DeviceState::RmaPending, Some(fence)) if fence <= at => DeviceState::Replaced,
+            (DeviceState::RmaPending | DeviceState::Active, Some(fence)) if fence <= at => DeviceState::Replaced,
             (state, _) => state,
         }
     }

@@ -10,7 +10,7 @@ use crate::contract::WindowKind;
 use crate::text::{ContractNumber, ProductName, Serial, Slug, TextError};
 
 /// Rows of one request.
-pub const MAX_ROWS: usize = 10_000;
+pub const MAX_ROWS: usize = 5_000;
 /// Longest window, days: a typing error in a year is caught, a long warranty is not.
 pub const MAX_WINDOW_DAYS: i64 = 40 * 366;
 /// Bytes of one field of a row.

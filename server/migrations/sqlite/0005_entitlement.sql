@@ -87,3 +87,6 @@ CREATE TABLE swap (
 );
 CREATE INDEX swap_old ON swap (old_id);
 CREATE INDEX swap_new ON swap (new_id);
+
+-- Raised by changes that touch many devices at once: every replica then reads all of them anew.
+INSERT INTO generation (noun, value) VALUES ('devices', 1);

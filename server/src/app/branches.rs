@@ -101,24 +101,27 @@ impl App {
         Ok(Some(EndedEpoch { epoch: i32::try_from(old).map_err(Error::internal)?, roles, signed }))
     }
 
-    /// Signs what is due of every branch; whether there was anything. A branch that cannot be signed holds nothing else back.
-    pub(super) async fn branches_tick(&self, replica: &str, now: Time) -> bool {
+    /// Signs what is due of every branch; whether there was anything. A branch that cannot be signed holds none of the others back.
+    pub(super) async fn branches_tick(&self, replica: &str, now: Time) -> Result<bool> {
         let documents = self.live.documents_full();
-        let mut any = false;
+        let (mut any, mut failed) = (false, None);
         for (&epoch, branch) in documents.branches().iter().filter(|(_, branch)| now < branch.until) {
             let seen = |role| branch.signed(role).map(|(_, body)| body);
-            match self.due(seen("snapshot").as_deref(), seen("timestamp").as_deref(), now) {
-                Ok(Due::Nothing) => {}
-                Ok(_) => match self.branch_tick(epoch, replica, now).await {
-                    Ok(signed) => any |= signed,
-                    Err(error) => {
-                        tracing::error!(%error, cause = ?error.cause, "the timestamp of epoch {epoch} could not be signed again: {error}");
-                    }
-                },
-                Err(error) => tracing::error!(%error, "the documents of epoch {epoch} cannot be read: {error}"),
+            let due = self.due(seen("snapshot").as_deref(), seen("timestamp").as_deref(), now);
+            let signed = match due {
+                Ok(Due::Nothing) => Ok(false),
+                Ok(_) => self.branch_tick(epoch, replica, now).await,
+                Err(error) => Err(error),
+            };
+            match signed {
+                Ok(signed) => any |= signed,
+                Err(error) => {
+                    tracing::error!(%error, cause = ?error.cause, "the timestamp of epoch {epoch} could not be signed again: {error}");
+                    failed = failed.or(Some(error));
+                }
             }
         }
-        any
+        failed.map_or(Ok(any), Err)
     }
 
     async fn branch_tick(&self, epoch: u32, replica: &str, now: Time) -> Result<bool> {

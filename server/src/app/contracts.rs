@@ -181,6 +181,7 @@ impl App {
         let (mut windows, mut items) = self.facts(&request.windows, &request.items, now)?;
         self.check_items(&items)?;
         let mut tx = self.store.begin().await?;
+        tx.contract_lock(number).await?;
         let contract = tx.contract_by_number(number).await?.ok_or_else(|| Error::not_found("contract", number))?;
         let windows_there = tx.window_list(contract.id).await?;
         let items_there = tx.item_list(contract.id).await?;

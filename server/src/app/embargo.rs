@@ -37,7 +37,7 @@ impl App {
     /// Publishes what waits and whose moment has come; whether anything was. What was published meanwhile may stand against it:
     /// then it stays, with the reason.
     pub(super) async fn embargo_tick(&self) -> Result<bool> {
-        let mut published = false;
+        let (mut published, mut failed) = (false, None);
         for held in self.store.held_due(self.now()).await? {
             let new = NewDocument {
                 repository: SignedRepository::Image,
@@ -50,14 +50,16 @@ impl App {
                     tracing::info!(role = held.role, version = held.version, "what was held was published");
                     published = true;
                 }
-                // Somebody else was at it, or a part is away: tried again at the next tick.
+                // Somebody else was at it, or a part is away: tried again at the next tick. The others do not wait for it.
                 Err(error) if matches!(error.kind, Kind::Conflict | Kind::Unavailable | Kind::Internal) => {
-                    return Err(error);
+                    let (role, version) = (&held.role, held.version);
+                    tracing::warn!(role, version, error = %error, "what is held could not be published yet");
+                    failed = failed.or(Some(error));
                 }
                 Err(error) => self.embargo_refuse(&held, &error.detail).await?,
             }
         }
-        Ok(published)
+        failed.map_or(Ok(published), Err)
     }
 
     async fn embargo_refuse(&self, held: &HeldRow, reason: &str) -> Result<()> {
@@ -66,17 +68,16 @@ impl App {
         if !tx.held_refuse(&held.role, held.version, reason).await? {
             return Ok(());
         }
-        let mut detail = document(held);
-        detail["reason"] = reason.into();
-        tx.audit_add(self.now(), Actor::Server.name(), "embargo.refuse", &held.role, &detail).await?;
+        // The reason tells what it is: it stands in the list alone.
+        tx.audit_add(self.now(), Actor::Server.name(), "embargo.refuse", &held.role, &document(held)).await?;
         tx.commit().await?;
         self.metrics.embargo_refused.inc();
         let (role, version) = (&held.role, held.version);
         tracing::warn!(
             role,
             version,
-            "what was held was not published at its moment: {reason}; next: sign a later version of {role} and publish it, or \
-             `sluicectl held drop {role}`"
+            "what was held was not published at its moment; next: see why with `sluicectl held list`, then sign a later version of \
+             {role} and publish it, or `sluicectl held drop {role}`"
         );
         self.refresh().await
     }

@@ -8,7 +8,7 @@ use sluice_catalog::contract::{Contract, ContractState, WindowKind};
 use sluice_catalog::id::{ContractId, FactId};
 use sluice_catalog::import::{self, ImportRow, KnownNames, MAX_ROWS, Wanted};
 use sluice_catalog::principal::Permission;
-use sluice_catalog::text::{ContractNumber, ProductName, Serial};
+use sluice_catalog::text::{ContractNumber, ProductName, Serial, Slug};
 use sluice_catalog::wire::entitlement::{ImportAnswer, ImportRequest, OnError};
 
 use super::{Actor, App};
@@ -34,6 +34,8 @@ impl App {
         }
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        // One import at a time: two that enter the same contract would each find it missing.
+        tx.generation_raise("devices").await?;
         let heads = heads(&mut tx, &request.rows).await?;
         let known = self.known_names(&mut tx, &request.rows, &heads).await?;
         let Wanted { contracts, errors } = import::read(&request.rows, &known);
@@ -113,7 +115,9 @@ impl App {
             return Ok(answer);
         }
         tx.contracts_add(&made).await?;
+        let mut plans_changed = Vec::new();
         for (number, plan) in moved {
+            plans_changed.push(json!({"contract": number, "plan_id": plan}));
             if let Some(before) = tx.contract_by_number(number).await? {
                 let after = Contract { plan_id: plan, ..before.clone() };
                 tx.contract_change(&before, &after, now).await?;
@@ -131,7 +135,7 @@ impl App {
         for (product, serials) in serials {
             tx.serials_touch(product, &serials, now).await?;
         }
-        let detail = json!({"rows": request.rows.len(), "contracts": answer.contracts, "plans_changed": answer.plans_changed,
+        let detail = json!({"rows": request.rows.len(), "contracts": answer.contracts, "plans_changed": plans_changed,
             "windows": answer.windows, "items": answer.items, "refused_rows": answer.errors.len()});
         tx.audit_add(now, actor.name(), "contract.import", "contracts", &detail).await?;
         tx.commit().await?;
@@ -146,7 +150,8 @@ impl App {
         heads: &HashMap<ContractNumber, ContractHead>,
     ) -> Result<KnownNames> {
         let distinct = |field: fn(&ImportRow) -> &String| -> Vec<String> {
-            rows.iter().map(|row| field(row).trim().to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
+            let names = rows.iter().filter_map(|row| field(row).trim().parse::<Slug>().ok()).map(String::from);
+            names.collect::<BTreeSet<_>>().into_iter().collect()
         };
         let customers = tx.names_there("customer", &distinct(|row| &row.customer)).await?;
         let plans = tx.names_there("plan", &distinct(|row| &row.plan)).await?;
@@ -165,8 +170,9 @@ impl App {
 }
 
 async fn heads(tx: &mut Tx, rows: &[ImportRow]) -> Result<HashMap<ContractNumber, ContractHead>> {
-    let numbers: BTreeSet<&str> = rows.iter().map(|row| row.contract.trim()).collect();
-    let numbers: Vec<String> = numbers.into_iter().map(str::to_owned).collect();
+    // What is no number is told by its line, and asked of no database.
+    let numbers = rows.iter().filter_map(|row| row.contract.trim().parse::<ContractNumber>().ok());
+    let numbers: Vec<String> = numbers.map(String::from).collect::<BTreeSet<_>>().into_iter().collect();
     Ok(tx.contract_heads(&numbers).await?.into_iter().map(|head| (head.number.clone(), head)).collect())
 }
 

@@ -159,7 +159,9 @@ impl App {
 
     /// Reads the snapshots anew, so that the request after a change sees it, and goes along with the roots in them.
     pub async fn refresh(&self) -> Result<()> {
-        self.live.refresh(&self.store, self.now()).await?;
+        if self.live.refresh(&self.store, self.now()).await? {
+            self.devices.forget_all();
+        }
         self.follow_roots();
         Ok(())
     }

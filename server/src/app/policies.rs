@@ -23,8 +23,8 @@ impl App {
     pub async fn policy_list(&self, actor: &Actor, customer: &Slug) -> Result<Vec<PolicyDetail>> {
         actor.need(Permission::Read)?;
         let owner = self.customer_named(customer).await?;
-        let rows = self.store.policy_known(owner.id, None).await?;
-        rows.iter().filter(|row| !row.is_over(self.now())).map(|row| self.policy_detail(customer, row)).collect()
+        let rows = self.store.policy_known(owner.id, None, self.now()).await?;
+        rows.iter().map(|row| self.policy_detail(customer, row)).collect()
     }
 
     fn policy_detail(&self, customer: &Slug, row: &PolicyRow) -> Result<PolicyDetail> {
@@ -74,6 +74,7 @@ impl App {
         };
         let product_id = product.as_ref().map(|product| product.product.id);
         let mut tx = self.store.begin().await?;
+        tx.customer_lock(&request.customer).await?;
         let customer = tx
             .customer_by_name(&request.customer)
             .await?
@@ -85,7 +86,7 @@ impl App {
                 return Err(Error::not_found("device", format!("{serial} of {}", request.customer)));
             }
         }
-        let there = tx.policy_list(customer.id).await?;
+        let there = tx.policy_list(customer.id, now).await?;
         for row in &there {
             let known = row.policy()?;
             let same = known.kind == policy.kind
@@ -97,11 +98,12 @@ impl App {
                 return Ok(Made::Same(self.policy_detail(&request.customer, row)?));
             }
         }
-        if there.iter().filter(|row| !row.is_over(now)).count() >= MAX_POLICIES {
+        if there.len() >= MAX_POLICIES {
             let message = format!("{} has {MAX_POLICIES} policies in force; lift some first", request.customer);
             return Err(Error::new(Kind::Conflict, message));
         }
         tx.policy_add(customer.id, product_id, &target, &policy).await?;
+        tx.generation_raise("devices").await?;
         tx.customer_touch_devices(customer.id, now).await?;
         let detail = json!({"id": policy.id, "scope": policy.scope, "target": target, "product": request.product,
             "kind": policy.kind, "reason": policy.reason, "from": from_at, "until": request.until});
@@ -121,10 +123,12 @@ impl App {
         actor.need(Permission::Devices)?;
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        tx.customer_lock(customer).await?;
         let owner = tx.customer_by_name(customer).await?.ok_or_else(|| Error::not_found("customer", customer))?;
         if !tx.policy_end(owner.id, id, now).await? {
             return Err(Error::not_found("policy", format!("{id} of {customer}")));
         }
+        tx.generation_raise("devices").await?;
         tx.customer_touch_devices(owner.id, now).await?;
         tx.audit_add(now, actor.name(), "policy.lift", &format!("customer:{customer}"), &json!({"id": id})).await?;
         tx.commit().await?;
@@ -154,6 +158,7 @@ impl App {
         }
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        tx.customer_lock(customer).await?;
         let owner = tx.customer_by_name(customer).await?.ok_or_else(|| Error::not_found("customer", customer))?;
         let site = Site {
             id: FactId::new(now, self.dice.id()),
@@ -170,6 +175,7 @@ impl App {
             return Ok(Made::Same(there));
         }
         tx.site_set(&site).await?;
+        tx.generation_raise("devices").await?;
         tx.customer_touch_devices(owner.id, now).await?;
         let detail = json!({"site": name, "country": site.country, "time_zone": site.time_zone});
         tx.audit_add(now, actor.name(), "site.set", &format!("customer:{customer}"), &detail).await?;
@@ -236,6 +242,7 @@ impl App {
         let release = self.release_id(product, version)?;
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        tx.release_lock(release).await?;
         tx.release_fact_set(FactId::new(now, self.dice.id()), release, kind, fact.as_ref(), now).await?;
         tx.generation_raise("releases").await?;
         let subject = format!("release:{product}/{version}");

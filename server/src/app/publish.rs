@@ -28,6 +28,9 @@ use crate::failpoint::failpoint;
 use crate::poll::live;
 use crate::store::{Document, Repository, Store, Tx};
 
+/// How often a publication is signed anew because somebody signed meanwhile.
+const MAX_SIGNINGS: u32 = 3;
+
 /// The newest documents of an installation, and its chains of roots.
 pub(super) struct Current {
     pub(super) documents: ImageDocuments,
@@ -82,22 +85,45 @@ impl App {
         now: Time,
     ) -> Result<()> {
         let changed = accepted.documents.iter().any(|document| document.outcome == Outcome::Published);
-        // Before the transaction: a key may be in a token, which takes its time.
-        let (mut signed, mut ended) = (None, None);
-        if changed {
-            signed = Some(self.sign_current(&accepted.documents_after, seen, true, now).await?);
-            ended = self.branch_end(&accepted.documents_after, seen, now).await?;
+        let mut newer = None;
+        for _ in 0..MAX_SIGNINGS {
+            let latest = newer.as_ref().unwrap_or(seen);
+            // Before the transaction: a key may be in a token, which takes its time.
+            let (mut signed, mut ended) = (None, None);
+            if changed {
+                signed = Some(self.sign_current(&accepted.documents_after, latest, true, now).await?);
+                ended = self.branch_end(&accepted.documents_after, latest, now).await?;
+            }
+            let mut tx = self.store.begin().await?;
+            // Raising the generation first locks its row: a second publication waits here and then sees this one.
+            tx.generation_raise("documents").await?;
+            if changed {
+                tx.generation_raise("releases").await?;
+            }
+            let current = Current::read_in(&mut tx).await?;
+            if current.documents != seen.documents {
+                return Err(overtaken());
+            }
+            if signed.as_ref().is_none_or(|signed| signed.follows(&current)) {
+                let parts = Parts { new, accepted, entries, signed, ended };
+                return self.publish_write(actor, tx, &current, parts, now).await;
+            }
+            // Once an hour somebody may have signed the timestamp just now: signed again, with no transaction open.
+            drop(tx);
+            newer = Some(current);
         }
-        let mut tx = self.store.begin().await?;
-        // Raising the generation first locks its row: a second publication waits here and then sees this one.
-        tx.generation_raise("documents").await?;
-        if changed {
-            tx.generation_raise("releases").await?;
-        }
-        let current = Current::read_in(&mut tx).await?;
-        if current.documents != seen.documents {
-            return Err(Error::conflict("someone else published meanwhile; nothing was taken, publish again"));
-        }
+        Err(overtaken())
+    }
+
+    /// Writes a publication, and what was signed for it, in the transaction that found nothing changed since.
+    async fn publish_write(
+        &self,
+        actor: &Actor,
+        mut tx: Tx,
+        current: &Current,
+        Parts { new, accepted, entries, signed, ended }: Parts<'_>,
+        now: Time,
+    ) -> Result<()> {
         let waited = embargo::write(self, &mut tx, actor, &current.documents, accepted).await?;
         let Some(signed) = signed else {
             // Nothing that anybody is shown has changed, and the next snapshot would tell that something was given to the server.
@@ -121,13 +147,6 @@ impl App {
             tx.document_add(repository, &document.role, version(document.version)?, bytes, now).await?;
         }
         entries::write(self, &mut tx, entries, now).await?;
-        // Once an hour somebody may have signed the timestamp just now.
-        let (signed, ended) = if signed.follows(&current) {
-            (signed, ended)
-        } else {
-            let signed = self.sign_current(&accepted.documents_after, &current, true, now).await?;
-            (signed, self.branch_end(&accepted.documents_after, &current, now).await?)
-        };
         signed.write(&mut tx, now).await?;
         if let Some(ended) = &ended {
             ended.write(&mut tx, now).await?;
@@ -216,6 +235,20 @@ impl App {
         }
         PublishResponse { releases: releases.into_values().collect(), documents }
     }
+}
+
+/// What a publication writes.
+struct Parts<'a> {
+    new: &'a [NewDocument],
+    accepted: &'a Accepted,
+    entries: &'a entries::Entries,
+    /// Nothing when all of it is only held.
+    signed: Option<sign::Signed>,
+    ended: Option<super::branches::EndedEpoch>,
+}
+
+fn overtaken() -> Error {
+    Error::conflict("someone else published meanwhile; nothing was taken, publish again")
 }
 
 /// The expiry that a document of ours states.

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use sluice_catalog::device::{Device, DeviceState};
-use sluice_catalog::id::FactId;
+use sluice_catalog::id::{DeviceId, FactId, ProductId};
 use sluice_catalog::policy::PolicyScope;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::swap::{Before, DEFAULT_OVERLAP_DAYS, MAX_OVERLAP_DAYS, Moved, Swap, carry};
@@ -61,11 +61,11 @@ impl App {
             )));
         }
         let name = || format!("{}/{}", request.product, request.old);
-        let old = tx
-            .device_by_serial(product.product.id, &request.old)
-            .await?
-            .ok_or_else(|| Error::not_found("device", name()))?
-            .device;
+        let old =
+            lock(&mut tx, product.product.id, request).await?.ok_or_else(|| Error::not_found("device", name()))?;
+        if let Some(open) = tx.swap_replacing(old.id).await? {
+            return Err(Error::conflict(format!("{} was replaced by RMA {} already", name(), open.number)));
+        }
         if old.state != DeviceState::Active {
             return Err(Error::conflict(format!(
                 "{} is {}; only a device in service can be replaced",
@@ -141,7 +141,7 @@ impl App {
         now: Time,
     ) -> Result<()> {
         let Some(owner) = old.customer_id else { return Ok(()) };
-        for row in tx.policy_list(owner).await? {
+        for row in tx.policy_list(owner, now).await? {
             let of_old = row.scope == PolicyScope::Device
                 && row.target == request.old.as_str()
                 && row.product_id == Some(old.product_id);
@@ -176,14 +176,34 @@ impl App {
                 row.fence_at
             )));
         }
-        if let Some(later) = tx.swap_open(row.new_id).await?.filter(|open| open.number != *number) {
-            return Err(Error::conflict(format!("{} was replaced since, by RMA {}", row.new_serial, later.number)));
+        if !tx.swap_undone(number, now).await? {
+            // Somebody else just did.
+            drop(tx);
+            return self.swap_get(actor, number).await;
+        }
+        for (id, serial) in [(row.new_id, &row.new_serial), (row.old_id, &row.old_serial)] {
+            if let Some(later) = tx.swap_open(id).await? {
+                return Err(Error::conflict(format!(
+                    "{serial} takes part in RMA {} since; undo that first",
+                    later.number
+                )));
+            }
         }
         let moved = row.moved()?;
+        for id in &moved.recorded {
+            if !tx.fact_stands(*id).await? {
+                return Err(Error::conflict(format!(
+                    "what RMA {number} moved was changed since: correct the contracts by hand, or swap back under a new number"
+                )));
+            }
+        }
         tx.facts_end(&moved.recorded, now).await?;
         let again: Vec<_> = moved.superseded.iter().map(|old| (*old, self.fact_id(now))).collect();
         tx.facts_again(&again, now).await?;
         let gone = |device| Error::new(Kind::Internal, format!("device {device} of RMA {number} is gone"));
+        for id in [row.old_id.min(row.new_id), row.old_id.max(row.new_id)] {
+            tx.device_lock(id).await?;
+        }
         let old = tx.device_get(row.old_id).await?.ok_or_else(|| gone(row.old_id))?.device;
         let new = tx.device_get(row.new_id).await?.ok_or_else(|| gone(row.new_id))?.device;
         // A device that the swap entered stays known, but waits to be accepted for something else.
@@ -202,8 +222,7 @@ impl App {
             tx.device_swapped(&device, now).await?;
             tx.device_note(device.id, actor.name(), &format!("RMA {number} undone"), now).await?;
         }
-        tx.swap_undone(number, now).await?;
-        let subject = format!("device:{}", row.old_serial);
+        let subject = format!("device:{}/{}", row.product, row.old_serial);
         tx.audit_add(now, actor.name(), "device.swap_undo", &subject, &json!({"rma": number})).await?;
         tx.commit().await?;
         self.devices.forget_all();
@@ -261,7 +280,26 @@ fn before(device: &Device) -> Before {
     }
 }
 
+/// What was before the swap, but for what somebody decided since: a blocked or retired device stays so, and a train that was confirmed
+/// stays confirmed.
 fn restored(device: Device, before: Before) -> Device {
     let Before { state, fence_at, customer_id, site, tags, cohort_id, channel, confirmed_train } = before;
+    let state = match device.state {
+        DeviceState::Blocked | DeviceState::Retired => device.state,
+        _ => state,
+    };
+    let confirmed_train = device.confirmed_train.clone().or(confirmed_train);
     Device { state, fence_at, customer_id, site, tags, cohort_id, channel, confirmed_train, ..device }
+}
+
+/// The old device, with both locked in the order of their ids until the transaction ends.
+async fn lock(tx: &mut Tx, product: ProductId, request: &SwapCreate) -> Result<Option<Device>> {
+    let Some(old) = tx.device_by_serial(product, &request.old).await? else { return Ok(None) };
+    let new = tx.device_by_serial(product, &request.new).await?.map(|row| row.device.id);
+    let mut ids: Vec<DeviceId> = new.into_iter().chain([old.device.id]).collect();
+    ids.sort_unstable();
+    for id in ids {
+        tx.device_lock(id).await?;
+    }
+    Ok(tx.device_by_serial(product, &request.old).await?.map(|row| row.device))
 }

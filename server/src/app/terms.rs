@@ -24,6 +24,7 @@ impl App {
         actor.need(Permission::Contracts)?;
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        tx.contract_lock(number).await?;
         let before = tx.contract_by_number(number).await?.ok_or_else(|| Error::not_found("contract", number))?;
         let mut after = before.clone();
         if let Some(plan) = &request.plan {
@@ -36,7 +37,8 @@ impl App {
         }
         tx.contract_change(&before, &after, now).await?;
         tx.contract_touch_devices(before.id, now).await?;
-        let detail = json!({"plan": request.plan, "state": request.state, "before": {"state": before.state}});
+        let detail = json!({"plan": request.plan, "state": request.state,
+            "before": {"state": before.state, "plan_id": before.plan_id}});
         tx.audit_add(now, actor.name(), "contract.change", &format!("contract:{number}"), &detail).await?;
         tx.commit().await?;
         self.devices.forget_all();
@@ -54,6 +56,7 @@ impl App {
         actor.need(Permission::Contracts)?;
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        tx.contract_lock(number).await?;
         let contract = tx.contract_by_number(number).await?.ok_or_else(|| Error::not_found("contract", number))?;
         // Before the item is gone: its device must hear of it.
         tx.contract_touch_devices(contract.id, now).await?;
@@ -84,6 +87,7 @@ impl App {
         let grants: Vec<Grant> = request.grants.iter().map(grant).collect();
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        tx.plan_lock(name).await?;
         let before = tx.plan_by_name(name).await?.ok_or_else(|| Error::not_found("plan", name))?;
         let grants_before = tx.plan_grants(before.id).await?;
         let mut after = before.clone();
@@ -93,6 +97,7 @@ impl App {
             return Ok(PlanDetail { plan: before, grants });
         }
         tx.plan_change(&before, &grants_before, &after, &grants, now).await?;
+        tx.generation_raise("devices").await?;
         tx.plan_touch_devices(before.id, now).await?;
         let detail = json!({"rule": after.rule, "grace_days": after.grace_days, "grants": grants,
             "before": {"rule": before.rule, "grace_days": before.grace_days, "grants": grants_before}});

@@ -10,7 +10,7 @@ use sluice_catalog::text::{ProductName, Serial, Version};
 
 use super::{Actor, App};
 use crate::error::{Error, Result};
-use crate::poll::devices;
+use crate::poll::devices::{self, Moment};
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,13 +54,18 @@ impl App {
         let past = moment < now;
         let (device, installed) = match self.store.device_at(row.device.id, moment).await? {
             Some(then) if past => (then.device()?, then.installed()?),
-            None if question.known_at.is_some() => {
+            // Of a device that was there before its changes were noted the present record is the best that there is.
+            None if question.known_at.is_some()
+                && (row.device.created_at > moment
+                    || !self.store.device_history(row.device.id, 0, 1).await?.is_empty()) =>
+            {
                 return Err(Error::not_found("device", format!("{product}/{serial} as of {moment}")));
             }
             _ => (row.device.clone(), self.store.installed_list(row.device.id).await?),
         };
         let known_at = question.known_at;
-        let device = devices::view_of(&self.store, &self.live, device, row.customer, installed, known_at).await?;
+        let when = Moment { at: at.min(moment), known_at, failed_by: past.then_some(moment) };
+        let device = devices::view_of(&self.store, &self.live, device, installed, when).await?;
         let view = if past { self.product_at(&view, moment, known_at).await? } else { (*view).clone() };
         let mut why = decide::why(&device, &view, question.version, at);
         why.known_at = known_at;

@@ -85,7 +85,8 @@ async fn branch_document(
     }
     let (version, role) = name.split_once('.').ok_or_else(missing)?;
     let version: i64 = number(version).ok_or_else(missing)?;
-    auth::may_read(shared, request, role).await?;
+    // As of what is current: nobody reads documents of an embargo role whose product is not known.
+    auth::may_read(shared, request, branch.product_of(role).ok_or_else(missing)?).await?;
     let (app, of) = (Arc::clone(&shared.app), role.to_owned());
     let body = if role == "snapshot" {
         let (newest, body) = signed(role).ok_or_else(missing)?;
@@ -197,10 +198,12 @@ async fn download(
 fn find(shared: &Shared, pid: &str, version: &str, file: &str) -> Option<(String, Digest)> {
     let products = shared.app.live.products();
     let product = products.by_pid(pid)?;
-    let release = product
-        .releases()
-        .iter()
-        .find(|view| view.release.version.as_str() == version && view.release.withdrawn_at.is_none())?;
+    let now = shared.app.now();
+    let release = product.releases().iter().find(|view| {
+        view.release.version.as_str() == version
+            && view.release.withdrawn_at.is_none()
+            && view.embargo.as_ref().is_none_or(|embargo| embargo.until <= now)
+    })?;
     let artifact = release.artifacts.iter().find(|artifact| artifact.path.rsplit('/').next() == Some(file))?;
     Some((product.product.name.to_string(), artifact.sha256))
 }

@@ -13,7 +13,6 @@ use sluice_catalog::device::{Device, Installed};
 use sluice_catalog::facts;
 use sluice_catalog::id::DeviceId;
 use sluice_catalog::rollout::Attempt;
-use sluice_catalog::text::Slug;
 
 use super::live::Live;
 use crate::store::{DeviceRow, Result, Store};
@@ -152,7 +151,25 @@ impl From<crate::store::StoreError> for Missing {
 /// The decision's view of a device, by what is known now.
 pub async fn view(store: &Store, live: &Live, row: DeviceRow) -> Result<DeviceView> {
     let installed = store.installed_list(row.device.id).await?;
-    view_of(store, live, row.device, row.customer, installed, None).await
+    view_of(store, live, row.device, installed, Moment::default()).await
+}
+
+/// At which moment, and by what was known when.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Policies that were over by then, and failures after it, say nothing.
+    pub at: Time,
+    /// By what was known then; by what is known now when absent.
+    pub known_at: Option<Time>,
+    /// Failures that count were known by then.
+    pub failed_by: Option<Time>,
+}
+
+impl Default for Moment {
+    /// Everything that holds by what is known now, whenever it is asked about: a copy in memory serves for a while.
+    fn default() -> Self {
+        Self { at: Time::EPOCH, known_at: None, failed_by: None }
+    }
 }
 
 /// The decision's view of a device as it was or is, by what was known at a moment or is known now.
@@ -160,12 +177,15 @@ pub async fn view_of(
     store: &Store,
     live: &Live,
     device: Device,
-    customer: Option<Slug>,
     installed: Vec<Installed>,
-    known_at: Option<Time>,
+    Moment { at, known_at, failed_by }: Moment,
 ) -> Result<DeviceView> {
+    let customer = match device.customer_id {
+        Some(owner) => store.customer_name(owner).await?,
+        None => None,
+    };
     let failed = store
-        .failed_attempts(device.id, known_at)
+        .failed_attempts(device.id, failed_by)
         .await?
         .into_iter()
         .map(|(release, count)| (release, u32::try_from(count).unwrap_or(u32::MAX)))
@@ -180,7 +200,7 @@ pub async fn view_of(
     };
     let (mut policies, mut country) = (Vec::new(), None);
     if let Some(owner) = device.customer_id {
-        for row in store.policy_known(owner, known_at).await? {
+        for row in store.policy_known(owner, known_at, at).await? {
             if row.concerns(&device) {
                 policies.push(row.policy()?);
             }

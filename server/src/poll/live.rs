@@ -98,6 +98,8 @@ pub struct Documents {
 pub struct Branch {
     /// Versions of its last roots and of the targets documents as they stood.
     roles: HashMap<(Repository, String), i64>,
+    /// Its embargo roles with their products, by its own top document.
+    embargo: HashMap<String, String>,
     /// Its snapshot and its timestamp.
     signed: HashMap<String, (i64, Bytes)>,
     /// From then on no device takes anything of it.
@@ -108,6 +110,11 @@ impl Branch {
     /// The version of a role in it: nothing newer was ever part of it.
     pub fn version(&self, repository: Repository, role: &str) -> Option<i64> {
         self.roles.get(&(repository, role.to_owned())).copied()
+    }
+
+    /// The product to which the documents of a role belong. `None` of an embargo role that was nobody's any more.
+    pub fn product_of<'a>(&'a self, role: &'a str) -> Option<&'a str> {
+        product_of(&self.embargo, role)
     }
 
     /// Its newest snapshot or timestamp.
@@ -170,7 +177,7 @@ impl Documents {
 
     /// The product to which the documents of a role belong. `None` of an embargo role that is nobody's any more.
     pub fn product_of<'a>(&'a self, role: &'a str) -> Option<&'a str> {
-        if embargo::is_role_name(role) { self.embargo.get(role).map(String::as_str) } else { Some(role) }
+        product_of(&self.embargo, role)
     }
 
     /// When the next document that is held must be published.
@@ -230,13 +237,14 @@ impl Live {
         now.as_ms() - self.confirmed_at.load(Ordering::Acquire) <= STALE_AFTER_MS
     }
 
-    /// Reads anew what has changed. `asked` is the moment before the question was put.
-    pub async fn refresh(&self, store: &Store, asked: Time) -> Result<()> {
+    /// Reads anew what has changed; whether many devices changed at once, so that no copy of one is to be trusted. `asked` is the moment before the question was put.
+    pub async fn refresh(&self, store: &Store, asked: Time) -> Result<bool> {
         let mut parts = self.parts.lock().await;
         let generations: HashMap<String, i64> = store.generations().await?.into_iter().collect();
         let changed = |noun: &str| parts.generations.get(noun) != generations.get(noun);
         let (releases, rollouts, patches, documents) =
             (changed("releases"), changed("rollouts"), changed("patches"), changed("documents"));
+        let devices = changed("devices");
         // Nothing is noted as read before it was: a failure half-way is read again at the next call.
         if releases {
             parts.products = store.product_all().await?;
@@ -256,7 +264,7 @@ impl Live {
         }
         parts.generations = generations;
         self.confirmed_at.fetch_max(asked.as_ms(), Ordering::AcqRel);
-        Ok(())
+        Ok(devices)
     }
 }
 
@@ -334,6 +342,17 @@ pub fn expiry(document: &[u8]) -> Result<Time, serde_json::Error> {
     serde_json::from_slice::<Signed>(document).map(|document| document.signed.expires)
 }
 
+/// The embargo roles of a top document, with their products.
+fn embargo_roles(top: &TargetsMetadata) -> HashMap<String, String> {
+    let roles = top.delegations.iter().filter_map(|one| Some((one.name.clone(), embargo::product_of(one)?.to_owned())));
+    roles.collect()
+}
+
+/// The product of a role: by the embargo roles that there are, or its own name.
+fn product_of<'a>(embargo_roles: &'a HashMap<String, String>, role: &'a str) -> Option<&'a str> {
+    if embargo::is_role_name(role) { embargo_roles.get(role).map(String::as_str) } else { Some(role) }
+}
+
 async fn read_documents(store: &Store) -> Result<Documents> {
     let mut documents = Documents::default();
     let limits = Limits::default();
@@ -350,9 +369,7 @@ async fn read_documents(store: &Store) -> Result<Documents> {
                     .map_err(|error| StoreError::Corrupt(format!("document {role} {version}: {error}")))?;
                 if role == "targets" {
                     delegated.extend(metadata.delegations.iter().map(|delegation| delegation.name.clone()));
-                    let embargo =
-                        metadata.delegations.iter().filter_map(|one| Some((&one.name, embargo::product_of(one)?)));
-                    documents.embargo = embargo.map(|(role, product)| (role.clone(), product.to_owned())).collect();
+                    documents.embargo = embargo_roles(&metadata);
                 }
                 listed.push((role.clone(), metadata.targets));
             }
@@ -396,6 +413,7 @@ async fn read_branches(store: &Store, documents: &mut Documents) -> Result<()> {
             .map_err(|error| StoreError::Corrupt(format!("epoch {epoch}, document {role} {version}: {error}")))?;
         let branch = documents.branches.entry(epoch).or_insert_with(|| Branch {
             roles: HashMap::new(),
+            embargo: HashMap::new(),
             signed: HashMap::new(),
             until: expires,
         });
@@ -406,6 +424,15 @@ async fn read_branches(store: &Store, documents: &mut Documents) -> Result<()> {
                 // A product whose document has ended is no device's end but its own.
                 if matches!(role.as_str(), "root" | "targets") {
                     branch.until = branch.until.min(expires);
+                }
+                if role == "targets" {
+                    let limits = Limits::default();
+                    let top = Envelope::parse(&role, &body, limits.targets_bytes, &limits)
+                        .and_then(|envelope| TargetsMetadata::from_json(&role, envelope.signed(), &limits))
+                        .map_err(|error| {
+                            StoreError::Corrupt(format!("epoch {epoch}, document {role} {version}: {error}"))
+                        })?;
+                    branch.embargo = embargo_roles(&top);
                 }
                 branch.roles.insert((repository, role), version);
             }

@@ -1,6 +1,7 @@
 //! Customers.
 
 use sluice_catalog::customer::Customer;
+use sluice_catalog::id::CustomerId;
 use sluice_catalog::text::Slug;
 
 use super::{On, Result, Sql, Store, Tx};
@@ -16,6 +17,12 @@ impl Store {
             .bind(i64::from(limit))
             .all(self)
             .await
+    }
+
+    /// A customer's name.
+    pub async fn customer_name(&self, id: CustomerId) -> Result<Option<Slug>> {
+        let row: Option<(Slug,)> = Sql::new("SELECT name FROM customer WHERE id = $1").bind(id).optional(self).await?;
+        Ok(row.map(|(name,)| name))
     }
 
     /// A customer by name.

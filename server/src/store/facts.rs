@@ -4,7 +4,7 @@ use sluice_catalog::Time;
 use sluice_catalog::contract::{Contract, ContractState, Grant, Plan};
 use sluice_catalog::cover::CoverRule;
 use sluice_catalog::facts::{ContractFacts, Known, PlanTerms};
-use sluice_catalog::id::{ContractId, FactId, PlanId};
+use sluice_catalog::id::{ContractId, FactId, PlanId, ReleaseId};
 use sluice_catalog::text::{ContractNumber, ProductName, Serial, Slug};
 
 use super::sql::json;
@@ -186,6 +186,27 @@ impl Store {
 }
 
 impl Tx {
+    /// Locks a contract until the transaction ends: what is read of it and its facts from now on is what will be changed. On
+    /// SQLite the one writer holds everything anyway.
+    pub async fn contract_lock(&mut self, number: &ContractNumber) -> Result<()> {
+        Sql::new("UPDATE contract SET state = state WHERE number = $1").bind(number).execute(self).await.map(|_| ())
+    }
+
+    /// The same of a plan.
+    pub async fn plan_lock(&mut self, name: &Slug) -> Result<()> {
+        Sql::new("UPDATE plan SET rule = rule WHERE name = $1").bind(name).execute(self).await.map(|_| ())
+    }
+
+    /// The same of a customer, for its policies and sites.
+    pub async fn customer_lock(&mut self, name: &Slug) -> Result<()> {
+        Sql::new("UPDATE customer SET title = title WHERE name = $1").bind(name).execute(self).await.map(|_| ())
+    }
+
+    /// The same of a release, for what is said of it.
+    pub async fn release_lock(&mut self, id: ReleaseId) -> Result<()> {
+        Sql::new("UPDATE release SET ord = ord WHERE id = $1").bind(id).execute(self).await.map(|_| ())
+    }
+
     /// Changes a contract's plan or state, and keeps what it was.
     pub async fn contract_change(&mut self, before: &Contract, after: &Contract, at: Time) -> Result<()> {
         Sql::new(

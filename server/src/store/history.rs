@@ -47,17 +47,21 @@ impl Store {
         .await
     }
 
-    /// A device's changes after a revision, oldest first.
+    /// A device's changes after a revision, oldest first; the newest of very many.
     pub async fn device_history(&self, id: DeviceId, after: i64, limit: u32) -> Result<Vec<DeviceMoment>> {
         Sql::new(
             "SELECT seq, at, actor, cause, device, installed FROM device_history
-             WHERE device_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+             WHERE device_id = $1 AND seq > $2 ORDER BY seq DESC LIMIT $3",
         )
         .bind(id)
         .bind(after)
         .bind(i64::from(limit))
         .all(self)
         .await
+        .map(|mut rows: Vec<DeviceMoment>| {
+            rows.reverse();
+            rows
+        })
     }
 }
 

@@ -55,11 +55,6 @@ impl PolicyRow {
         })
     }
 
-    /// Whether its time is over.
-    pub fn is_over(&self, now: Time) -> bool {
-        self.to_at <= now
-    }
-
     /// Whether it concerns a device.
     pub fn concerns(&self, device: &Device) -> bool {
         self.product_id.is_none_or(|product| product == device.product_id)
@@ -73,20 +68,22 @@ impl PolicyRow {
 }
 
 impl Store {
-    /// A customer's policies by what was known at a moment, or by what is known now.
-    pub async fn policy_known(&self, customer: CustomerId, known_at: Option<Time>) -> Result<Vec<PolicyRow>> {
+    /// A customer's policies whose time was not over at a moment, by what was known at a moment, or by what is known now. The newest
+    /// of very many.
+    pub async fn policy_known(&self, customer: CustomerId, known_at: Option<Time>, at: Time) -> Result<Vec<PolicyRow>> {
         let text = match known_at {
-            Some(_) => {
-                "customer_id = $1 AND recorded_at <= $2 AND (superseded_at IS NULL OR superseded_at > $2) ORDER BY id LIMIT $3"
-            }
-            None => "customer_id = $1 AND superseded_at IS NULL AND to_at > $2 ORDER BY id LIMIT $3",
+            Some(_) => "recorded_at <= $3 AND (superseded_at IS NULL OR superseded_at > $3)",
+            None => "superseded_at IS NULL AND recorded_at <= $3",
         };
-        Sql::built(format!("SELECT {COLUMNS} FROM policy WHERE {text}"))
-            .bind(customer)
-            .bind(known_at.unwrap_or(Time::EPOCH))
-            .bind(MAX_POLICIES)
-            .all(self)
-            .await
+        Sql::built(format!(
+            "SELECT {COLUMNS} FROM policy WHERE customer_id = $1 AND to_at > $2 AND {text} ORDER BY id DESC LIMIT $4"
+        ))
+        .bind(customer)
+        .bind(at)
+        .bind(known_at.unwrap_or(Time::FOREVER))
+        .bind(MAX_POLICIES)
+        .all(self)
+        .await
     }
 
     /// A customer's site by what was known at a moment, or by what is known now.
@@ -153,12 +150,13 @@ impl Tx {
         .map(|_| ())
     }
 
-    /// A customer's policies that are in force by what is known now.
-    pub async fn policy_list(&mut self, customer: CustomerId) -> Result<Vec<PolicyRow>> {
+    /// A customer's policies whose time is not over, by what is known now.
+    pub async fn policy_list(&mut self, customer: CustomerId, now: Time) -> Result<Vec<PolicyRow>> {
         Sql::built(format!(
-            "SELECT {COLUMNS} FROM policy WHERE customer_id = $1 AND superseded_at IS NULL ORDER BY id LIMIT $2"
+            "SELECT {COLUMNS} FROM policy WHERE customer_id = $1 AND to_at > $2 AND superseded_at IS NULL ORDER BY id DESC LIMIT $3"
         ))
         .bind(customer)
+        .bind(now)
         .bind(MAX_POLICIES)
         .all(self)
         .await

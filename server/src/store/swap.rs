@@ -105,6 +105,14 @@ impl Tx {
         .await
     }
 
+    /// A swap that replaced a device and was not undone.
+    pub async fn swap_replacing(&mut self, device: DeviceId) -> Result<Option<SwapRow>> {
+        Sql::built(format!("{ROW} WHERE s.old_id = $1 AND s.undone_at IS NULL ORDER BY s.at DESC LIMIT 1"))
+            .bind(device)
+            .optional(self)
+            .await
+    }
+
     /// Keeps a swap.
     pub async fn swap_add(
         &mut self,
@@ -176,6 +184,18 @@ impl Tx {
         .execute(self)
         .await
         .map(|_| ())
+    }
+
+    /// Whether an item or a policy is still held for true.
+    pub async fn fact_stands(&mut self, id: FactId) -> Result<bool> {
+        let rows: Vec<(FactId,)> = Sql::new(
+            "SELECT id FROM covered_item WHERE id = $1 AND superseded_at IS NULL
+             UNION ALL SELECT id FROM policy WHERE id = $1 AND superseded_at IS NULL",
+        )
+        .bind(id)
+        .all(self)
+        .await?;
+        Ok(!rows.is_empty())
     }
 
     /// Holds facts, items or policies, for false from now on.

@@ -7,7 +7,11 @@ use crate::cover::{Cover, CoverRule, Standing};
 use crate::device::DeviceState;
 use crate::policy::{Policy, PolicyKind};
 use crate::release::{Artifact, ReleaseKind};
+use crate::text::Version;
 use crate::{Reason, TextSet, Time};
+
+/// Stepping stones that are followed from a pinned version back.
+const MAX_STONES: usize = 16;
 
 /// An answer with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +47,7 @@ pub fn admits(
     if !verdict.pass {
         return verdict;
     }
-    let Some((policy, wanted)) = wanted(device, release, now) else { return verdict };
+    let Some((policy, wanted)) = wanted(device, product, release, verdict.reason, now) else { return verdict };
     trace.step(&release.release.version, Gate::Policy, wanted.pass, wanted.reason, || Evidence::of_policy(policy));
     if wanted.pass { verdict } else { wanted }
 }
@@ -55,40 +59,71 @@ pub fn reachable(device: &DeviceView, product: &ProductView, release: &ReleaseVi
         return no(Reason::ChannelNotFollowed);
     }
     let (mut fits, mut newer, mut newer_for_codes) = (false, false, false);
+    let mut add_on = None;
     for artifact in release.artifacts.iter().filter(|artifact| artifact.runs_on(device)) {
         fits = true;
-        let installed = device.installed(&artifact.component);
-        if installed.is_some_and(|installed| installed.sha256 == artifact.sha256) {
+        let path = image_path(device, product, release, artifact);
+        if !has_image(device, product, release, artifact, now) {
+            // Without its codes it would not be part of the offer.
+            newer_for_codes |= path == Ok(true);
             continue;
         }
-        let running = device.running_order(product, &artifact.component);
-        // An image whose codes the device has not would not be part of the offer.
-        if !has_image(device, release, artifact, now) {
-            newer_for_codes |= release.release.order > running;
-            continue;
+        match path {
+            Ok(is_newer) => newer |= is_newer,
+            // An add-on that cannot be installed yet is left out: whoever buys it must not lose the rest.
+            Err(reason) if !artifact.requires.is_empty() => add_on = add_on.or(Some(reason)),
+            Err(reason) => return no(reason),
         }
-        if release.release.order <= running {
-            return no(Reason::NotNewer);
-        }
-        if release.release.signing_epoch > device.device.signing_epoch {
-            return no(Reason::EpochNotReached);
-        }
-        if artifact.min_installed_order.is_some_and(|floor| running < floor) {
-            return no(Reason::FloorNotMet);
-        }
-        if installed.is_some_and(|installed| artifact.security_counter < installed.security_counter) {
-            return no(Reason::SecurityCounterLower);
-        }
-        newer = true;
     }
     if !fits {
         no(Reason::HardwareMismatch)
-    } else if newer || (newer_for_codes && codes_of_all_images(device, release, now).is_some()) {
+    } else if newer || (newer_for_codes && codes_of_all_images(device, product, release, now).is_some()) {
         // Without any image that it may have, the codes are the reason and not the path.
         yes(Reason::Offered)
     } else {
-        no(Reason::NotNewer)
+        no(add_on.unwrap_or(Reason::NotNewer))
     }
+}
+
+/// Whether an image is newer than what runs in its component and can be installed over it, or why not.
+fn image_path(
+    device: &DeviceView,
+    product: &ProductView,
+    release: &ReleaseView,
+    artifact: &Artifact,
+) -> Result<bool, Reason> {
+    let installed = device.installed(&artifact.component);
+    if installed.is_some_and(|installed| installed.sha256 == artifact.sha256) {
+        return Ok(false);
+    }
+    let running = device.running_order(product, &artifact.component);
+    if release.release.order <= running {
+        Err(Reason::NotNewer)
+    } else if release.release.signing_epoch > device.device.signing_epoch {
+        Err(Reason::EpochNotReached)
+    } else if artifact.min_installed_order.is_some_and(|floor| running < floor) {
+        Err(Reason::FloorNotMet)
+    } else if installed.is_some_and(|installed| artifact.security_counter < installed.security_counter) {
+        Err(Reason::SecurityCounterLower)
+    } else {
+        Ok(true)
+    }
+}
+
+/// Whether an image is part of an offer that is made for a reason.
+pub(super) fn is_offered(
+    device: &DeviceView,
+    product: &ProductView,
+    release: &ReleaseView,
+    artifact: &Artifact,
+    reason: Reason,
+    now: Time,
+) -> bool {
+    // A component on the way to a later signing epoch must come along, too.
+    let on_the_way = reason == Reason::EpochPath && device.installed(&artifact.component).is_some();
+    artifact.runs_on(device)
+        && (on_the_way || has_image(device, product, release, artifact, now))
+        && image_path(device, product, release, artifact) == Ok(true)
 }
 
 fn floor(release: &ReleaseView, reason: Reason) -> Evidence {
@@ -131,7 +166,9 @@ pub fn entitled(
         });
         return no(reason);
     }
-    if let Some(verdict) = security(device, product, release, trace) {
+    let codes = codes_of_all_images(device, product, release, now);
+    // A fix of components that the device has not is none for it.
+    if let (None, Some(verdict)) = (codes, security(device, product, release, trace)) {
         return verdict;
     }
     if state == DeviceState::Replaced {
@@ -139,7 +176,7 @@ pub fn entitled(
         return no(Reason::DeviceReplaced);
     }
     let verdict = covered(device, release, &release.release.requires, now, trace);
-    match codes_of_all_images(device, release, now) {
+    match codes {
         Some(codes) if verdict.pass => covered(device, release, codes, now, trace),
         _ => verdict,
     }
@@ -328,18 +365,31 @@ fn answer<'a>(cover: &'a Cover, release: &ReleaseView, code: &str, now: Time) ->
 }
 
 /// Whether an image belongs to what the device gets with the release. An image may require codes of its own, such as that of an
-/// add-on; a security fix of a component that the device has needs none.
-pub fn has_image(device: &DeviceView, release: &ReleaseView, artifact: &Artifact, now: Time) -> bool {
+/// add-on; a security fix of a component that the device has needs none, nor does a stepping stone to one.
+pub fn has_image(
+    device: &DeviceView,
+    product: &ProductView,
+    release: &ReleaseView,
+    artifact: &Artifact,
+    now: Time,
+) -> bool {
+    let of_security =
+        || release.release.kind == ReleaseKind::Security || product.fix_beyond(&release.release.version).is_some();
     artifact.requires.is_empty()
-        || (release.release.kind == ReleaseKind::Security && device.installed(&artifact.component).is_some())
+        || (device.installed(&artifact.component).is_some() && of_security())
         || has_codes(device, release, &artifact.requires, now)
 }
 
 /// The codes of an image, when every image for the device requires codes that it has not.
-fn codes_of_all_images<'a>(device: &DeviceView, release: &'a ReleaseView, now: Time) -> Option<&'a TextSet> {
+fn codes_of_all_images<'a>(
+    device: &DeviceView,
+    product: &ProductView,
+    release: &'a ReleaseView,
+    now: Time,
+) -> Option<&'a TextSet> {
     let mut codes = None;
     for artifact in release.artifacts.iter().filter(|artifact| artifact.runs_on(device)) {
-        if has_image(device, release, artifact, now) {
+        if has_image(device, product, release, artifact, now) {
             return None;
         }
         codes = codes.or(Some(&artifact.requires));
@@ -366,19 +416,43 @@ pub(super) const fn steps_over(reason: Reason) -> bool {
 }
 
 /// Whether the owner wants a release, or says nothing.
-pub(super) fn wants(device: &DeviceView, release: &ReleaseView, now: Time) -> bool {
-    wanted(device, release, now).is_none_or(|(_, verdict)| verdict.pass)
+pub(super) fn wants(device: &DeviceView, product: &ProductView, release: &ReleaseView, now: Time) -> bool {
+    wanted(device, product, release, Reason::Offered, now).is_none_or(|(_, verdict)| verdict.pass)
 }
 
-/// What the owner's deciding policy says about a release.
-fn wanted<'a>(device: &'a DeviceView, release: &ReleaseView, now: Time) -> Option<(&'a Policy, Verdict)> {
+/// What the owner's deciding policy says about a release that the device may have for a reason. What lets a version through lets the
+/// stepping stones to it through.
+fn wanted<'a>(
+    device: &'a DeviceView,
+    product: &ProductView,
+    release: &ReleaseView,
+    reason: Reason,
+    now: Time,
+) -> Option<(&'a Policy, Verdict)> {
     let policy = Policy::deciding(&device.policies, now)?;
+    let of_security = release.release.kind == ReleaseKind::Security || reason == Reason::SecurityPath;
     let verdict = match &policy.kind {
-        PolicyKind::Hold { security } if *security || release.release.kind != ReleaseKind::Security => {
-            no(Reason::HeldByPolicy)
+        PolicyKind::Hold { security } if *security || !of_security => no(Reason::HeldByPolicy),
+        PolicyKind::Pin { version }
+            if *version != release.release.version && !leads_to(product, &release.release.version, version) =>
+        {
+            no(Reason::PinnedByPolicy)
         }
-        PolicyKind::Pin { version } if *version != release.release.version => no(Reason::PinnedByPolicy),
         PolicyKind::Hold { .. } | PolicyKind::Pin { .. } | PolicyKind::Follow => yes(Reason::AllowedByPolicy),
     };
     Some((policy, verdict))
+}
+
+/// Whether a version is the oldest over which another installs, or leads to that one in turn.
+fn leads_to(product: &ProductView, stone: &Version, version: &Version) -> bool {
+    let mut at = version;
+    for _ in 0..MAX_STONES {
+        let mut floors = product.release_of_version(at).into_iter().flat_map(|release| &release.artifacts);
+        match floors.find_map(|artifact| artifact.min_installed.as_ref()) {
+            Some(floor) if floor == stone => return true,
+            Some(floor) => at = floor,
+            None => return false,
+        }
+    }
+    false
 }

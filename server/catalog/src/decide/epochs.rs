@@ -40,7 +40,7 @@ pub fn hop<'a>(device: &DeviceView, product: &'a ProductView, now: Time) -> Opti
         let later = product.releases().iter().filter(|release| release.release.signing_epoch == epoch + 1);
         for towards in later.filter(|release| goes_over(device, product, at, release)) {
             let may = entitled(device, product, towards, now, &mut ()).pass;
-            if !may || !entitlement::wants(device, towards, now) {
+            if !may || !entitlement::wants(device, product, towards, now) {
                 continue;
             }
             let rollout = rollout_gate(device, product, towards).0;

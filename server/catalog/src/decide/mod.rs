@@ -15,6 +15,8 @@ mod trace;
 mod views;
 mod why;
 
+use entitlement::is_offered;
+
 pub use encoding::{Encodings, choose};
 pub use entitlement::{Verdict, admits, entitled, has_image, reachable};
 pub use epochs::{Hop, hop};
@@ -111,6 +113,11 @@ pub fn decide<'a, T: Trace>(device: &DeviceView, product: &'a ProductView, now: 
             }
             continue;
         }
+        // An offer of nothing would never end.
+        let images = |artifact: &Artifact| is_offered(device, product, release, artifact, verdict.reason, now);
+        if !release.artifacts.iter().any(images) {
+            continue;
+        }
         // Releases come newest first, so among equal weights the first stays.
         if best.is_none_or(|(_, chosen, _)| rollout.weight > chosen.weight) {
             best = Some((release, rollout, verdict.reason));
@@ -121,11 +128,7 @@ pub fn decide<'a, T: Trace>(device: &DeviceView, product: &'a ProductView, now: 
             let artifacts = release
                 .artifacts
                 .iter()
-                .filter(|artifact| {
-                    artifact.runs_on(device)
-                        && has_image(device, release, artifact, now)
-                        && device.installed(&artifact.component).is_none_or(|have| have.sha256 != artifact.sha256)
-                })
+                .filter(|artifact| is_offered(device, product, release, artifact, reason, now))
                 .collect();
             Decision::Offer { release, artifacts, rollout, reason }
         }

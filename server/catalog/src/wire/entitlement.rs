@@ -210,7 +210,7 @@ pub enum OnError {
     Skip,
 }
 
-/// Rows of contracts to take in, at most 10,000. The same rows again change nothing.
+/// Rows of contracts to take in, at most 5,000. The same rows again change nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ImportRequest {

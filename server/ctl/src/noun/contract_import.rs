@@ -1,5 +1,6 @@
 //! Contracts from a file that a sales system wrote: CSV with a header, or JSON with one object on each line.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use crate::failure::Failure;
 use crate::output::{fields, table};
 
 /// Rows of one request, unless said otherwise: enough that the round trip does not matter.
-const BATCH: u16 = 5_000;
+const BATCH: u16 = 4_000;
 /// Mistakes that are shown; the rest is counted.
 const MAX_SHOWN: usize = 100;
 /// Bytes of one line of JSON, or one record of CSV.
@@ -75,6 +76,9 @@ impl Import {
         bar.set_prefix(what);
         let on_error = if self.skip_bad { OnError::Skip } else { OnError::Refuse };
         let mut first = self.from_line;
+        // Contradictions between rows that go in different requests.
+        let mut parties: HashMap<String, (String, String, u64)> = HashMap::new();
+        let mut contradictions = Vec::new();
         let mut rows = Vec::new();
         let mut send = |rows: &mut Vec<ImportRow>, first: &mut u64, next: u64| -> Result<(), Failure> {
             let request = ImportRequest { rows: std::mem::take(rows), on_error, dry_run };
@@ -92,6 +96,16 @@ impl Import {
         };
         read(&self.file, self.from_line, &mut |row, at| {
             let line = row.line;
+            let of =
+                parties.entry(row.contract.clone()).or_insert_with(|| (row.customer.clone(), row.plan.clone(), line));
+            if (&of.0, &of.1) != (&row.customer, &row.plan) {
+                contradictions.push(RowError {
+                    line,
+                    field: "contract".to_owned(),
+                    message: format!("line {} gives contract {} to another customer or plan", of.2, row.contract),
+                });
+                return Ok(());
+            }
             rows.push(row);
             bar.set_position(at);
             bar.set_message(format!("line {line}"));
@@ -101,6 +115,9 @@ impl Import {
             send(&mut rows, &mut first, u64::MAX)?;
         }
         bar.finish_and_clear();
+        total.errors.extend(contradictions);
+        total.errors.sort();
+        total.errors.dedup();
         Ok(())
     }
 

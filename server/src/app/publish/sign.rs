@@ -77,15 +77,21 @@ impl App {
         failpoint("publisher.after_lease");
         // Whatever becomes of what waited, the timestamp must not grow old.
         let published = self.embargo_tick().await;
-        Ok(self.sign_when_due(now).await? | published?)
+        let branches = self.branches_tick(replica, now).await;
+        let signed = self.sign_when_due(now).await;
+        let told = |error: &Error| error.is_told();
+        if [published.as_ref().err(), branches.as_ref().err()].into_iter().flatten().any(told) {
+            // Another replica may have a way to a token.
+            self.publisher_stop().await?;
+        }
+        Ok(signed? | published? | branches?)
     }
 
     async fn sign_when_due(&self, now: Time) -> Result<bool> {
         let documents = self.live.documents_full();
         let seen = |role| documents.latest(Repository::Image, role).map(|(_, body)| body);
-        let branches = self.branches_tick(&self.publisher.replica, now).await;
         if self.due(seen("snapshot").as_deref(), seen("timestamp").as_deref(), now)? == Due::Nothing {
-            return Ok(branches);
+            return Ok(false);
         }
         let seen = Current::read(&self.store).await?;
         let due = self.due(body(seen.snapshot.as_ref()), body(seen.timestamp.as_ref()), now)?;
@@ -109,7 +115,7 @@ impl App {
         if !is_next || !tx.lease_held(LEASE, &self.publisher.replica, now).await? {
             drop(tx);
             self.refresh().await?;
-            return Ok(branches);
+            return Ok(false);
         }
         signed.write(&mut tx, now).await?;
         failpoint("publisher.before_commit");

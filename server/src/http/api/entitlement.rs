@@ -214,7 +214,7 @@ async fn plan(
     Ok(web::Json(shared.app.run(async move { app.plan_change(&actor.0, &name, &request).await }).await?))
 }
 
-/// Take in rows of contracts, windows and devices from a sales system: at most 10,000, in one transaction.
+/// Take in rows of contracts, windows and devices from a sales system: at most 5,000, in one transaction.
 #[utoipa::path(responses((status = 200, body = ImportAnswer)), tag = "contracts")]
 #[post("/api/v1/contract-imports")]
 async fn import(

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
-use sluice_catalog::Time;
 use sluice_catalog::decide::{self, ProductView, ReleaseView};
 use sluice_catalog::product::{Channel, Visibility};
 use sluice_catalog::rollout::{Rollout, Selector};
+use sluice_catalog::{Reason, Time};
 
 use super::{Token, graphql_error};
 use crate::error::Error;
@@ -118,6 +118,7 @@ impl Query {
         let newest = product.releases().iter().find(|release| {
             release.release.channel <= channel
                 && release.release.withdrawn_at.is_none_or(|at| at > now)
+                && is_out_for(device.as_deref(), &product, release, now)
                 && product.rollouts.iter().any(|rollout| is_for_everyone(rollout, release))
         });
         Ok(newest.map(|release| {
@@ -176,6 +177,20 @@ impl SoftwareAnswer {
     /// Ours: what the caller's contract says; null without a device's token.
     async fn entitlement(&self) -> Option<&Entitlement> {
         self.0.entitlement.as_ref()
+    }
+}
+
+/// Whether nothing is said of a release that keeps it from whoever asks: an embargo, or a block in the device's country. Of what is kept
+/// back nothing is shown.
+fn is_out_for(device: Option<&CachedDevice>, product: &ProductView, release: &ReleaseView, now: Time) -> bool {
+    match device {
+        None => {
+            release.release.published_at <= now && release.embargo.as_ref().is_none_or(|embargo| embargo.until <= now)
+        }
+        Some(device) => !matches!(
+            decide::entitled(&device.view, product, release, now, &mut ()).reason,
+            Reason::Embargoed | Reason::CountryBlocked | Reason::NotPublished
+        ),
     }
 }
 

@@ -373,3 +373,39 @@ fn the_smallest_encoding_the_device_can_take() {
     assert_eq!(ask(|_| {}, Some(digest(7))), (None, 600, Reason::FullNoPatch));
     assert_eq!(ask(|_| {}, None), (None, 600, Reason::FullNoPatch));
 }
+
+#[test]
+fn what_an_owner_lets_through_is_reached_over_stepping_stones() {
+    let security = Make { order: 3, kind: ReleaseKind::Security, floor: Some(2), ..FEATURE };
+    let product = product(
+        vec![
+            release(FEATURE),
+            release(Make { order: 2, ..FEATURE }),
+            release(security),
+            release(Make { order: 4, ..FEATURE }),
+        ],
+        (2..=4).map(|order| rollout_of(order, 100)).collect(),
+    );
+    let with = |runs: i64, kind: crate::policy::PolicyKind| {
+        let mut device = device(runs, vec![cover(CoverRule::Open, &[])]);
+        device.policies = vec![crate::policy::Policy {
+            id: crate::id::FactId(uuid(1)),
+            scope: crate::policy::PolicyScope::Device,
+            kind,
+            owner: "it".parse().unwrap(),
+            reason: "x".to_owned(),
+            from_at: day(0),
+            to_at: Time::FOREVER,
+            recorded_at: day(0),
+        }];
+        reason(&device, &product, 10)
+    };
+    let hold = || crate::policy::PolicyKind::Hold { security: false };
+    assert_eq!(with(1, hold()), (Reason::Offered, Some("v2".into())), "the way to the fix");
+    assert_eq!(with(2, hold()), (Reason::Offered, Some("v3".into())));
+    assert_eq!(with(3, hold()), (Reason::HeldByPolicy, Some("v4".into())));
+    let pin = || crate::policy::PolicyKind::Pin { version: "v3".parse().unwrap() };
+    assert_eq!(with(1, pin()), (Reason::Offered, Some("v2".into())));
+    assert_eq!(with(2, pin()), (Reason::Offered, Some("v3".into())));
+    assert_eq!(with(3, pin()), (Reason::PinnedByPolicy, Some("v4".into())));
+}

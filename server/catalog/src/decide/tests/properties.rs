@@ -69,6 +69,50 @@ proptest! {
         prop_assert!(!pass(before) || pass(after));
     }
 
+    /// The same of the whole decision, with images that require codes of their own, floors and what runs.
+    #[test]
+    fn more_cover_never_offers_less(
+        contracts in any_contracts(), more in any_contracts(), runs in 0i64..3, radio in prop::option::of(1i64..4),
+        floors in (prop::option::of(1i64..3), prop::option::of(1i64..3)), kinds in (0usize..2, 0usize..2), now in 100i64..300,
+    ) {
+        let kind = |kind: usize| [ReleaseKind::Feature, ReleaseKind::Security][kind];
+        let make = |order: i64, kind: ReleaseKind, floor: Option<i64>| {
+            let mut made = release(Make { order, kind, requires: &[], ..FEATURE });
+            let add_on = Artifact {
+                component: "radio".parse().unwrap(),
+                requires: ["A"].into_iter().collect(),
+                sha256: digest(900 + order),
+                min_installed: floor.map(|floor| format!("v{floor}").parse().unwrap()),
+                min_installed_order: floor,
+                ..made.artifacts[0].clone()
+            };
+            made.artifacts.push(add_on);
+            made
+        };
+        let releases = vec![release(FEATURE), make(2, kind(kinds.0), floors.0), make(3, kind(kinds.1), floors.1)];
+        let product = product(releases, (1..=3).map(|order| rollout_of(order, 100)).collect());
+        let offered = |contracts: &[Contract]| {
+            let mut asked = device(runs, contracts.iter().map(|contract| contract.cover(14)).collect());
+            if let Some(order) = radio {
+                asked.installed.push(Installed {
+                    component: "radio".parse().unwrap(),
+                    version: format!("v{order}").parse().unwrap(),
+                    sha256: digest(900 + order),
+                    security_counter: 1,
+                });
+            }
+            match decide(&asked, &product, day(now), &mut ()) {
+                Decision::Offer { release, artifacts, .. } => {
+                    assert!(!artifacts.is_empty(), "an offer of nothing");
+                    release.release.order
+                }
+                Decision::Nothing { .. } => 0,
+            }
+        };
+        let all: Vec<Contract> = contracts.iter().chain(&more).cloned().collect();
+        prop_assert!(offered(&contracts) <= offered(&all));
+    }
+
     /// The same whatever the order in which contracts are read.
     #[test]
     fn the_order_of_contracts_decides_nothing(contracts in any_contracts(), ga in 0i64..250, codes in any_codes(), now in 0i64..400) {
