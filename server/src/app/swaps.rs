@@ -182,9 +182,9 @@ impl App {
             return self.swap_get(actor, number).await;
         }
         for (id, serial) in [(row.new_id, &row.new_serial), (row.old_id, &row.old_serial)] {
-            if let Some(later) = tx.swap_open(id).await? {
+            if let Some(later) = tx.swap_replacing(id).await? {
                 return Err(Error::conflict(format!(
-                    "{serial} takes part in RMA {} since; undo that first",
+                    "{serial} was replaced since, by RMA {}; undo that first",
                     later.number
                 )));
             }
