@@ -90,6 +90,7 @@ pub fn root_init(args: &RootInitArgs, now: Timestamp, json: bool) -> anyhow::Res
         image_roots: Vec::new(),
         director_roots: Vec::new(),
         sealed: BTreeMap::new(),
+        earlier: BTreeMap::new(),
         staged: Vec::new(),
         online_keys: online,
     };

@@ -2,7 +2,7 @@
 //! with a signing request.
 
 use crate::failure::Failure;
-use crate::folder::DocumentId;
+use crate::folder::{Complete, DocumentId};
 use crate::output;
 use crate::product::Registry;
 use jiff::Timestamp;
@@ -37,7 +37,10 @@ pub struct Documents {
     pub products: Registry,
     pub image_roots: Vec<Vec<u8>>,
     pub director_roots: Vec<Vec<u8>>,
-    pub sealed: BTreeMap<String, (DocumentId, Vec<u8>)>,
+    pub sealed: BTreeMap<String, Complete>,
+    /// Older complete documents of roles whose newest has a moment, the newest first, to the first that never had one: one of them
+    /// is what is shown while the newest is held.
+    pub earlier: BTreeMap<String, Vec<Complete>>,
     pub staged: Vec<(DocumentId, Envelope)>,
 }
 
@@ -224,14 +227,18 @@ impl Documents {
         let (image, director) = (chain(Repository::Image), chain(Repository::Director));
         let mut lints = lint::lint_epochs(&image, &director, &self.limits)?;
         if self.opens_epoch()? && id.repository == Repository::Image {
-            let document = |role: &str| self.sealed.get(role).map(|(_, bytes)| bytes.clone());
-            let ending = ImageDocuments {
+            let mut ending = ImageDocuments {
                 roots: self.image_roots.clone(),
                 director_roots: self.director_roots.clone(),
-                targets: document("targets"),
-                roles: self.sealed.iter().map(|(role, (_, bytes))| (role.clone(), bytes.clone())).collect(),
-                held: std::collections::BTreeMap::new(),
+                targets: self.sealed.get("targets").map(|(_, bytes)| bytes.clone()),
+                ..ImageDocuments::default()
             };
+            // What is held is no part of the branch.
+            for role in self.sealed.keys() {
+                if let Some((_, bytes)) = self.announced(role, now)? {
+                    ending.roles.insert(role.clone(), bytes.clone());
+                }
+            }
             lints.extend(lint::lint_ending(&ending, now, lint::MIN_BRANCH_LIFETIME, &self.limits)?);
         }
         Ok(lints)

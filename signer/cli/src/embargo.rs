@@ -4,7 +4,7 @@
 use crate::args::{ReleaseAdoptArgs, ReleaseNewArgs};
 use crate::documents::Documents;
 use crate::failure::Failure;
-use crate::folder::{DocumentId, Folder};
+use crate::folder::{Complete, DocumentId, Folder};
 use crate::stage::Stage;
 use crate::{describe, edge};
 use jiff::Timestamp;
@@ -56,6 +56,36 @@ impl Documents {
         Ok(self.previous(role)?.is_some_and(|document| !is_secret(&document, now)))
     }
 
+    /// The newest complete document of a role that tells nothing which is not announced. While the newest of all waits, its moment says
+    /// nothing about those before it, which may have been put off by it: one counts that never had a moment, or whose releases
+    /// the product's own role has taken over.
+    pub fn announced(&self, role: &str, now: Timestamp) -> anyhow::Result<Option<&Complete>> {
+        if self.is_announced(role, now)? {
+            return Ok(self.sealed.get(role));
+        }
+        let own = self.previous(&self.product_of(role)?)?;
+        for earlier in self.earlier.get(role).into_iter().flatten() {
+            let envelope = Envelope::parse(role, &earlier.1, self.limits.targets_bytes, &self.limits)?;
+            let document = TargetsMetadata::from_json(role, envelope.signed(), &self.limits)?;
+            let mut targets = document.targets.iter();
+            let taken_over =
+                own.as_ref().is_some_and(|own| targets.all(|(path, one)| own.targets.get(path) == Some(one)));
+            if document.not_before.is_none() || (taken_over && !is_secret(&document, now)) {
+                return Ok(Some(earlier));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a staged document, or the complete one that it follows, tells those who are not asked to sign it what is not announced.
+    pub fn is_for_holders_alone(&self, id: &DocumentId, envelope: &Envelope, now: Timestamp) -> anyhow::Result<bool> {
+        if self.is_secret(id, envelope, now)? {
+            return Ok(true);
+        }
+        let follows = if is_role_name(&id.role) { self.previous(&id.role)? } else { None };
+        Ok(follows.is_some_and(|document| is_secret(&document, now)))
+    }
+
     /// Whether a complete document is needed to judge what is staged of another role of its product, and is no secret.
     pub fn is_public_peer(&self, role: &str, now: Timestamp) -> anyhow::Result<bool> {
         let staged = |peer: &String| self.find_staged(Repository::Image, peer).is_some();
@@ -71,11 +101,11 @@ impl Documents {
         Ok(is_secret(&TargetsMetadata::from_json(&id.role, envelope.signed(), &self.limits)?, now))
     }
 
-    /// Roles of which a document is staged that nobody but its holders may see yet.
+    /// Roles of which a document is staged that nobody but its holders may see yet, or that follows one.
     pub fn secret_roles(&self, now: Timestamp) -> anyhow::Result<BTreeSet<String>> {
         let mut secret = BTreeSet::new();
         for (id, envelope) in &self.staged {
-            if self.is_secret(id, envelope, now)? {
+            if self.is_for_holders_alone(id, envelope, now)? {
                 secret.insert(id.role.clone());
             }
         }

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::product::Registry;
 use anyhow::Context as _;
 use sluice_signer::publish::Repository;
-use sluice_signer::{Envelope, Limits, OnlineKeys, Sha256Digest, embargo};
+use sluice_signer::{Envelope, Limits, OnlineKeys, Sha256Digest, TargetsMetadata, embargo};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -74,6 +74,9 @@ impl DocumentId {
         }
     }
 }
+
+/// A complete document.
+pub type Complete = (DocumentId, Vec<u8>);
 
 /// The folder.
 pub struct Folder {
@@ -176,7 +179,7 @@ impl Folder {
     }
 
     /// The newest complete document of every other role of the image repository.
-    pub fn sealed_latest(&self) -> anyhow::Result<BTreeMap<String, (DocumentId, Vec<u8>)>> {
+    pub fn sealed_latest(&self) -> anyhow::Result<BTreeMap<String, Complete>> {
         let mut latest: BTreeMap<String, DocumentId> = BTreeMap::new();
         for id in list(&self.sealed_dir(Repository::Image), Repository::Image)? {
             if id.role != "root" && latest.get(&id.role).is_none_or(|known| known.version < id.version) {
@@ -189,6 +192,36 @@ impl Folder {
             documents.insert(role, (id, bytes));
         }
         Ok(documents)
+    }
+
+    /// The complete documents before these, of embargo roles whose newest has a moment: the newest first, to the first without one.
+    pub fn sealed_earlier(
+        &self,
+        latest: &BTreeMap<String, Complete>,
+    ) -> anyhow::Result<BTreeMap<String, Vec<Complete>>> {
+        let known = list(&self.sealed_dir(Repository::Image), Repository::Image)?;
+        let mut all = BTreeMap::new();
+        for (role, (id, bytes)) in latest.iter().filter(|(role, _)| embargo::is_role_name(role)) {
+            let mut has_moment = self.has_moment(role, bytes);
+            let mut earlier = Vec::new();
+            for id in known.iter().rev().filter(|one| one.role == *role && one.version < id.version) {
+                if !has_moment {
+                    break;
+                }
+                let bytes = self.sealed(id)?;
+                has_moment = self.has_moment(role, &bytes);
+                earlier.push((id.clone(), bytes));
+            }
+            all.insert(role.clone(), earlier);
+        }
+        Ok(all)
+    }
+
+    /// What cannot be read has none; whoever needs the document is told.
+    fn has_moment(&self, role: &str, bytes: &[u8]) -> bool {
+        let document = Envelope::parse(role, bytes, self.limit(role), &self.limits)
+            .and_then(|envelope| TargetsMetadata::from_json(role, envelope.signed(), &self.limits));
+        document.is_ok_and(|document| document.not_before.is_some())
     }
 
     /// Every complete document of both repositories, in the order of trust and then of versions.

@@ -39,7 +39,8 @@ pub struct Request {
     products: Registry,
     /// The server's public keys.
     online_keys: Json,
-    /// Complete documents that the ones to be signed follow: all roots, the top targets document, the last of each role.
+    /// Complete documents that the ones to be signed follow or are judged by: all roots, the top targets document, the last of each
+    /// role; with roots of a new epoch also what is shown of the other roles.
     standing: Vec<StandingDocument>,
     documents: Vec<RequestedDocument>,
 }
@@ -108,21 +109,10 @@ impl Request {
                 stand(DocumentId { repository, role: "root".to_owned(), version }, bytes)?;
             }
         }
-        // What the ending epoch is left with is judged by every holder.
-        let opens_epoch = from.opens_epoch()?;
-        for (role, (id, bytes)) in &from.sealed {
-            if role == "targets"
-                || (opens_epoch && from.is_announced(role, now)?)
-                || from.find_staged(Repository::Image, role).is_some()
-                || from.is_public_peer(role, now)?
-            {
-                stand(id.clone(), bytes)?;
-            }
-        }
         // What is not announced travels to those alone who are to sign it.
         let mut documents = Vec::new();
         for (id, envelope) in &from.staged {
-            if !asked(id) && from.is_secret(id, envelope, now)? {
+            if !asked(id) && from.is_for_holders_alone(id, envelope, now)? {
                 continue;
             }
             documents.push(RequestedDocument {
@@ -133,6 +123,16 @@ impl Request {
                 base: Base::of(from, id)?,
                 signed: envelope.signed().clone(),
             });
+        }
+        // What the ending epoch is left with is judged by every holder.
+        let opens_epoch = from.opens_epoch()?;
+        for (role, (id, bytes)) in &from.sealed {
+            let travels = |one: &RequestedDocument| one.repository == Repository::Image && one.role == *role;
+            if role == "targets" || documents.iter().any(travels) || from.is_public_peer(role, now)? {
+                stand(id.clone(), bytes)?;
+            } else if let Some((id, bytes)) = from.announced(role, now)?.filter(|_| opens_epoch) {
+                stand(id.clone(), bytes)?;
+            }
         }
         Ok(Self {
             format: REQUEST_FORMAT.to_owned(),
@@ -188,6 +188,7 @@ impl Request {
             image_roots: Vec::new(),
             director_roots: Vec::new(),
             sealed: BTreeMap::new(),
+            earlier: BTreeMap::new(),
             staged: Vec::new(),
         };
         let known = |role: &str| matches!(role, "root" | "targets") || is_delegated_role_name(role);

@@ -37,6 +37,7 @@ impl DerefMut for Stage {
 
 impl Stage {
     pub fn load(folder: Folder) -> anyhow::Result<Self> {
+        let sealed = folder.sealed_latest()?;
         let documents = Documents {
             limits: folder.limits.clone(),
             online_keys: folder.online_keys()?,
@@ -44,7 +45,8 @@ impl Stage {
             products: folder.products()?,
             image_roots: folder.sealed_roots(Repository::Image)?,
             director_roots: folder.sealed_roots(Repository::Director)?,
-            sealed: folder.sealed_latest()?,
+            earlier: folder.sealed_earlier(&sealed)?,
+            sealed,
             staged: folder.staged()?,
         };
         Ok(Self { folder, documents, overrides: Overrides::default() })
@@ -146,6 +148,9 @@ impl Stage {
             }
         }
         self.staged = staged;
+        if !moved.is_empty() {
+            self.earlier = self.folder.sealed_earlier(&self.sealed)?;
+        }
         Ok(moved)
     }
 }

@@ -1,6 +1,7 @@
 //! Lints of signing epochs: what devices of an epoch are left with when the next one begins, and which keys part the two.
 
 use super::{Lint, is_of_advisories};
+use crate::embargo::signs_for;
 use crate::envelope::Envelope;
 use crate::error::VerifyError;
 use crate::limits::Limits;
@@ -65,24 +66,25 @@ pub fn lint_ending(
     };
     let top = read_targets("targets", bytes, limits)?;
     lives("targets", top.expires);
-    let mut floors = Vec::new();
+    // A floor may stand in any role of its product: an embargo role is empty most of the time, and has the newest release at others.
+    let mut products: BTreeMap<&str, Vec<TargetsMetadata>> = BTreeMap::new();
     for delegation in top.delegations.iter().filter(|delegation| !is_of_advisories(delegation)) {
         let role = delegation.name.as_str();
         let document = ending.roles.get(role).map(|bytes| read_targets(role, bytes, limits)).transpose()?;
         if let Some(document) = &document {
             lives(role, document.expires);
         }
-        floors.extend(no_floor(role, document.as_ref(), limits));
+        products.entry(signs_for(delegation)).or_default().extend(document);
     }
-    lints.extend(floors);
+    lints.extend(products.iter().flat_map(|(product, documents)| no_floor(product, documents, limits)));
     Ok(lints)
 }
 
-/// Why no release of a product could be the floor of its devices.
-fn no_floor(role: &str, document: Option<&TargetsMetadata>, limits: &Limits) -> Vec<Lint> {
+/// Why no release of a product, in the documents of all its roles, could be the floor of its devices.
+fn no_floor(product: &str, documents: &[TargetsMetadata], limits: &Limits) -> Vec<Lint> {
     let mut newest: BTreeMap<(String, String), (u64, bool, String)> = BTreeMap::new();
-    let targets = document.into_iter().flat_map(|document| document.targets.values());
-    for release in targets.filter_map(|target| target.release(role, limits).ok()?) {
+    let targets = documents.iter().flat_map(|document| document.targets.values());
+    for release in targets.filter_map(|target| target.release(product, limits).ok()?) {
         let stable = release.channels.contains(STABLE);
         for hw_id in &release.hw_ids {
             let place = newest.entry((release.component.clone(), hw_id.clone())).or_default();
@@ -92,7 +94,7 @@ fn no_floor(role: &str, document: Option<&TargetsMetadata>, limits: &Limits) -> 
         }
     }
     if newest.is_empty() {
-        return vec![short(role, "no release could be a floor: there is none".to_owned())];
+        return vec![short(product, "no release could be a floor: there is none".to_owned())];
     }
     let unstable = newest.into_iter().filter(|(_, (_, stable, _))| !stable);
     unstable
@@ -100,7 +102,7 @@ fn no_floor(role: &str, document: Option<&TargetsMetadata>, limits: &Limits) -> 
             let problem = format!(
                 "the newest release for {component} of {hw_id}, {version}, is not on channel {STABLE} and could be no floor"
             );
-            short(role, problem)
+            short(product, problem)
         })
         .collect()
 }

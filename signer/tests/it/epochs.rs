@@ -2,11 +2,13 @@
 
 use crate::sample::*;
 use proptest::prelude::*;
+use sluice_signer::embargo::role_name;
 use sluice_signer::lint::{Lint, MIN_BRANCH_LIFETIME, lint_ending};
 use sluice_signer::publish::Repository;
 use sluice_signer::{
-    Accepted, DirectorTrust, Envelope, ImageDocuments, Json, Limits, NamedKeys, NewDocument, OnlineKeys, OnlineRole,
-    Overrides, PublishContext, PublishError, RoleKeys, RootMetadata, TrustedRepository, VerifyError, publish_check,
+    Accepted, Delegation, DirectorTrust, Envelope, ImageDocuments, Json, Limits, NamedKeys, NewDocument, OnlineKeys,
+    OnlineRole, Overrides, PublishContext, PublishError, ReleaseCustom, RoleKeys, RootMetadata, TargetsMetadata,
+    TrustedRepository, VerifyError, publish_check,
 };
 use std::collections::BTreeMap;
 
@@ -126,6 +128,25 @@ fn a_newer_verifier_walks_over() {
     assert_eq!((device.root().epoch, device.timestamp_version()), (2, None), "the branch counts for itself");
     let error = device.update_timestamp(&Sample::new().next().timestamp_bytes(), now()).unwrap_err();
     assert!(matches!(error, VerifyError::Threshold { .. }), "the branch's timestamp is no good any more: {error}");
+}
+
+/// The roots of a branch are the last of it: nobody can name other keys for the devices that stay.
+#[test]
+fn a_thief_of_the_online_keys_of_a_branch_ends_with_the_next_epoch_alone() {
+    let mut device = Sample::new().current_device();
+    let far = Sample { timestamp_version: 1_000_000, ..Sample::new() };
+    device.update_timestamp(&far.timestamp_bytes(), now()).unwrap();
+    let error = device.update_timestamp(&Sample::new().next().timestamp_bytes(), now()).unwrap_err();
+    assert!(matches!(error, VerifyError::Rollback { .. }), "nothing of the server's is taken any more: {error}");
+    assert!(matches!(device.update_root(&image(2, 2)), Err(VerifyError::LaterEpoch { .. })));
+    assert_eq!(device.timestamp_version(), Some(1_000_000));
+    // Under the verifier that the floor brought.
+    let kept = device.state();
+    let mut device = TrustedRepository::from_state(&kept, &knows(2)).unwrap();
+    device.update_root(&image(2, 2)).unwrap();
+    assert_eq!(device.timestamp_version(), None);
+    let error = device.update_timestamp(&far.timestamp_bytes(), now()).unwrap_err();
+    assert!(matches!(error, VerifyError::Threshold { .. }), "{error}");
 }
 
 #[test]
@@ -299,6 +320,66 @@ fn the_newest_release_for_each_hardware_must_do_as_a_floor() {
     assert!(found[0].contains("cam-r4, 2.5.0-b1, is not on channel stable"), "{found:?}");
     sample.product.targets.clear();
     assert!(problems(&sample)[0].contains("there is none"));
+}
+
+/// What is wrong with the floor of a product that has an embargo role with this release, when it has one.
+fn floor_of_both_roles(own: &[ReleaseCustom], advance: &[ReleaseCustom], embargo_life: i64) -> Vec<String> {
+    let role = role_name([7; 8]);
+    let mut sample = Sample::new();
+    let keys = || holders(PRODUCT_ROLE);
+    let embargo = Delegation { terminating: false, ..delegation(&role, &holders(61), "acme-cam/*/*") };
+    sample.top = top(1, vec![(embargo, holders(61)), (delegation(PRODUCT, &keys(), "acme-cam/*/*"), keys())]);
+    let targets = |releases: &[ReleaseCustom]| releases.iter().map(|one| (path(&one.version), target(one))).collect();
+    sample.product.targets = targets(own);
+    let mut document = TargetsMetadata::new(2, now() + days(embargo_life), Some(REPO_ID.to_owned()));
+    document.targets = targets(advance);
+    let roles =
+        [(PRODUCT.to_owned(), sample.product_bytes()), (role.clone(), signed(document.to_json(), &holders(61)[..2]))];
+    let ending = ImageDocuments {
+        roots: vec![sample.root_bytes()],
+        targets: Some(sample.top_bytes()),
+        roles: roles.into(),
+        director_roots: vec![director(1, 1)],
+        held: BTreeMap::new(),
+    };
+    let lints = lint_ending(&ending, now(), MIN_BRANCH_LIFETIME - days(300), &limits()).unwrap();
+    lints.iter().map(|lint| lint.to_string().replace(&role, "embargo")).collect()
+}
+
+fn beta(version: &str, order: u64) -> ReleaseCustom {
+    ReleaseCustom { channels: ["beta".to_owned()].into(), ..custom(version, order) }
+}
+
+#[test]
+fn a_floor_may_stand_in_any_role_of_its_product() {
+    let none = [] as [&str; 0];
+    let stable = custom("2.4.1", 20401);
+    assert_eq!(floor_of_both_roles(std::slice::from_ref(&stable), &[], 120), none, "the embargo role is empty");
+    assert_eq!(floor_of_both_roles(&[], std::slice::from_ref(&stable), 120), none, "the floor is in the embargo role");
+    let found = floor_of_both_roles(&[], &[], 120);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with(&format!("{PRODUCT}: no release could be a floor")), "{found:?}");
+    // Each role's document must live, whatever it says.
+    let found = floor_of_both_roles(&[stable], &[], 20);
+    assert!(found.len() == 1 && found[0].starts_with("embargo: expires in 20 days"), "{found:?}");
+}
+
+#[test]
+fn the_newest_release_of_a_product_is_the_newest_of_all_its_roles() {
+    let (older, newer) = (custom("2.4.1", 20401), custom("2.6.0", 20600));
+    let between = [beta("2.5.0-b1", 20500)];
+    for found in [
+        floor_of_both_roles(std::slice::from_ref(&older), &between, 120),
+        floor_of_both_roles(&between, std::slice::from_ref(&older), 120),
+    ] {
+        assert_eq!(found.len(), 2, "one for each hardware: {found:?}");
+        for text in &found {
+            assert!(text.starts_with(PRODUCT) && text.contains("2.5.0-b1, is not on channel stable"), "{text}");
+        }
+    }
+    let none = [] as [&str; 0];
+    assert_eq!(floor_of_both_roles(std::slice::from_ref(&newer), &between, 120), none);
+    assert_eq!(floor_of_both_roles(&between, &[newer], 120), none);
 }
 
 proptest! {

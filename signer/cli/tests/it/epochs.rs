@@ -87,6 +87,116 @@ fn holders_elsewhere_judge_what_the_old_epoch_is_left_with() {
     sandbox.run("verify --repo repo").ok();
 }
 
+/// A role whose shown document, the empty one, lives as long as the others', and whose newest is held.
+fn with_a_held_release() -> Sandbox {
+    let sandbox = lasting();
+    for (seed, name) in (71..).zip(["early-a", "early-b", "early-c"]) {
+        sandbox.holder(name, seed);
+    }
+    let holders = "--holder keys/early-a.pub keys/early-b.pub keys/early-c.pub --expires-days 400";
+    sandbox.run(&format!("delegate add --repo repo --product acme-cam --embargo {holders}")).ok();
+    sandbox.sign_by(&["lead-a", "lead-b", "early-a", "early-b"]);
+    let reason = ["--override", "lifetime=The last document of epoch 1."];
+    sandbox.run_with(&format!("renew --repo repo --role {} --expires-days 400", embargo_role(&sandbox)), &reason).ok();
+    agree(&sandbox, &["early-a", "early-b"], "lifetime");
+    hold(&sandbox, "2.5.7-secret", 20507, "2026-07-01T09:00:00Z");
+    sandbox
+}
+
+/// The name of the embargo role, which is random.
+fn embargo_role(sandbox: &Sandbox) -> String {
+    let names = std::fs::read_dir(sandbox.path("repo/metadata")).unwrap();
+    let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let name = names.find(|name| name.starts_with("1.embargo-")).unwrap();
+    name.trim_start_matches("1.").trim_end_matches(".json").to_owned()
+}
+
+fn hold(sandbox: &Sandbox, version: &str, order: u64, moment: &str) {
+    let line = Sandbox::V2.replace("2.4.1 --order 20401", &format!("{version} --order {order}"));
+    sandbox.run(&format!("{line} --embargo-until {moment}")).ok();
+    sandbox.sign_by(&["early-a", "early-b"]);
+}
+
+/// What is held is in no branch, and no business of the holders of the roots.
+#[test]
+fn a_release_that_is_held_neither_hinders_an_epoch_nor_travels_with_its_roots() {
+    let mut sandbox = with_a_held_release();
+    // Put off: its first moment passes, and it was shown to nobody.
+    hold(&sandbox, "2.5.8-secret", 20508, "2026-08-01T09:00:00Z");
+    sandbox.now = "2026-07-05T12:00:00Z";
+    sandbox.run(BEGIN).ok();
+    let shown = format!("\"role\":\"{}\",\"version\":2,", embargo_role(&sandbox));
+    for role in ["root", "director-root"] {
+        sandbox.run(&format!("request --repo repo --role {role} --out {role}.fwreq")).ok();
+        let request = String::from_utf8(sandbox.read(&format!("{role}.fwreq"))).unwrap();
+        // What the ending epoch is left with is there for the holders who judge it.
+        assert_eq!(request.contains(&shown), role == "root", "{role}");
+        for secret in ["2.5.7", "2.5.8", "not_before"] {
+            assert!(!request.contains(secret), "{role}: {secret}");
+        }
+        let holder = if role == "root" { "root" } else { "director" };
+        for one in ["a", "b"] {
+            let line = format!("sign --request {role}.fwreq --key keys/{holder}-{one}.key --out {role}-{one}.fwsig");
+            sandbox.run(&line).ok();
+            sandbox.run(&format!("merge --repo repo {role}-{one}.fwsig")).ok();
+        }
+    }
+    let verified = sandbox.run("verify --repo repo").ok().stdout;
+    assert!(verified.contains("signing epoch 2\n"), "{verified}");
+}
+
+/// What the product's own role has taken over was announced, whatever waits in the role since.
+#[test]
+fn a_role_in_which_something_waits_is_judged_by_what_was_surely_shown() {
+    let mut sandbox = with_a_held_release();
+    sandbox.now = "2026-07-02T12:00:00Z";
+    hold(&sandbox, "2.5.8-secret", 20508, "2026-08-01T09:00:00Z");
+    sandbox.run("release adopt --repo repo --product acme-cam --version 2.5.7-secret --expires-days 130").ok();
+    sandbox.sign_by(&["cam-a", "cam-b", "early-a", "early-b"]);
+    let run = sandbox.run(BEGIN);
+    assert_eq!(run.code, 3);
+    let role = embargo_role(&sandbox);
+    assert!(run.stderr.contains(&format!("{role}: expires in 89 days")), "{}", run.stderr);
+}
+
+/// Nor when the next document of the role waits for signatures meanwhile.
+#[test]
+fn a_request_for_roots_carries_nothing_that_is_staged_in_secret_or_follows_a_secret() {
+    let sandbox = with_a_held_release();
+    sandbox.holder("early-d", 74);
+    sandbox.run(BEGIN).ok();
+    for (line, holder) in [
+        ("release withdraw --repo repo --product acme-cam --version 2.5.7-secret", "root-a"),
+        (
+            "delegate rotate --repo repo --product acme-cam --embargo --go-on-from 2 --add keys/early-d.pub --remove early-c",
+            "root-b",
+        ),
+    ] {
+        sandbox.run(line).ok();
+        sandbox.run("request --repo repo --role root --out root.fwreq").ok();
+        let request = String::from_utf8(sandbox.read("root.fwreq")).unwrap();
+        assert!(!request.contains("2.5.7"), "{line}");
+        sandbox.run(&format!("sign --request root.fwreq --key keys/{holder}.key --out {holder}.fwsig")).ok();
+        sandbox.run(&format!("merge --repo repo {holder}.fwsig")).ok();
+        sandbox.run(&format!("discard --repo repo --role {}", embargo_role(&sandbox))).ok();
+    }
+}
+
+#[test]
+fn the_documents_of_an_embargo_role_that_are_shown_must_live_as_long_as_others() {
+    let sandbox = lasting();
+    for (seed, name) in (71..).zip(["early-a", "early-b", "early-c"]) {
+        sandbox.holder(name, seed);
+    }
+    let holders = "--holder keys/early-a.pub keys/early-b.pub keys/early-c.pub --expires-days 400";
+    sandbox.run(&format!("delegate add --repo repo --product acme-cam --embargo {holders}")).ok();
+    sandbox.sign_by(&["lead-a", "lead-b", "early-a", "early-b"]);
+    let run = sandbox.run(BEGIN);
+    assert_eq!(run.code, 3);
+    assert!(run.stderr.contains(": expires in ") && run.stderr.contains("embargo-"), "{}", run.stderr);
+    assert!(!run.stderr.contains("no floor") && !run.stderr.contains("there is none"), "{}", run.stderr);
+}
+
 #[test]
 fn documents_that_end_soon_are_refused_or_argued_for() {
     let mut sandbox = Sandbox::with_first_release();
