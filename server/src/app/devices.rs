@@ -210,7 +210,10 @@ impl App {
         let now = self.now();
         let mut tx = self.store.begin().await?;
         tx.device_reported(&said, &installed, now).await?;
-        tx.device_note(device.id, "device", "reported", now).await?;
+        // What it can decode decides about encodings alone, and may be another with every poll.
+        if before != installed.as_slice() || device.signing_epoch != said.signing_epoch {
+            tx.device_note(device.id, "device", "reported", now).await?;
+        }
         for one in &installed {
             // A device that decodes something else from now on wants other patches from the same image.
             if !before.contains(one) || device.profile != poll.profile {
