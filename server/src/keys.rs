@@ -3,8 +3,9 @@
 //!
 //! A role may have a second key beside the one in use, which the next root will name. Which key signs follows from the
 //! published roots alone, so every replica decides alike, before and after a crash: the key that the newest root names
-//! signs, one that no root has named is the successor, one that only older roots named has had its time. Where a key is,
-//! in a file or in a PKCS#11 token, makes no difference to that.
+//! signs, one that no root has named is the successor, one that only older roots named has had its time; but those that the last
+//! roots of an ended epoch name sign for its devices as long as its branch lives. Where a key is, in a file or in a PKCS#11
+//! token, makes no difference to that.
 
 mod check;
 mod files;
@@ -23,7 +24,7 @@ use zeroize::Zeroizing;
 use crate::clock::Dice;
 use crate::failpoint::failpoint;
 
-pub use check::{Listed, State, check_folder};
+pub use check::{Listed, MissingBranchKey, State, check_folder, end_branches};
 pub use files::{Reference, write_secret};
 pub use make::Home;
 pub use online::{KeyInToken, News, OnlineKey, TokenDown};

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sluice_server::clock::{Clock, Dice};
 use sluice_server::config::Settings;
-use sluice_server::keys::{Home, Keys, Listed};
+use sluice_server::keys::{Home, Keys, Listed, end_branches};
 use sluice_server::setup;
 use sluice_server::store::Store;
 use sluice_signer::{NamedKeys, OnlineRole};
@@ -142,16 +142,20 @@ fn rotate(settings: &Settings, role: OnlineRole, again: bool, home: &Home) -> an
 fn list(common: &Common, measure: bool) -> anyhow::Result<()> {
     let settings = settings(common)?;
     let keys = Keys::load(&settings.keys, false, Dice)?;
-    let named = named(&settings)?;
+    let mut named = named(&settings)?;
+    end_branches(&mut named, Clock::default().now());
     for one in keys.list(&named) {
         let key = one.key.public();
-        println!("{:<12} {:<12} {} {}", one.role.name(), one.state.words(), key.keyid(), key.scheme());
+        println!("{:<12} {:<20} {} {}", one.role.name(), one.state.words(), key.keyid(), key.scheme());
         println!("             in {}", place(&one));
         if let (true, None, Some(key)) = (measure, &one.trouble, one.key.in_token()) {
             println!("             {} signatures a second", measured(key)?);
         }
     }
     if let Some(missing) = keys.missing(&named) {
+        println!("{missing}");
+    }
+    for missing in keys.missing_of_branches(&named) {
         println!("{missing}");
     }
     Ok(())

@@ -13,7 +13,7 @@ use crate::app::{App, Expiries, Publisher, Rules};
 use crate::blobs::Blobs;
 use crate::clock::{Clock, Dice};
 use crate::config::{Settings, TEMPLATE};
-use crate::keys::{Keys, write_secret};
+use crate::keys::{self, Keys, write_secret};
 use crate::poll::{Devices, Live};
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -85,7 +85,8 @@ pub async fn app_with(
         .with_context(|| format!("opening the database {}", redacted(&settings.database)))?;
     store.migrate().await.context("migrating the database")?;
     let blobs = Blobs::open_with(&settings.blobs, blob_options)?;
-    let named = store.named_keys().await.context("reading the published roots")?;
+    let mut named = store.named_keys().await.context("reading the published roots")?;
+    keys::end_branches(&mut named, clock.now());
     let keys = Keys::open(&settings.keys, named.now.is_empty().then_some(&settings.home()?), dice)?;
     keys.check_tokens(&named)?;
     check_keys(&store, &keys, &named).await?;
@@ -123,6 +124,9 @@ async fn check_keys(store: &Store, keys: &Keys, named: &NamedKeys) -> anyhow::Re
         keys.online(named)?;
         if let Some(missing) = keys.missing(named) {
             tracing::error!("{missing}; until then this server signs nothing");
+        }
+        for missing in keys.missing_of_branches(named) {
+            tracing::warn!("{missing}");
         }
         return Ok(());
     }

@@ -9,7 +9,7 @@ use sluice_signer::{Envelope, NamedKeys, OnlineRole, Signature};
 
 use super::{Actor, App};
 use crate::error::{Error, Result};
-use crate::keys::{MissingKey, News, OnlineKey, TokenDown};
+use crate::keys::{MissingKey, News, OnlineKey, TokenDown, end_branches};
 
 impl From<MissingKey> for Error {
     /// Devices see this, too: what to do about it stands in the log.
@@ -108,13 +108,10 @@ impl App {
         let documents = self.live.documents_full();
         let mut named = documents.named().clone();
         // The keys of a branch stay as long as some device could take what they sign.
-        if let Ok(now) = jiff::Timestamp::from_second(self.now().as_s()) {
-            named.end_branches(now);
-        }
+        end_branches(&mut named, self.now());
         let named = &named;
-        if self.keys.missing(named).is_some()
-            && let Err(error) = self.keys.reread()
-        {
+        let lacks = self.keys.missing(named).is_some() || !self.keys.missing_of_branches(named).is_empty();
+        if lacks && let Err(error) = self.keys.reread() {
             tracing::error!("the keys folder could not be read: {error:#}");
         }
         match self.keys.retire(named) {

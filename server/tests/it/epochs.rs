@@ -4,7 +4,7 @@ use serde_json::json;
 use sluice_catalog::wire::publish::{PublishDocument, PublishRepository};
 use sluice_catalog::{Kind, Reason};
 use sluice_server::clock::Clock;
-use sluice_server::keys::Keys;
+use sluice_server::keys::{Keys, State};
 use sluice_signer::agree::{InstallPolicy, Installed, agree};
 use sluice_signer::{
     DirectorDocument, Envelope, Limits, Lookup, OnlineRole, Overrides, Refresh, TrustedRepository, VerifyError,
@@ -20,6 +20,7 @@ both_engines!(
     an_old_device_is_walked_over_by_the_floor,
     an_old_device_that_no_floor_helps_is_told_why,
     the_keys_of_a_branch_stay_as_long_as_it_lives,
+    a_key_of_a_branch_that_was_away_is_found_again,
     a_branch_is_served_as_it_stood,
     an_epoch_that_begins_badly_is_refused,
     what_devices_say_of_their_verifier_is_held_to_its_bounds,
@@ -275,6 +276,10 @@ fn the_keys_of_a_branch_stay_as_long_as_it_lives(engine: Engine) {
     let branch = app.key_of_epoch(OnlineRole::Director, Some(1)).unwrap();
     assert_eq!(*branch.public(), old_keys.director);
     assert_ne!(*app.key(OnlineRole::Director).unwrap().public(), old_keys.director);
+    let listed = app.keys.list(app.live.documents().named());
+    for (state, count) in [(State::Signs, 4), (State::SignsForEpoch(1), 4)] {
+        assert_eq!(listed.iter().filter(|one| one.state == state).count(), count, "{state:?}");
+    }
     let expiries = epochs.world.status().expiries;
     let of_branch: Vec<&str> =
         expiries.iter().map(|one| one.role.as_str()).filter(|role| role.contains("epoch-1-")).collect();
@@ -300,6 +305,25 @@ fn the_keys_of_a_branch_stay_as_long_as_it_lives(engine: Engine) {
     epochs.restart();
     assert_eq!(files(&keys, "pem").len(), 4);
     drop(device);
+}
+
+fn a_key_of_a_branch_that_was_away_is_found_again(engine: Engine) {
+    let mut epochs = Epochs::new(engine);
+    epochs.begin();
+    let keys = epochs.world.server.folder().join("keys");
+    let (file, aside) = (keys.join("director.pem"), keys.join("aside"));
+    std::fs::rename(&file, &aside).unwrap();
+    // It starts all the same, and serves everybody else.
+    epochs.restart();
+    let old = epochs.device("SN-1", &epochs.first, 1);
+    let new = epochs.device("SN-2", &epochs.first, 2);
+    old.poll_answer().refused(Kind::Unavailable);
+    new.poll_answer().expect(200);
+    std::fs::rename(&aside, &file).unwrap();
+    let server = &epochs.world.server;
+    server.block_on(server.app.refresh()).unwrap();
+    old.poll_answer().expect(200);
+    assert!(server.app.keys.missing_of_branches(server.app.live.documents().named()).is_empty());
 }
 
 fn a_branch_is_served_as_it_stood(engine: Engine) {
@@ -375,8 +399,8 @@ fn an_epoch_that_begins_badly_is_refused(engine: Engine) {
     far.epoch = 3;
     let problem = epochs.world.publish(&[far.image_root(2), far.director_root(2)]).refused(Kind::Unverified);
     assert!(problem.detail.contains("verifier knows epochs to 2"), "{}", problem.detail);
-    // When the documents have not long to live any more.
-    epochs.world.server.advance_s(100 * DAY_S);
+    // When the documents have not long to live any more; an instant after the full day, however fast this ran.
+    epochs.world.server.advance_s(100 * DAY_S + 1);
     let problem = epochs.world.publish(&epochs.roots()).refused(Kind::Unverified);
     // 264 days and a little, by whole seconds.
     assert!(problem.detail.contains("root: expires in 26"), "{}", problem.detail);
