@@ -22,7 +22,7 @@ pub struct Plan {
     /// How cover decides.
     #[cfg_attr(feature = "sql", sqlx(try_from = "String"))]
     pub rule: CoverRule,
-    /// Days after the last window in which cover still counts, with a notice. Default 14, at most 365.
+    /// Days after each window in which cover still counts, with a notice. Default 14, at most 365.
     pub grace_days: i32,
     /// When it was entered.
     pub created_at: Time,

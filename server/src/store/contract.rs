@@ -5,8 +5,7 @@ use sluice_catalog::contract::{Contract, CoverageWindow, CoveredItem, Grant, Pla
 use sluice_catalog::id::{ContractId, FactId, PlanId};
 use sluice_catalog::text::{ContractNumber, ProductName, Serial, Slug};
 
-use super::sql::places;
-use super::{MAX_PARAMETERS, Result, Sql, Store, Tx};
+use super::{Result, Sql, Store, Tx};
 
 const COLUMNS: &str = "id, customer_id, number, plan_id, state, created_at";
 const PLAN_COLUMNS: &str = "id, name, rule, grace_days, created_at";
@@ -158,18 +157,7 @@ impl Tx {
 
     /// Enters a contract.
     pub async fn contract_add(&mut self, contract: &Contract) -> Result<()> {
-        Sql::new(
-            "INSERT INTO contract (id, customer_id, number, plan_id, state, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(contract.id)
-        .bind(contract.customer_id)
-        .bind(&contract.number)
-        .bind(contract.plan_id)
-        .bind(contract.state)
-        .bind(contract.created_at)
-        .execute(self)
-        .await
-        .map(|_| ())
+        self.contracts_add(std::slice::from_ref(contract)).await
     }
 
     /// A contract's windows that hold by what is known now.
@@ -196,45 +184,14 @@ impl Tx {
 
     /// Records windows.
     pub async fn window_add(&mut self, contract: ContractId, windows: &[NewWindow], at: Time) -> Result<()> {
-        for chunk in windows.chunks(MAX_PARAMETERS / 6) {
-            let mut sql = Sql::built(format!(
-                "INSERT INTO coverage_window (id, contract_id, from_at, to_at, kind, recorded_at) VALUES {}",
-                places(chunk.len(), 6)
-            ));
-            for window in chunk {
-                sql = sql
-                    .bind(window.id)
-                    .bind(contract)
-                    .bind(window.from_at)
-                    .bind(window.to_at)
-                    .bind(window.kind)
-                    .bind(at);
-            }
-            sql.execute(&mut *self).await?;
-        }
-        Ok(())
+        let windows: Vec<_> = windows.iter().map(|window| (contract, window.clone())).collect();
+        self.windows_add(&windows, at).await
     }
 
     /// Records items.
     pub async fn item_add(&mut self, contract: ContractId, items: &[NewItem], at: Time) -> Result<()> {
-        for chunk in items.chunks(MAX_PARAMETERS / 7) {
-            let mut sql = Sql::built(format!(
-                "INSERT INTO covered_item (id, contract_id, product, serial, from_at, to_at, recorded_at) VALUES {}",
-                places(chunk.len(), 7)
-            ));
-            for item in chunk {
-                sql = sql
-                    .bind(item.id)
-                    .bind(contract)
-                    .bind(&item.product)
-                    .bind(&item.serial)
-                    .bind(item.from_at)
-                    .bind(item.to_at)
-                    .bind(at);
-            }
-            sql.execute(&mut *self).await?;
-        }
-        Ok(())
+        let items: Vec<_> = items.iter().map(|item| (contract, item.clone())).collect();
+        self.items_add(&items, at).await
     }
 
     /// Marks every device that a contract covers as changed, so that caches read its cover anew.

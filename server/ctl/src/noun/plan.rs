@@ -24,7 +24,7 @@ pub enum Command {
         /// release's publication (release-date), N months of the train (fallback-N), or nothing (open).
         #[arg(long, default_value = "train-ga")]
         rule: CoverRule,
-        /// Days after the last window in which cover still counts.
+        /// Days after each window in which cover still counts.
         #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u16).range(0..=365))]
         grace_days: u16,
         /// A code it grants, for one family or all, up to a channel (stable, preview, beta); may be repeated.
