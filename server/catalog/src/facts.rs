@@ -2,6 +2,8 @@
 //! true. A correction supersedes a fact and records another, so what was decided then, by what was known then, can be asked
 //! for ever.
 
+use std::collections::BTreeSet;
+
 use crate::Time;
 use crate::contract::{ContractState, Grant};
 use crate::cover::{Cover, CoverRule, Windows};
@@ -112,15 +114,12 @@ pub fn covers(contracts: &[ContractFacts], family: &Family, known_at: Time) -> V
 
 /// What changes when a set of facts is to be another: which are superseded, and which are recorded anew. What is in both
 /// stays as it is, with the time since when it was known.
-pub fn replace<I: Copy, T: PartialEq + Clone>(current: &[(I, T)], wanted: &[T]) -> (Vec<I>, Vec<T>) {
-    let gone = current.iter().filter(|(_, fact)| !wanted.contains(fact)).map(|(id, _)| *id).collect();
-    let mut new: Vec<T> = Vec::new();
-    for fact in wanted {
-        if !current.iter().any(|(_, there)| there == fact) && !new.contains(fact) {
-            new.push(fact.clone());
-        }
-    }
-    (gone, new)
+pub fn replace<I: Copy, T: Ord + Clone>(current: &[(I, T)], wanted: &BTreeSet<T>) -> (Vec<I>, Vec<T>) {
+    let mut there: BTreeSet<&T> = BTreeSet::new();
+    // A fact that stands twice is kept once.
+    let gone = current.iter().filter(|(_, fact)| !wanted.contains(fact) || !there.insert(fact)).map(|(id, _)| *id);
+    let gone = gone.collect();
+    (gone, wanted.iter().filter(|fact| !there.contains(fact)).cloned().collect())
 }
 
 #[cfg(test)]
@@ -252,11 +251,12 @@ mod tests {
             current in prop::collection::vec(0u8..8, 0..8), wanted in prop::collection::vec(0u8..8, 0..8),
         ) {
             let current: Vec<(usize, u8)> = current.into_iter().enumerate().collect();
+            let wanted: BTreeSet<u8> = wanted.into_iter().collect();
             let (gone, new) = replace(&current, &wanted);
             let mut left: Vec<u8> = current.iter().filter(|(id, _)| !gone.contains(id)).map(|(_, fact)| *fact).collect();
             left.extend(&new);
-            let set = |facts: &[u8]| facts.iter().copied().collect::<std::collections::BTreeSet<u8>>();
-            prop_assert_eq!(set(&left), set(&wanted));
+            left.sort_unstable();
+            prop_assert_eq!(&left, &wanted.iter().copied().collect::<Vec<u8>>(), "each once");
             let after: Vec<(usize, u8)> = left.into_iter().enumerate().collect();
             prop_assert_eq!(replace(&after, &wanted), (vec![], vec![]), "again changes nothing");
         }

@@ -6,13 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
-use crate::contract::WindowKind;
+use crate::contract::{WindowKind, window_mistake};
 use crate::text::{ContractNumber, ProductName, Serial, Slug, TextError};
 
 /// Rows of one request.
 pub const MAX_ROWS: usize = 5_000;
-/// Longest window, days: a typing error in a year is caught, a long warranty is not.
-pub const MAX_WINDOW_DAYS: i64 = 40 * 366;
 /// Bytes of one field of a row.
 pub const MAX_FIELD: usize = 200;
 
@@ -231,11 +229,8 @@ fn window(row: &ImportRow) -> Result<Option<(Time, Time, WindowKind)>, Mistake> 
         (Some(from), Some(to), None) => (moment("from", from, &zone, 0)?, moment("to", to, &zone, 0)?),
         (Some(from), None, Some(last)) => (moment("from", from, &zone, 0)?, moment("last_day", last, &zone, 1)?),
     };
-    if from >= to {
-        return Err(("to", format!("the window ends ({to}) before it starts ({from})")));
-    }
-    if to > from.plus_days(MAX_WINDOW_DAYS) {
-        return Err(("to", format!("the window from {from} to {to} is longer than 40 years")));
+    if let Some(mistake) = window_mistake(from, to) {
+        return Err(mistake);
     }
     Ok(Some((from, to, kind)))
 }
@@ -316,6 +311,8 @@ mod tests {
             (error(|row| row.last_day = some("2026-12-31")), "to", "not both"),
             (error(|row| row.to = some("2025-12-31")), "to", "ends (2025-12-31T00:00:00Z) before it starts"),
             (error(|row| row.to = some("2126-01-01")), "to", "longer than 40 years"),
+            (error(|row| (row.from, row.to) = (some("0206-01-01"), some("1981-01-01"))), "from", "before 1980-01-01"),
+            (error(|row| (row.from, row.to) = (some("2126-01-01"), some("2162-01-01"))), "to", "after 2150-01-01"),
             (error(|row| row.kind = some("gift")), "kind", "one of paid"),
             (error(|row| row.zone = some("Mars/Olympus")), "zone", "IANA name"),
             (error(|row| row.serial = some(&"x".repeat(201))), "serial", "at most 200"),

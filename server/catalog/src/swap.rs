@@ -1,9 +1,12 @@
 //! Advance replacement (RMA): the new device takes over the whole cover of the old one, with its past, because a plan may look at the
 //! day on which a train came out. The old one keeps what it had until the overlap ends.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
+use crate::cover::Windows;
 use crate::device::DeviceState;
 use crate::id::{CohortId, CustomerId, FactId};
 use crate::text::{ProductName, Serial, Slug, TrainName};
@@ -33,6 +36,56 @@ pub fn carry(items: &[(FactId, Interval)], fence_at: Time) -> Carried {
         .filter(|(_, (_, to))| *to > fence_at)
         .map(|&(id, (from, _))| (id, (from < fence_at).then_some((from, fence_at))));
     Carried { cut: cut.collect(), new: items.iter().map(|(_, interval)| *interval).collect() }
+}
+
+/// An item of a contract: a serial, and when it is covered.
+pub type Item = (ProductName, Serial, Time, Time);
+
+/// A swap that stands, as far as items go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// The product of both.
+    pub product: ProductName,
+    /// The serial that was replaced.
+    pub old: Serial,
+    /// The serial that replaced it.
+    pub new: Serial,
+    /// When the old one's cover ended.
+    pub fence_at: Time,
+}
+
+/// What items come to after swaps, in the order of their moments. A sales system may not have heard of a swap, or of nothing else:
+/// whichever of the two serials it names, the new one is covered and the old one until the overlap ends.
+pub fn through(items: BTreeSet<Item>, swaps: &[Replaced]) -> BTreeSet<Item> {
+    let mut items = items;
+    let named = |items: &BTreeSet<Item>, swap: &Replaced, serial: &Serial| -> Vec<Item> {
+        items.iter().filter(|item| item.0 == swap.product && item.1 == *serial).cloned().collect()
+    };
+    for swap in swaps.iter().rev() {
+        for (product, _, from, to) in named(&items, swap, &swap.new) {
+            items.insert((product, swap.old.clone(), from, to));
+        }
+    }
+    for swap in swaps {
+        for item in named(&items, swap, &swap.old) {
+            let (product, old, from, to) = item.clone();
+            items.insert((product.clone(), swap.new.clone(), from, to));
+            if to > swap.fence_at {
+                items.remove(&item);
+                if from < swap.fence_at {
+                    items.insert((product, old, from, swap.fence_at));
+                }
+            }
+        }
+    }
+    // What came from both sides is one.
+    for (swap, serial) in swaps.iter().flat_map(|swap| [(swap, &swap.old), (swap, &swap.new)]) {
+        let of_serial = named(&items, swap, serial);
+        items.retain(|item| item.0 != swap.product || item.1 != *serial);
+        let merged = Windows::new(of_serial.into_iter().map(|(_, _, from, to)| (from, to)).collect());
+        items.extend(merged.iter().map(|(from, to)| (swap.product.clone(), serial.clone(), from, to)));
+    }
+    items
 }
 
 /// What a device had that a swap changes, so that it can be given back.
@@ -97,9 +150,54 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::cover::Windows;
+
+    fn item(serial: &str, from: i64, to: i64) -> Item {
+        let day = |day: i64| Time::EPOCH.plus_days(day);
+        ("acme-cam".parse().unwrap(), serial.parse().unwrap(), day(from), day(to))
+    }
+
+    fn replaced(old: &str, new: &str, fence: i64) -> Replaced {
+        Replaced {
+            product: "acme-cam".parse().unwrap(),
+            old: old.parse().unwrap(),
+            new: new.parse().unwrap(),
+            fence_at: Time::EPOCH.plus_days(fence),
+        }
+    }
+
+    #[test]
+    fn whichever_serial_of_a_swap_is_named_both_are_meant() {
+        let swaps = [replaced("A", "B", 10), replaced("B", "C", 20)];
+        let meant = BTreeSet::from([item("A", 0, 10), item("B", 0, 20), item("C", 0, 99), item("Z", 0, 99)]);
+        for named in ["A", "B", "C"] {
+            let items = BTreeSet::from([item(named, 0, 99), item("Z", 0, 99)]);
+            assert_eq!(through(items, &swaps), meant, "{named}");
+        }
+        assert_eq!(through(meant.clone(), &swaps), meant, "again changes nothing");
+    }
 
     proptest! {
+        #[test]
+        fn items_through_swaps_are_as_a_swap_leaves_them(
+            named in prop::collection::vec((0usize..4, 0i64..50, 1i64..50), 0..5), fences in prop::collection::vec(0i64..80, 3),
+        ) {
+            let serials = ["A", "B", "C", "D"];
+            let swaps = [replaced("A", "B", fences[0]), replaced("B", "C", fences[1])];
+            let items: BTreeSet<Item> =
+                named.iter().map(|&(serial, from, days)| item(serials[serial], from, from + days)).collect();
+            let once = through(items.clone(), &swaps);
+            let covered = |items: &BTreeSet<Item>, serial: &str, at: i64| {
+                let at = Time::EPOCH.plus_days(at);
+                items.iter().any(|item| item.1.as_str() == serial && item.2 <= at && at < item.3)
+            };
+            for at in 0..100 {
+                let any = ["A", "B", "C"].iter().any(|serial| covered(&items, serial, at));
+                prop_assert_eq!(covered(&once, "C", at), any, "the last one has all");
+                prop_assert!(at < fences[0] || !covered(&once, "A", at), "a fenced one has nothing");
+                prop_assert_eq!(covered(&once, "D", at), covered(&items, "D", at), "others are left alone");
+            }
+        }
+
         #[test]
         fn the_new_serial_has_the_whole_cover_and_the_old_one_all_of_it_before_the_fence(
             spans in prop::collection::vec((0i64..500, 1i64..300), 0..6), fence in 0i64..700, at in 0i64..900,

@@ -12,6 +12,7 @@ use sluice_catalog::wire::admin::{
     PlanDetail, WindowCreate,
 };
 
+use super::apply::{check_items, check_windows};
 use super::{Actor, App, Made, title};
 use crate::error::{Error, Result};
 use crate::store::{NewItem, NewWindow};
@@ -20,8 +21,6 @@ use crate::store::{NewItem, NewWindow};
 pub(super) const MAX_GRANTS: usize = 200;
 /// Most days of grace.
 pub(super) const MAX_GRACE_DAYS: u16 = 365;
-/// Longest window, days: a typing error in a year is caught, a long warranty is not.
-const MAX_WINDOW_DAYS: i64 = 40 * 366;
 
 impl App {
     /// Customers after a name.
@@ -118,7 +117,8 @@ impl App {
             self.store.contract_by_number(number).await?.ok_or_else(|| Error::not_found("contract", number))?;
         let windows = self.store.window_list(contract.id, MAX_PAGE).await?;
         let items = self.store.item_list(contract.id, MAX_PAGE).await?;
-        Ok(ContractDetail { contract, customer, plan, windows, items })
+        let kept = self.store.contract_told(contract.id).await?.map(|told| told.by);
+        Ok(ContractDetail { contract, customer, plan, windows, items, kept })
     }
 
     /// Enters a contract.
@@ -212,27 +212,8 @@ impl App {
                 return Err(Error::invalid(field, format!("{count} given, at most {MAX_FACTS} in one request")));
             }
         }
-        for (index, window) in windows.iter().enumerate() {
-            if window.from >= window.to {
-                return Err(Error::invalid(
-                    &format!("windows[{index}]"),
-                    format!("ends ({}) before it starts ({})", window.to, window.from),
-                ));
-            }
-            if window.to > window.from.plus_days(MAX_WINDOW_DAYS) {
-                return Err(Error::invalid(&format!("windows[{index}]"), "longer than 40 years"));
-            }
-        }
-        for (index, item) in items.iter().enumerate() {
-            if let (Some(from), Some(to)) = (item.from, item.to)
-                && from >= to
-            {
-                return Err(Error::invalid(
-                    &format!("items[{index}]"),
-                    format!("ends ({to}) before it starts ({from})"),
-                ));
-            }
-        }
+        check_windows(windows)?;
+        check_items(items)?;
         let windows = windows
             .iter()
             .map(|window| NewWindow {

@@ -8,6 +8,7 @@ use sluice_catalog::contract::{Contract, ContractState, WindowKind};
 use sluice_catalog::id::{ContractId, FactId};
 use sluice_catalog::import::{self, ImportRow, KnownNames, MAX_ROWS, Wanted};
 use sluice_catalog::principal::Permission;
+use sluice_catalog::swap::{Item, Replaced, through};
 use sluice_catalog::text::{ContractNumber, ProductName, Serial, Slug};
 use sluice_catalog::wire::entitlement::{ImportAnswer, ImportRequest, OnError};
 
@@ -19,7 +20,7 @@ use crate::store::{ContractHead, NewItem, NewWindow, Tx};
 struct There {
     heads: HashMap<ContractNumber, ContractHead>,
     windows: HashSet<(ContractId, (Time, Time, WindowKind))>,
-    items: HashSet<(ContractId, ProductName, Serial)>,
+    items: HashSet<(ContractId, Item)>,
 }
 
 impl App {
@@ -43,7 +44,9 @@ impl App {
         if !answer.errors.is_empty() && request.on_error == OnError::Refuse {
             return Ok(answer);
         }
-        let there = there(&mut tx, heads, &contracts).await?;
+        let serials: BTreeSet<_> = contracts.values().flat_map(|wanted| wanted.items.iter().cloned()).collect();
+        let swaps = tx.swaps_of(serials.into_iter().collect()).await?;
+        let there = there(&mut tx, heads, &contracts, &swaps).await?;
         let (mut made, mut windows, mut items) = (Vec::new(), Vec::new(), Vec::new());
         let mut moved = Vec::new();
         let mut touched: BTreeSet<ContractId> = BTreeSet::new();
@@ -93,11 +96,13 @@ impl App {
                     }
                 }
             }
-            for (product, serial) in &wanted.items {
-                if !there.items.contains(&(id, product.clone(), serial.clone())) {
+            let always = |(product, serial): &(ProductName, Serial)| -> Item {
+                (product.clone(), serial.clone(), Time::EPOCH, Time::FOREVER)
+            };
+            for item in through(wanted.items.iter().map(always).collect(), &swaps) {
+                if !there.items.contains(&(id, item.clone())) {
                     let fact = FactId::new(now, self.dice.id());
-                    let (product, serial) = (product.clone(), serial.clone());
-                    let (from_at, to_at) = (Time::EPOCH, Time::FOREVER);
+                    let (product, serial, from_at, to_at) = item;
                     items.push((id, NewItem { id: fact, product, serial, from_at, to_at }));
                 }
             }
@@ -180,6 +185,7 @@ async fn there(
     tx: &mut Tx,
     heads: HashMap<ContractNumber, ContractHead>,
     contracts: &BTreeMap<ContractNumber, import::WantedContract>,
+    swaps: &[Replaced],
 ) -> Result<There> {
     let ids: Vec<ContractId> = contracts.keys().filter_map(|number| heads.get(number)).map(|head| head.id).collect();
     let known: BTreeSet<&Serial> = contracts
@@ -187,7 +193,8 @@ async fn there(
         .filter(|(number, _)| heads.contains_key(*number))
         .flat_map(|(_, wanted)| wanted.items.iter().map(|(_, serial)| serial))
         .collect();
-    let serials: Vec<Serial> = known.into_iter().cloned().collect();
+    let swapped = swaps.iter().flat_map(|swap| [&swap.old, &swap.new]);
+    let serials: Vec<Serial> = known.into_iter().chain(swapped).cloned().collect::<BTreeSet<_>>().into_iter().collect();
     let windows = tx.windows_of(&ids).await?.into_iter().collect();
     let items = tx.items_of(&serials).await?.into_iter().collect();
     Ok(There { heads, windows, items })

@@ -1,6 +1,7 @@
 //! Use cases. Each mutation takes an [`Actor`], checks its permission, and writes the change, its audit entry and its
 //! jobs in one transaction. Surfaces call these and nothing below them.
 
+mod apply;
 mod bootstrap;
 mod branches;
 mod contracts;

@@ -2,10 +2,11 @@
 
 use sluice_catalog::Time;
 use sluice_catalog::contract::{Contract, WindowKind};
-use sluice_catalog::id::{ContractId, PlanId};
+use sluice_catalog::id::{ContractId, FactId, PlanId};
+use sluice_catalog::swap::Item;
 use sluice_catalog::text::{ContractNumber, ProductName, Serial};
 
-use super::sql::places;
+use super::sql::{list, places};
 use super::{MAX_PARAMETERS, NewItem, NewWindow, Result, Sql, Tx};
 
 /// Contracts, or serials, of one statement.
@@ -39,11 +40,8 @@ struct ItemOf {
     contract_id: ContractId,
     product: ProductName,
     serial: Serial,
-}
-
-/// `$n, $n+1, …` for so many parameters.
-fn list(first: usize, count: usize) -> String {
-    (first..first + count).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ")
+    from_at: Time,
+    to_at: Time,
 }
 
 impl Tx {
@@ -100,22 +98,22 @@ impl Tx {
         Ok(there)
     }
 
-    /// Items of these serials without dates of their own, under any contract, that hold by what is known now.
-    pub async fn items_of(&mut self, serials: &[Serial]) -> Result<Vec<(ContractId, ProductName, Serial)>> {
+    /// Items of these serials, under any contract, that hold by what is known now.
+    pub async fn items_of(&mut self, serials: &[Serial]) -> Result<Vec<(ContractId, Item)>> {
         let mut there = Vec::new();
         for chunk in serials.chunks(CHUNK) {
             let mut sql = Sql::built(format!(
-                "SELECT contract_id, product, serial FROM covered_item
-                 WHERE superseded_at IS NULL AND from_at = $1 AND to_at = $2 AND serial IN ({})",
-                list(3, chunk.len())
-            ))
-            .bind(Time::EPOCH)
-            .bind(Time::FOREVER);
+                "SELECT contract_id, product, serial, from_at, to_at FROM covered_item
+                 WHERE superseded_at IS NULL AND serial IN ({})",
+                list(1, chunk.len())
+            ));
             for serial in chunk {
                 sql = sql.bind(serial);
             }
             let rows: Vec<ItemOf> = sql.all(&mut *self).await?;
-            there.extend(rows.into_iter().map(|row| (row.contract_id, row.product, row.serial)));
+            there.extend(
+                rows.into_iter().map(|row| (row.contract_id, (row.product, row.serial, row.from_at, row.to_at))),
+            );
         }
         Ok(there)
     }
@@ -178,6 +176,31 @@ impl Tx {
                     .bind(item.from_at)
                     .bind(item.to_at)
                     .bind(at);
+            }
+            sql.execute(&mut *self).await?;
+        }
+        Ok(())
+    }
+
+    /// Holds windows for false from now on.
+    pub async fn windows_end(&mut self, ids: &[FactId], at: Time) -> Result<()> {
+        self.rows_end("coverage_window", ids, at).await
+    }
+
+    /// Holds items for false from now on.
+    pub async fn items_end(&mut self, ids: &[FactId], at: Time) -> Result<()> {
+        self.rows_end("covered_item", ids, at).await
+    }
+
+    async fn rows_end(&mut self, table: &'static str, ids: &[FactId], at: Time) -> Result<()> {
+        for chunk in ids.chunks(CHUNK) {
+            let mut sql = Sql::built(format!(
+                "UPDATE {table} SET superseded_at = $1 WHERE superseded_at IS NULL AND id IN ({})",
+                list(2, chunk.len())
+            ))
+            .bind(at);
+            for id in chunk {
+                sql = sql.bind(*id);
             }
             sql.execute(&mut *self).await?;
         }

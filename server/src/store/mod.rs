@@ -24,6 +24,7 @@ mod principal;
 mod product;
 mod release;
 mod rollout;
+mod source;
 mod sql;
 mod status;
 mod swap;
@@ -40,6 +41,7 @@ pub use import::ContractHead;
 pub use job::NewJob;
 pub use policy::PolicyRow;
 pub use release::ReleaseFactRow;
+pub use source::Told;
 pub use sql::{On, Row, Sql};
 pub use swap::SwapRow;
 

@@ -147,3 +147,8 @@ pub fn places(rows: usize, columns: usize) -> String {
     }
     text
 }
+
+/// `$n, $n+1, …` for so many parameters.
+pub fn list(first: usize, count: usize) -> String {
+    (first..first + count).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ")
+}

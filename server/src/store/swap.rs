@@ -1,12 +1,14 @@
 //! Swaps of devices, and the facts that they move.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use sluice_catalog::Time;
 use sluice_catalog::device::Device;
 use sluice_catalog::id::{ContractId, DeviceId, FactId, ProductId};
-use sluice_catalog::swap::{Interval, Moved};
+use sluice_catalog::swap::{Interval, Moved, Replaced};
 use sluice_catalog::text::{ProductName, Serial, Slug};
 
-use super::sql::json;
+use super::sql::{json, list};
 use super::{On, Result, Sql, Store, StoreError, Tx};
 
 const ROW: &str = "SELECT s.number, s.product_id, p.name AS product, s.old_id, s.new_id, o.serial AS old_serial, n.serial AS new_serial, \
@@ -89,7 +91,59 @@ impl Store {
     }
 }
 
+/// Swaps of one serial after the other that are followed: a device that was replaced more often is a mistake somewhere.
+const MAX_CHAIN: usize = 64;
+/// Serials of one statement.
+const CHUNK: usize = 5_000;
+
+#[derive(sqlx::FromRow)]
+struct ReplacedRow {
+    number: String,
+    at: Time,
+    product: ProductName,
+    old: Serial,
+    new: Serial,
+    fence_at: Time,
+}
+
 impl Tx {
+    /// Swaps that stand and in which these serials took part, or those that they replaced or that replaced them, in the order of
+    /// their moments.
+    pub async fn swaps_of(&mut self, serials: Vec<(ProductName, Serial)>) -> Result<Vec<Replaced>> {
+        let mut found: BTreeMap<(Time, String), Replaced> = BTreeMap::new();
+        let mut asked: BTreeSet<(ProductName, Serial)> = BTreeSet::new();
+        let mut next = serials;
+        for _ in 0..MAX_CHAIN {
+            next.retain(|serial| asked.insert(serial.clone()));
+            if next.is_empty() {
+                break;
+            }
+            let mut new = Vec::new();
+            for chunk in next.chunks(CHUNK) {
+                // By serial alone: those of other products change nothing.
+                let places = list(1, chunk.len());
+                let mut sql = Sql::built(format!(
+                    "SELECT s.number, s.at, p.name AS product, o.serial AS old, n.serial AS new, s.fence_at
+                     FROM swap s JOIN product p ON p.id = s.product_id
+                     JOIN device o ON o.id = s.old_id JOIN device n ON n.id = s.new_id
+                     WHERE s.undone_at IS NULL AND (s.old_id IN (SELECT id FROM device WHERE serial IN ({places}))
+                                                    OR s.new_id IN (SELECT id FROM device WHERE serial IN ({places})))"
+                ));
+                for (_, serial) in chunk {
+                    sql = sql.bind(serial);
+                }
+                let rows: Vec<ReplacedRow> = sql.all(&mut *self).await?;
+                for ReplacedRow { number, at, product, old, new: replacing, fence_at } in rows {
+                    new.push((product.clone(), old.clone()));
+                    new.push((product.clone(), replacing.clone()));
+                    found.insert((at, number), Replaced { product, old, new: replacing, fence_at });
+                }
+            }
+            next = new;
+        }
+        Ok(found.into_values().collect())
+    }
+
     /// A swap by number.
     pub async fn swap_by_number(&mut self, number: &Slug) -> Result<Option<SwapRow>> {
         by_number(self, number).await

@@ -115,6 +115,12 @@ fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Permission>)> {
         post("/api/v1/contracts", json!({"number": "C", "customer": "none", "plan": "none"}), Permission::Contracts),
         post("/api/v1/contracts/C-0/facts", none(), Permission::Contracts),
         (Method::PATCH, "/api/v1/contracts/C-0".to_owned(), none(), Some(Permission::Contracts)),
+        (
+            Method::PUT,
+            "/api/v1/contracts/C-0".to_owned(),
+            json!({"source": "none", "revision": 1, "customer": "none", "plan": "none"}),
+            Some(Permission::Contracts),
+        ),
         (Method::DELETE, format!("/api/v1/contracts/C-0/windows/{id}"), Value::Null, Some(Permission::Contracts)),
         (Method::DELETE, format!("/api/v1/contracts/C-0/items/{id}"), Value::Null, Some(Permission::Contracts)),
         (

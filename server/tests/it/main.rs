@@ -10,6 +10,7 @@ mod harness;
 mod api;
 mod blobs;
 mod clients;
+mod contract_put;
 mod devices;
 mod downloads;
 mod drills;

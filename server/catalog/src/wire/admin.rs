@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::contract::{Contract, CoverageWindow, CoveredItem, Grant, Plan, WindowKind};
+use crate::contract::{Contract, CoverageWindow, CoveredItem, Grant, KeptBy, Plan, WindowKind};
 use crate::cover::CoverRule;
 use crate::device::{Device, DeviceState, EnrolToken, Installed};
 use crate::id::TokenId;
@@ -263,6 +263,9 @@ pub struct ContractDetail {
     pub windows: Vec<CoverageWindow>,
     /// What it covers, at most 500 of them.
     pub items: Vec<CoveredItem>,
+    /// The system that keeps it; none of a contract that is kept here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptBy>,
 }
 
 /// A device to register before it enrols.

@@ -18,6 +18,7 @@ use crate::args::{Paging, item, one_of, window};
 use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
+use crate::noun::contract_apply::Apply;
 use crate::noun::contract_import::Import;
 use crate::noun::list;
 use crate::output::{fields, made, table, when};
@@ -64,6 +65,8 @@ pub enum Command {
     },
     /// Take in contracts, windows and devices from a file. The same file again changes nothing.
     Import(Import),
+    /// Make contracts what files of the system that keeps them say, whole.
+    Apply(Apply),
     /// Move a contract to another plan, void it, or make it count again.
     Change {
         /// Its number.
@@ -116,6 +119,7 @@ impl Command {
                 session.out.result(&detail, text)
             }
             Self::Import(import) => import.run(session),
+            Self::Apply(apply) => apply.run(session),
             Self::Change { number, plan, state } => {
                 if plan.is_none() && state.is_none() {
                     return Err(Failure::Usage("nothing to change: give --plan or --state".into()));
@@ -186,6 +190,11 @@ fn text(detail: &ContractDetail) -> String {
         ("state", detail.contract.state.as_str().to_owned()),
         ("created", when(detail.contract.created_at)),
     ]);
+    if let Some(kept) = &detail.kept {
+        let revision = kept.revision.map(|revision| format!(", revision {revision}")).unwrap_or_default();
+        text.push('\n');
+        text.push_str(&fields(&[("kept by", format!("{}{revision}", kept.source))]));
+    }
     text.push('\n');
     text.push_str(&table(
         &["WINDOW FROM", "TO", "KIND", "RECORDED"],

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod audit;
 pub mod contract;
+pub mod contract_apply;
 pub mod contract_import;
 pub mod customer;
 pub mod device;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use actix_web::{get, post, web};
+use actix_web::{get, post, put, web};
 use sluice_catalog::contract::Contract;
 use sluice_catalog::customer::Customer;
 use sluice_catalog::text::ContractNumber;
 use sluice_catalog::wire::admin::{
     ContractCreate, ContractDetail, ContractExtend, CustomerCreate, Page, PlanCreate, PlanDetail,
 };
+use sluice_catalog::wire::contracts::ContractPut;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::super::auth::Acting;
@@ -24,6 +25,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(contracts)
         .service(contract)
         .service(show)
+        .service(put_whole)
         .service(extend);
 }
 
@@ -100,6 +102,23 @@ async fn show(
 ) -> Answer<web::Json<ContractDetail>> {
     let app = Arc::clone(&shared.app);
     Ok(web::Json(shared.app.run(async move { app.contract_get(&actor.0, &number).await }).await?))
+}
+
+/// Make a contract what the system that keeps it says: enter it, or change what differs. The same again changes nothing, and a revision
+/// older than the newest that was told is refused.
+#[utoipa::path(
+    params(("number" = String, Path)),
+    responses((status = 201, body = ContractDetail), (status = 200, body = ContractDetail)), tag = "contracts"
+)]
+#[put("/api/v1/contracts/{number}")]
+async fn put_whole(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    number: web::Path<ContractNumber>,
+    request: web::Json<ContractPut>,
+) -> Answer {
+    let app = Arc::clone(&shared.app);
+    Ok(made(shared.app.run(async move { app.contract_put(&actor.0, &number, &request).await }).await?))
 }
 
 /// Add windows and items to a contract.

@@ -1,0 +1,247 @@
+//! A contract as the system that keeps it tells it, whole: what differs is superseded and recorded anew, and what is the same stays as it
+//! is, with the time since when it was known.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use sluice_catalog::contract::{Contract, KeptBy, Revision, WindowKind, window_mistake};
+use sluice_catalog::facts::replace;
+use sluice_catalog::id::{ContractId, FactId};
+use sluice_catalog::principal::Permission;
+use sluice_catalog::swap::{Item, through};
+use sluice_catalog::text::{ContractNumber, ProductName, Serial};
+use sluice_catalog::wire::admin::{ContractDetail, ItemCreate, MAX_FACTS, WindowCreate};
+use sluice_catalog::wire::contracts::{ContractPut, RevisionError};
+use sluice_catalog::{Digest, Time};
+
+use super::{Actor, App, Made};
+use crate::error::{Error, Result};
+use crate::store::{NewItem, NewWindow, Told, Tx};
+
+/// Windows of one contract that hold at once: every poll of a device whose copy is not in memory reads them all.
+pub(super) const MAX_WINDOWS: usize = 1_000;
+
+type Window = (Time, Time, WindowKind);
+
+/// What a contract is told to be.
+struct Wanted {
+    revision: Revision,
+    content: Digest,
+    windows: BTreeSet<Window>,
+    items: BTreeSet<Item>,
+}
+
+impl App {
+    /// Makes a contract what its source says. The same again changes nothing, and neither does what was told before.
+    pub async fn contract_put(
+        &self,
+        actor: &Actor,
+        number: &ContractNumber,
+        request: &ContractPut,
+    ) -> Result<Made<ContractDetail>> {
+        actor.need(Permission::Contracts)?;
+        let now = self.now();
+        let mut wanted = self.wanted(request, now)?;
+        let mut tx = self.store.begin().await?;
+        // One at a time for each source: two that enter the same contract would each find it missing.
+        tx.source_add(&request.source, now).await?;
+        tx.source_lock(&request.source).await?;
+        let customer = tx.customer_by_name(&request.customer).await?;
+        let customer =
+            customer.ok_or_else(|| Error::invalid("customer", format!("there is no customer {}", request.customer)))?;
+        let plan = tx.plan_by_name(&request.plan).await?;
+        let plan = plan.ok_or_else(|| Error::invalid("plan", format!("there is no plan {}", request.plan)))?;
+        tx.contract_lock(number).await?;
+        let before = tx.contract_by_number(number).await?;
+        let told = match &before {
+            Some(contract) => tx.contract_told(contract.id).await?,
+            None => None,
+        };
+        if let Some(contract) = before.as_ref().filter(|contract| contract.customer_id != customer.id) {
+            let owner = self.store.customer_name(contract.customer_id).await?;
+            let owner = owner.map(String::from).unwrap_or_default();
+            return Err(Error::invalid("customer", format!("contract {number} is of customer {owner} already")));
+        }
+        if !is_news(number, request, &wanted, told.as_ref())? {
+            drop(tx);
+            return Ok(Made::Same(self.contract_get(actor, number).await?));
+        }
+        wanted.items = through(wanted.items, &swaps_of(&mut tx, &request.items).await?);
+        let contract = Contract {
+            id: before.as_ref().map_or_else(|| ContractId::new(now, self.dice.id()), |before| before.id),
+            customer_id: customer.id,
+            number: number.clone(),
+            plan_id: plan.id,
+            state: request.state,
+            created_at: before.as_ref().map_or(now, |before| before.created_at),
+        };
+        let head_changed = match &before {
+            None => {
+                tx.contract_add(&contract).await?;
+                true
+            }
+            Some(before) if *before != contract => {
+                tx.contract_change(before, &contract, now).await?;
+                true
+            }
+            Some(_) => false,
+        };
+        let counts = self.contract_facts_put(&mut tx, contract.id, &wanted, head_changed, now).await?;
+        let by = KeptBy { source: request.source.clone(), revision: Some(wanted.revision) };
+        let taken_over = told.as_ref().is_some_and(|told| told.by.source != request.source);
+        tx.contract_told_put(contract.id, &Told { by, content: Some(wanted.content) }, now).await?;
+        let changed = head_changed || taken_over || counts != [0; 4];
+        if changed {
+            let [windows_gone, windows_new, items_gone, items_new] = counts;
+            let detail = json!({"source": request.source, "revision": wanted.revision.to_string(),
+                "customer": customer.name, "plan": plan.name, "state": request.state,
+                "windows": {"ended": windows_gone, "recorded": windows_new},
+                "items": {"ended": items_gone, "recorded": items_new},
+                "taken_over_from": told.filter(|_| taken_over).map(|told| told.by.source)});
+            tx.audit_add(now, actor.name(), "contract.put", &format!("contract:{number}"), &detail).await?;
+        }
+        tx.commit().await?;
+        if changed {
+            self.devices.forget_all();
+        }
+        let detail = self.contract_get(actor, number).await?;
+        Ok(if before.is_none() { Made::New(detail) } else { Made::Same(detail) })
+    }
+
+    /// What a request asks for, when all of it can be.
+    fn wanted(&self, request: &ContractPut, now: Time) -> Result<Wanted> {
+        let revision = request.revised(now).map_err(|error| match error {
+            RevisionError::TooLarge(_) => Error::invalid("revision", error),
+            RevisionError::One | RevisionError::Ahead(..) => Error::invalid("revised_at", error),
+        })?;
+        if request.windows.len() > MAX_WINDOWS {
+            return Err(Error::invalid("windows", format!("{} given, at most {MAX_WINDOWS}", request.windows.len())));
+        }
+        if request.items.len() > MAX_FACTS {
+            return Err(Error::invalid("items", format!("{} given, at most {MAX_FACTS}", request.items.len())));
+        }
+        check_windows(&request.windows)?;
+        let products = self.live.products();
+        for (index, item) in request.items.iter().enumerate() {
+            if products.by_name(item.product.as_str()).is_none() {
+                return Err(Error::invalid(
+                    &format!("items[{index}].product"),
+                    format!("there is no product {}", item.product),
+                ));
+            }
+        }
+        check_items(&request.items)?;
+        let windows = request.windows.iter().map(|window| (window.from, window.to, window.kind)).collect();
+        let item = |item: &ItemCreate| -> Item {
+            let (from, to) = (item.from.unwrap_or(Time::EPOCH), item.to.unwrap_or(Time::FOREVER));
+            (item.product.clone(), item.serial.clone(), from, to)
+        };
+        let items = request.items.iter().map(item).collect();
+        Ok(Wanted { revision, content: request.content(), windows, items })
+    }
+
+    /// Supersedes and records what differs; how many windows ended and began, and how many items.
+    async fn contract_facts_put(
+        &self,
+        tx: &mut Tx,
+        contract: ContractId,
+        wanted: &Wanted,
+        head_changed: bool,
+        now: Time,
+    ) -> Result<[usize; 4]> {
+        let there: Vec<(FactId, Window)> = tx
+            .window_list(contract)
+            .await?
+            .into_iter()
+            .map(|window| (window.id, (window.from_at, window.to_at, window.kind)))
+            .collect();
+        let (windows_gone, windows_new) = replace(&there, &wanted.windows);
+        let there: Vec<(FactId, Item)> = tx
+            .item_list(contract)
+            .await?
+            .into_iter()
+            .map(|item| (item.id, (item.product, item.serial, item.from_at, item.to_at)))
+            .collect();
+        let (items_gone, items_new) = replace(&there, &wanted.items);
+        let counts = [windows_gone.len(), windows_new.len(), items_gone.len(), items_new.len()];
+        if counts == [0; 4] && !head_changed {
+            return Ok(counts);
+        }
+        // Before and after: devices that lose an item must hear of it as well.
+        tx.contract_touch_devices(contract, now).await?;
+        tx.windows_end(&windows_gone, now).await?;
+        tx.items_end(&items_gone, now).await?;
+        let id = || FactId::new(now, self.dice.id());
+        let windows: Vec<_> = windows_new
+            .into_iter()
+            .map(|(from_at, to_at, kind)| NewWindow { id: id(), from_at, to_at, kind })
+            .collect();
+        tx.window_add(contract, &windows, now).await?;
+        let items: Vec<_> = items_new
+            .into_iter()
+            .map(|(product, serial, from_at, to_at)| NewItem { id: id(), product, serial, from_at, to_at })
+            .collect();
+        tx.item_add(contract, &items, now).await?;
+        tx.contract_touch_devices(contract, now).await?;
+        Ok(counts)
+    }
+}
+
+/// Whether a revision tells something new; an error when it is older than what was told, or tells it otherwise.
+fn is_news(number: &ContractNumber, request: &ContractPut, wanted: &Wanted, told: Option<&Told>) -> Result<bool> {
+    let Some(told) = told else { return Ok(true) };
+    let source = &told.by.source;
+    if *source != request.source {
+        if request.take_over {
+            return Ok(true);
+        }
+        return Err(Error::conflict(format!(
+            "contract {number} is kept by source {source}; change it there, or say take_over"
+        )));
+    }
+    let Some(newest) = told.by.revision else { return Ok(true) };
+    match wanted.revision.against(newest) {
+        None => Err(Error::invalid(
+            "revised_at",
+            format!("source {source} told revision {newest} of contract {number} before: go on with such"),
+        )),
+        Some(Ordering::Less) => Err(Error::conflict(format!(
+            "contract {number} revised backwards: {} is older than {newest}, which source {source} told before",
+            wanted.revision
+        ))),
+        Some(Ordering::Equal) if told.content == Some(wanted.content) => Ok(false),
+        Some(Ordering::Equal) => Err(Error::conflict(format!(
+            "source {source} told revision {newest} of contract {number} with other content; what changed needs a newer one"
+        ))),
+        Some(Ordering::Greater) => Ok(true),
+    }
+}
+
+/// Refuses windows that cannot be, by their fields.
+pub(super) fn check_windows(windows: &[WindowCreate]) -> Result<()> {
+    for (index, window) in windows.iter().enumerate() {
+        if let Some((field, rule)) = window_mistake(window.from, window.to) {
+            return Err(Error::invalid(&format!("windows[{index}].{field}"), rule));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses items whose own dates are reversed.
+pub(super) fn check_items(items: &[ItemCreate]) -> Result<()> {
+    for (index, item) in items.iter().enumerate() {
+        if let (Some(from), Some(to)) = (item.from, item.to)
+            && from >= to
+        {
+            return Err(Error::invalid(&format!("items[{index}].to"), format!("{to} is not after from ({from})")));
+        }
+    }
+    Ok(())
+}
+
+/// Swaps of the serials of items.
+async fn swaps_of(tx: &mut Tx, items: &[ItemCreate]) -> Result<Vec<sluice_catalog::swap::Replaced>> {
+    let serials: BTreeSet<(&ProductName, &Serial)> = items.iter().map(|item| (&item.product, &item.serial)).collect();
+    Ok(tx.swaps_of(serials.into_iter().map(|(product, serial)| (product.clone(), serial.clone())).collect()).await?)
+}
