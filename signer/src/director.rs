@@ -338,6 +338,14 @@ impl DirectorTrust {
         &self.chain.bytes
     }
 
+    pub(crate) const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn check_repository(&self, role: &str, repo_id: Option<&String>) -> Result<(), VerifyError> {
+        self.chain.check_repository(role, repo_id)
+    }
+
     /// Verifies the director's answer.
     pub fn verify_director(&self, bytes: &[u8], expect: &DirectorExpect<'_>) -> Result<DirectorAnswer, VerifyError> {
         self.chain.check_expiry(expect.now)?;

@@ -227,6 +227,40 @@ pub enum VerifyError {
         /// The nonce found, shortened; empty when there is none.
         found: String,
     },
+    /// A certificate of another device.
+    #[error("entitlement: made for a device with {field} {found:?}, this one has {expected:?}")]
+    WrongHolder {
+        /// What differs: `product`, `serial` or `key`.
+        field: &'static str,
+        /// This device's.
+        expected: String,
+        /// The one in the certificate, shortened.
+        found: String,
+    },
+    /// A certificate from before the device was revoked.
+    #[error("entitlement: of device epoch {found}, one of epoch {kept} is kept already: it was revoked since")]
+    OldDeviceEpoch {
+        /// The epoch of the certificate that is kept.
+        kept: u64,
+        /// The epoch found.
+        found: u64,
+    },
+    /// A certificate of another signing epoch than the root that is trusted.
+    #[error("entitlement: of signing epoch {found}, the trusted director root is of epoch {trusted}")]
+    CertificateEpoch {
+        /// The epoch of the trusted root.
+        trusted: u64,
+        /// The epoch of the certificate.
+        found: u64,
+    },
+    /// A certificate that lives longer than any may.
+    #[error("entitlement: lives {found_s} s from its issue, at most {limit_s} s are allowed")]
+    CertificateLifetime {
+        /// Seconds from issue to expiry.
+        found_s: i64,
+        /// Seconds allowed.
+        limit_s: i64,
+    },
     /// A director document that lives longer than its kind may.
     #[error("director: lives {found_s} s from its server time, at most {limit_s} s are allowed")]
     DirectorLifetime {

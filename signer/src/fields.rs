@@ -85,6 +85,14 @@ impl<'a> Fields<'a> {
         Ok(text.to_owned())
     }
 
+    /// The name of a member, where names are data: what [`Fields::name`] asks of texts.
+    pub fn key(&self, name: &str) -> Result<String, VerifyError> {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return self.refuse("", "members of 1 to 128 printable ASCII characters without spaces", name);
+        }
+        Ok(name.to_owned())
+    }
+
     pub fn opt_name(&self, name: &str) -> Result<Option<String>, VerifyError> {
         self.opt(name).map(|value| self.as_name(name, value)).transpose()
     }

@@ -11,7 +11,9 @@
 //! * [`root`], [`roles`], [`targets`], [`release`] are typed views of the documents.
 //! * [`repository`] is the trusted set that a device keeps (TUF specification, section 5), and [`refresh`](mod@refresh) the
 //!   order in which a client asks for its documents.
+//! * [`known`] lists what a product's holders signed, for looking at it.
 //! * [`director`] and [`agree`](mod@agree) are the per-device answer and the comparison of both repositories.
+//! * [`entitlement`] is what a device may have by contract, for when the server is away.
 //! * [`embargo`] knows the roles of what is not announced yet.
 //! * [`uptane`] is Uptane's full verification of any two repositories, and [`legacy`] reads those written in the old way.
 //! * [`publish`] and [`online`] are the server's side: ingest checks, and its snapshot and timestamp roles.
@@ -22,11 +24,13 @@ pub mod agree;
 pub mod digest;
 pub mod director;
 pub mod embargo;
+pub mod entitlement;
 pub mod envelope;
 pub mod error;
 pub mod json;
 pub mod key;
 pub mod key_file;
+pub mod known;
 pub mod legacy;
 pub mod limits;
 pub mod lint;
@@ -52,6 +56,7 @@ pub use digest::{Sha256Digest, sha256};
 pub use director::{
     Delta, DirectorAnswer, DirectorDocument, DirectorExpect, DirectorTarget, DirectorTrust, FullEncoding, FullImage,
 };
+pub use entitlement::{Certificate, CertificateExpect, CertifiedCover, CertifiedState};
 pub use envelope::{Envelope, Signature};
 pub use error::VerifyError;
 pub use json::{Json, JsonError};

@@ -13,6 +13,14 @@ pub struct Limits {
     pub targets_bytes: u64,
     /// Bytes of a director document: it is for one device and names one image per component.
     pub director_bytes: u64,
+    /// Bytes of an entitlement certificate: it is for one device, which keeps it.
+    pub entitlement_bytes: u64,
+    /// Contracts that one certificate may name.
+    pub covers: usize,
+    /// Windows of one contract in a certificate; a device looks at all of them for each release.
+    pub windows: usize,
+    /// Versions of which a certificate may say when they were published.
+    pub published: usize,
     /// Root rotations followed in one refresh: an attacker with old keys cannot feed an endless chain.
     pub root_rotations: u32,
     /// Signatures in one envelope: each costs a curve operation before the document can be refused.
@@ -47,6 +55,10 @@ impl Default for Limits {
             snapshot_bytes: 2_000_000,
             targets_bytes: 5_000_000,
             director_bytes: 64 * 1024,
+            entitlement_bytes: 256 * 1024,
+            covers: 16,
+            windows: 64,
+            published: 64,
             root_rotations: 256,
             signatures: 64,
             // Four holders for each of 512 product lines.

@@ -15,6 +15,7 @@ mod documents;
 mod drill;
 mod edge;
 mod embargo;
+mod entitlement;
 mod failure;
 mod folder;
 mod http;
@@ -81,6 +82,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(args) => return audit::run(&args, now, json),
         Command::Publish(args) => publish::run(&args, now, json)?,
         Command::Drill(command) => return drill::run(&command, now, json),
+        Command::Entitlement(args::EntitlementCommand::Show(args)) => return entitlement::show(&args, now, json),
         Command::Tuf(args) => return Ok(tuf::run(&args, now, json)),
         Command::Uptane(args) => return uptane::run(&args, now, json),
         Command::Completion { shell } => {

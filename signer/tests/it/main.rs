@@ -5,6 +5,7 @@ mod canonical_json;
 mod director;
 mod documentation;
 mod embargo;
+mod entitlement;
 mod epochs;
 mod frozen;
 mod hostile;

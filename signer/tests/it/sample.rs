@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use sluice_signer::director::{Delta, DirectorDocument, DirectorTarget, FullEncoding, FullImage};
+use sluice_signer::entitlement::{Certificate, CertifiedCover, CertifiedState};
 use sluice_signer::release::{ReleaseCustom, ReleaseKind};
 use sluice_signer::roles::FileMeta;
 use sluice_signer::root::{RoleKeys, RootMetadata};
@@ -46,6 +47,7 @@ pub const SNAPSHOT: u8 = 101;
 pub const TIMESTAMP: u8 = 102;
 pub const DIRECTOR: u8 = 103;
 pub const ENTITLEMENT: u8 = 104;
+pub const DEVICE: u8 = 120;
 
 pub fn online_keys() -> OnlineKeys {
     OnlineKeys {
@@ -307,6 +309,75 @@ pub fn nothing() -> DirectorDocument {
         expires: now() + SignedDuration::from_hours(24),
         ..offer("2.4.1")
     }
+}
+
+/// What two contracts cover of `cam-0001`, with every field that a certificate has.
+pub fn certificate() -> Certificate {
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let codes =
+        |list: &[(&str, &str)]| list.iter().map(|&(code, channel)| (code.to_owned(), channel.to_owned())).collect();
+    let cover = |contract: &str, rule: &str, codes, windows| CertifiedCover {
+        contract: contract.to_owned(),
+        plan: "plus".to_owned(),
+        rule: rule.to_owned(),
+        grace_days: 14,
+        codes,
+        windows,
+    };
+    Certificate {
+        device_id: "cam-0001".to_owned(),
+        product: PRODUCT.to_owned(),
+        serial: "SN-0001".to_owned(),
+        device_key: hex::encode(key(DEVICE).public().ed25519_bytes().unwrap()),
+        device_epoch: 3,
+        state: CertifiedState::Active,
+        replaced_at: Some(at("2026-07-01T00:00:00Z")),
+        confirmed_train: Some("2.4".to_owned()),
+        signing_epoch: 1,
+        covers: vec![
+            cover(
+                "C-1001",
+                "train-ga",
+                codes(&[("FW.CAM.MAJOR", "stable")]),
+                vec![
+                    (at("2025-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z")),
+                    (at("2026-02-01T00:00:00Z"), at("2027-02-01T00:00:00Z")),
+                ],
+            ),
+            cover(
+                "C-1002",
+                "release-date",
+                codes(&[("FW.CAM.AI", "beta")]),
+                vec![(at("2026-03-01T00:00:00Z"), at("2026-09-01T00:00:00Z"))],
+            ),
+        ],
+        published: BTreeMap::from([
+            ("2.4.0".to_owned(), at("2026-03-01T09:00:00Z")),
+            ("2.4.1".to_owned(), at("2026-04-15T09:00:00Z")),
+        ]),
+        issued: now(),
+        expires: now() + days(30),
+        repo_id: Some(DIRECTOR_REPO_ID.to_owned()),
+    }
+}
+
+/// The certificate, signed by key E.
+pub fn certified(certificate: &Certificate) -> Vec<u8> {
+    certificate.unsigned(&limits()).unwrap().signed_by(&key(ENTITLEMENT))
+}
+
+/// Frozen certificates by file name.
+pub fn frozen_certificates() -> BTreeMap<&'static str, Vec<u8>> {
+    let blocked = Certificate {
+        device_epoch: 4,
+        state: CertifiedState::Blocked,
+        replaced_at: None,
+        confirmed_train: None,
+        covers: Vec::new(),
+        published: BTreeMap::new(),
+        ..certificate()
+    };
+    BTreeMap::from([("active.json", certified(&certificate())), ("blocked.json", certified(&blocked))])
 }
 
 /// The documents of the frozen sample by file name. They exercise every field that the formats have.

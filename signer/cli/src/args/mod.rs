@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod ceremony;
+mod entitlement;
 mod key;
 mod outside;
 mod release;
@@ -12,6 +13,7 @@ use sluice_signer::Overrides;
 use std::path::PathBuf;
 
 pub use ceremony::*;
+pub use entitlement::*;
 pub use key::*;
 pub use outside::*;
 pub use release::*;
@@ -76,6 +78,9 @@ pub enum Command {
     /// repository would not survive it.
     #[command(subcommand)]
     Drill(DrillCommand),
+    /// Look at certificates of what devices may have by contract.
+    #[command(subcommand)]
+    Entitlement(EntitlementCommand),
     /// Fetch a target from any TUF repository, as a client does that trusts its root.
     Tuf(TufArgs),
     /// Say whether an ECU would install what a director and an image repository offer it: Uptane's full verification. Exits 1

@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use sluice_signer::online::{SNAPSHOT_LIFETIME, TIMESTAMP_LIFETIME, sign_snapshot, sign_timestamp};
 use sluice_signer::publish::Repository;
 use sluice_signer::{
-    DirectorDocument, DirectorExpect, DirectorTrust, FileMeta, ImageDocuments, OnlineRole, SigningKey,
-    TrustedRepository, VerifyError,
+    Certificate, CertificateExpect, CertifiedCover, CertifiedState, DirectorDocument, DirectorExpect, DirectorTrust,
+    FileMeta, ImageDocuments, OnlineRole, SigningKey, TrustedRepository, VerifyError,
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -17,6 +17,7 @@ use std::rc::Rc;
 /// The version that the thief gives his documents: a device that took it refuses every honest one for ages.
 const FAR_AHEAD: u64 = 1 << 40;
 const DEVICE: &str = "drill-device";
+const DEVICE_KEY: &str = "5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f";
 
 type Signers = BTreeMap<OnlineRole, Rc<SigningKey>>;
 
@@ -32,6 +33,8 @@ pub struct Device {
     /// What the thief has made the device hold.
     last_director_version: u64,
     thiefs: Option<Current>,
+    /// The certificate that it keeps.
+    certificate: Option<Vec<u8>>,
 }
 
 impl Device {
@@ -44,6 +47,7 @@ impl Device {
             director: DirectorTrust::from_root(&first(Repository::Director)?, &limits)?,
             last_director_version: 0,
             thiefs: None,
+            certificate: None,
         };
         let honest = current(rehearsal, &rehearsal.online_signers()?, 1, 1, now)?;
         device.image.update_timestamp(&honest.timestamp, now)?;
@@ -83,7 +87,26 @@ impl Device {
                 "a device takes the thief's answer, version {FAR_AHEAD}: nothing that holders did not sign"
             ));
         }
+        if has(OnlineRole::Entitlement) {
+            let forged = certificate(rehearsal, keys, FAR_AHEAD, now)?;
+            self.takes_certificate(&forged, now)?;
+            self.certificate = Some(forged);
+            steps.push(format!(
+                "a device takes the thief's certificate, epoch {FAR_AHEAD}: cover that nobody sold, and no software"
+            ));
+        }
         Ok(())
+    }
+
+    fn takes_certificate(&self, bytes: &[u8], now: Timestamp) -> Result<(), VerifyError> {
+        let expect = CertificateExpect {
+            product: DEVICE,
+            serial: DEVICE,
+            device_key: DEVICE_KEY,
+            now,
+            kept: self.certificate.as_deref(),
+        };
+        self.director.verify_certificate(bytes, &expect).map(drop)
     }
 
     fn take(&self, document: &[u8], now: Timestamp) -> Result<u64, VerifyError> {
@@ -125,10 +148,11 @@ impl Device {
         }
         self.take(&director_document(rehearsal, &new, 1, now)?, now).context("the server's answer")?;
         if stolen.contains(&OnlineRole::Entitlement) {
-            let keyid = old.get(&OnlineRole::Entitlement).map(|key| key.public().keyid().to_owned());
-            let still = self.director.root().entitlement_keys().iter().any(|key| Some(key.keyid()) == keyid.as_deref());
-            anyhow::ensure!(!still, "the director root still names the stolen key");
+            let thiefs = certificate(rehearsal, old, FAR_AHEAD, now)?;
+            let still = self.takes_certificate(&thiefs, now).is_ok();
+            anyhow::ensure!(!still, "a device still takes certificates of the stolen key");
         }
+        self.takes_certificate(&certificate(rehearsal, &new, 1, now)?, now).context("the server's certificate")?;
         steps.push("the device takes the new roots, forgets what the thief signed, and works again".to_owned());
         Ok(())
     }
@@ -172,6 +196,37 @@ fn director_document(rehearsal: &Rehearsal, keys: &Signers, version: u64, now: T
         repo_id,
     };
     Ok(document.sign(keys.get(&OnlineRole::Director).context("four keys")?, &edge::limits())?)
+}
+
+/// A certificate of the device at this epoch, under a contract.
+fn certificate(rehearsal: &Rehearsal, keys: &Signers, epoch: u64, now: Timestamp) -> anyhow::Result<Vec<u8>> {
+    let issued = edge::in_days(now, 0)?;
+    let cover = CertifiedCover {
+        contract: DEVICE.to_owned(),
+        plan: DEVICE.to_owned(),
+        rule: "open".to_owned(),
+        grace_days: 0,
+        codes: BTreeMap::new(),
+        windows: Vec::new(),
+    };
+    let certificate = Certificate {
+        device_id: DEVICE.to_owned(),
+        product: DEVICE.to_owned(),
+        serial: DEVICE.to_owned(),
+        device_key: DEVICE_KEY.to_owned(),
+        device_epoch: epoch,
+        state: CertifiedState::Active,
+        replaced_at: None,
+        confirmed_train: None,
+        signing_epoch: rehearsal.stage.complete_epoch(Repository::Director)?,
+        covers: vec![cover],
+        published: BTreeMap::new(),
+        issued,
+        expires: edge::in_days(now, 30)?,
+        repo_id: rehearsal.director_repo_id()?,
+    };
+    let key = keys.get(&OnlineRole::Entitlement).context("four keys")?;
+    Ok(certificate.unsigned(&edge::limits())?.signed_by(key))
 }
 
 fn in_seconds(now: Timestamp, life: SignedDuration) -> anyhow::Result<Timestamp> {

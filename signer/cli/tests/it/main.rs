@@ -7,6 +7,7 @@ mod detached;
 mod documentation;
 mod drill;
 mod embargo;
+mod entitlement;
 mod epochs;
 mod files;
 mod keys;
