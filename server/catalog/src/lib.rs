@@ -18,6 +18,7 @@ pub mod facts;
 pub mod id;
 pub mod import;
 pub mod job;
+pub mod offline;
 pub mod patch;
 pub mod policy;
 pub mod principal;

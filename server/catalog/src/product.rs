@@ -85,6 +85,12 @@ impl Channel {
             Self::Beta => "beta",
         }
     }
+
+    /// The channel of software that is signed for these: stable software may be on the preview channel too, so the most finished
+    /// one counts.
+    pub fn of_all<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownChannel> {
+        names.into_iter().try_fold(Self::Beta, |channel, name| Ok(channel.min(name.parse()?)))
+    }
 }
 
 impl std::str::FromStr for Channel {

@@ -26,6 +26,12 @@ impl TextSet {
         self.0.is_subset(&other.0)
     }
 
+    /// The texts that are in every one of some sets; none when there is no set.
+    pub fn common<'a>(mut sets: impl Iterator<Item = &'a Self>) -> Self {
+        let first = sets.next().cloned().unwrap_or_default();
+        sets.fold(first, |common, set| Self(common.0.intersection(&set.0).cloned().collect()))
+    }
+
     /// The texts in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)

@@ -118,6 +118,13 @@ text!(/// A short name of a customer, plan, principal, rollout, site or tag.
 text!(/// A product id of Lens-style clients: a USB product id in lower-case hexadecimal, or a slug.
     Pid, "pid", 48, "1 to 48 of a-z 0-9 -, first and last a letter or digit", name_char);
 
+impl From<&ProductName> for Family {
+    /// A family of one product: both names have the same rule.
+    fn from(product: &ProductName) -> Self {
+        Self(product.0.clone())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -182,6 +182,11 @@ pub fn entitled(
     }
 }
 
+/// Whether a release is published, not withdrawn, and neither under embargo nor blocked for the device.
+pub fn is_out(device: &DeviceView, release: &ReleaseView, now: Time) -> bool {
+    not_out(device, release, now).is_none()
+}
+
 /// Why a release is not out for a device, if it is not.
 fn not_out(device: &DeviceView, release: &ReleaseView, now: Time) -> Option<Reason> {
     if release.release.published_at > now {

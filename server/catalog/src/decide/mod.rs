@@ -18,7 +18,7 @@ mod why;
 use entitlement::is_offered;
 
 pub use encoding::{Encodings, choose};
-pub use entitlement::{Verdict, admits, entitled, has_image, reachable};
+pub use entitlement::{Verdict, admits, entitled, has_image, is_out, reachable};
 pub use epochs::{Hop, hop};
 pub use moments::next_change;
 pub use rollouts::rollout_gate;

@@ -156,11 +156,8 @@ async fn entry(
             first.target.path, taken.release.version
         )));
     }
-    let mut channel = Channel::Beta;
-    for name in &custom.channels {
-        // Stable software may be on the preview channel too: the most finished one counts.
-        channel = channel.min(name.parse::<Channel>().map_err(|error| bad("channels", &error))?);
-    }
+    let names = custom.channels.iter().map(String::as_str);
+    let channel = Channel::of_all(names).map_err(|error| bad("channels", &error))?;
     let train = Train {
         product_id: product.product.id,
         name: custom.train.parse().map_err(|error| bad("train", &error))?,
@@ -178,11 +175,12 @@ async fn entry(
         )));
     }
     // What every image requires is the release's; the rest, such as an add-on's code, stays with its image.
+    let mut required = Vec::new();
     for (_, other) in targets {
-        texts::<sluice_catalog::text::Code>(&other.requires).map_err(|error| bad("requires", &error))?;
+        let codes = texts::<sluice_catalog::text::Code>(&other.requires);
+        required.push(codes.map_err(|error| bad("requires", &error))?);
     }
-    let shared = |code: &&String| targets.iter().all(|(_, other)| other.requires.contains(*code));
-    let common: Vec<&str> = custom.requires.iter().filter(shared).map(String::as_str).collect();
+    let common = TextSet::common(required.iter());
     let (notes_header, notes_body) = notes::read(app, all, custom.notes.as_deref()).await?;
     let release = Release {
         id: ReleaseId::new(now, app.dice.id()),
@@ -191,7 +189,7 @@ async fn entry(
         order,
         kind: custom.kind.to_string().parse::<ReleaseKind>().map_err(|error| bad("kind", &error))?,
         train: train.name.clone(),
-        requires: common.iter().copied().collect(),
+        requires: common.clone(),
         channel,
         advisories: custom.advisories.iter().cloned().collect(),
         notes_header,
@@ -209,7 +207,7 @@ async fn entry(
             id: ArtifactId::new(now, app.dice.id()),
             release_id: release.id,
             component: custom.component.parse().map_err(|error| bad("component", &error))?,
-            requires: custom.requires.iter().map(String::as_str).filter(|code| !common.contains(code)).collect(),
+            requires: custom.requires.iter().filter(|code| !common.contains(code)).cloned().collect(),
             hw_ids: texts::<sluice_catalog::text::HardwareId>(&custom.hw_ids).map_err(|error| bad("hw_ids", &error))?,
             path: target.target.path.clone(),
             sha256: digest(&target.target),

@@ -1,5 +1,6 @@
 //! The decision as a specification: who gets what, and the reason that is given.
 
+mod offline;
 mod properties;
 mod scenarios;
 
