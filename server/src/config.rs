@@ -35,6 +35,8 @@ pub struct Settings {
     pub poll_interval_s: u32,
     /// The snapshot is signed again when so much of its week has gone, in percent; 1 to 90.
     pub snapshot_renew_percent: u8,
+    /// Days that an entitlement certificate lives, 1 to 90; a device fetches another when a third is left.
+    pub certificate_days: u32,
     /// Patch jobs and other work run in this process with so many threads; 0 leaves them to `sluice-server worker`.
     pub worker_threads: usize,
     /// Patches larger than this percentage of the compressed full image are not offered.
@@ -87,6 +89,7 @@ impl Default for Settings {
             keys_scheme: Scheme::Ed25519.name().into(),
             poll_interval_s: 300,
             snapshot_renew_percent: 50,
+            certificate_days: 30,
             worker_threads: 2,
             patch_max_percent: 70,
             patch_memory_mib: 2048,
@@ -125,6 +128,8 @@ pub const TEMPLATE: &str = r#"# Sluice server configuration. Every line is a def
 #poll_interval_s = 300
 # The snapshot document is signed again when so much of its week has gone, in percent.
 #snapshot_renew_percent = 50
+# Days that a device's entitlement certificate lives; it fetches another when a third is left.
+#certificate_days = 30
 # Threads for patch jobs in this process; 0 leaves them to `sluice-server worker`.
 #worker_threads = 2
 # A patch larger than this percentage of the compressed full image is not offered.
@@ -186,6 +191,10 @@ impl Settings {
         }
         if !(1..=90).contains(&self.snapshot_renew_percent) {
             bail!("snapshot_renew_percent {}: 1 to 90", self.snapshot_renew_percent);
+        }
+        let days = crate::poll::certificate::MAX_DAYS;
+        if !(1..=days).contains(&self.certificate_days) {
+            bail!("certificate_days {}: 1 to {days}", self.certificate_days);
         }
         if !(1..=100).contains(&self.patch_max_percent) {
             bail!("patch_max_percent {}: 1 to 100", self.patch_max_percent);

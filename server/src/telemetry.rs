@@ -52,6 +52,13 @@ pub struct KeyLabels {
     pub role: String,
 }
 
+/// How a device's question for its certificate was answered.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CertificateLabels {
+    /// `unchanged`, `again`, or `signed`.
+    pub answer: String,
+}
+
 /// The counters.
 #[derive(Debug)]
 pub struct Metrics {
@@ -67,6 +74,8 @@ pub struct Metrics {
     pub embargo_refused: Counter,
     role_expires_s: Family<RoleLabels, Gauge>,
     token_errors: Family<KeyLabels, Counter>,
+    key_missing: Family<KeyLabels, Gauge>,
+    certificates: Family<CertificateLabels, Counter>,
     /// Seconds that requests took.
     pub request_seconds: Histogram,
 }
@@ -78,6 +87,8 @@ impl Default for Metrics {
         let (blob_bytes, publications, embargo_refused) = (Counter::default(), Counter::default(), Counter::default());
         let role_expires_s: Family<RoleLabels, Gauge> = Family::default();
         let token_errors: Family<KeyLabels, Counter> = Family::default();
+        let key_missing: Family<KeyLabels, Gauge> = Family::default();
+        let certificates: Family<CertificateLabels, Counter> = Family::default();
         // 0.1 ms to 26 s.
         let request_seconds = Histogram::new(exponential_buckets(0.0001, 4.0, 10));
         registry.register("polls", "Polls answered, by answer", polls.clone());
@@ -100,6 +111,12 @@ impl Default for Metrics {
             "Signatures that the token of a key did not make, by role of the key",
             token_errors.clone(),
         );
+        registry.register(
+            "key_missing",
+            "1 while the key that the published root names is not here, by role of the key",
+            key_missing.clone(),
+        );
+        registry.register("certificates", "Questions for entitlement certificates, by answer", certificates.clone());
         registry.register("request_seconds", "Seconds that requests took", request_seconds.clone());
         Self {
             registry,
@@ -111,6 +128,8 @@ impl Default for Metrics {
             embargo_refused,
             role_expires_s,
             token_errors,
+            key_missing,
+            certificates,
             request_seconds,
         }
     }
@@ -139,6 +158,17 @@ impl Metrics {
     /// Counts a signature that a token did not make.
     pub fn token_error(&self, role: &str) {
         self.token_errors.get_or_create(&KeyLabels { role: role.to_owned() }).inc();
+    }
+
+    /// Notes whether the key of a role is missing. Whether that is news.
+    pub fn key_missing(&self, role: &str, missing: bool) -> bool {
+        let gauge = self.key_missing.get_or_create_owned(&KeyLabels { role: role.to_owned() });
+        gauge.set(i64::from(missing)) != i64::from(missing)
+    }
+
+    /// Counts a question for a certificate.
+    pub fn certificate(&self, answer: &str) {
+        self.certificates.get_or_create(&CertificateLabels { answer: answer.to_owned() }).inc();
     }
 
     /// Counts a request.

@@ -114,6 +114,15 @@ impl App {
         if lacks && let Err(error) = self.keys.reread() {
             tracing::error!("the keys folder could not be read: {error:#}");
         }
+        for role in OnlineRole::ALL {
+            let missing = self.keys.current(role, named).err();
+            if self.metrics.key_missing(role.name(), missing.is_some())
+                && let (OnlineRole::Entitlement, Some(missing)) = (role, missing)
+            {
+                // The others stop something at once, which says so itself.
+                tracing::warn!("{missing}; until then no entitlement certificate is signed, and devices keep theirs");
+            }
+        }
         match self.keys.retire(named) {
             Ok(gone) if gone.is_empty() => {}
             Ok(gone) => tracing::info!("keys that no root names any more were put away: {}", gone.join(", ")),

@@ -4,6 +4,7 @@
 mod apply;
 mod bootstrap;
 mod branches;
+mod certificates;
 mod contracts;
 mod devices;
 mod embargo;
@@ -24,6 +25,7 @@ mod terms;
 mod why;
 
 pub use crate::store::{FactKind, Repository};
+pub use certificates::keep;
 pub use expiry::Expiries;
 pub use publish::{LEASE, LEASE_S, Publisher};
 pub use reports::Moved;
@@ -55,6 +57,8 @@ pub struct Rules {
     pub patch_memory: u64,
     /// The snapshot is signed again when so much of its life has gone.
     pub snapshot_renew_percent: u8,
+    /// Days that an entitlement certificate lives.
+    pub certificate_days: u32,
     /// The newest signing epoch that this server's verifier knows.
     pub newest_epoch: u64,
     /// SHA-256 of the bootstrap token, while there is one.

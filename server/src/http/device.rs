@@ -28,7 +28,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
             .service(session_open)
             .service(poll)
             .service(poll_unchanged)
-            .service(report),
+            .service(report)
+            .service(super::entitlement::entitlement),
     );
 }
 
@@ -123,7 +124,9 @@ async fn answer(
     }
     let document = app.sign(OnlineRole::Director, &director, answer.document(&device, nonce, now)?).await?;
     let keys = (director.public(), &app.keys.tokens);
-    let signed = answer.signed(document, &device, keys, now, app.rules.poll_interval_s)?;
+    let mut signed = answer.signed(document, &device, keys, now, app.rules.poll_interval_s)?;
+    // A hint and no more: whatever keeps a certificate from being made is told to those who ask for it.
+    signed.response.entitlement = app.certificate_draft(&device, epoch, now).ok().flatten().map(|draft| draft.tag);
     app.metrics.poll(answer.kind());
     Ok(HttpResponse::Ok()
         .insert_header((header::ETAG, signed.etag))

@@ -4,6 +4,7 @@ pub mod api;
 mod auth;
 mod blobs;
 mod device;
+mod entitlement;
 mod graphql;
 mod health;
 mod problem;

@@ -246,6 +246,7 @@ impl Answer {
             epoch: self.epoch,
             next_poll_s: poll_interval_s,
             notice: None,
+            entitlement: None,
         };
         Ok(Signed { response, etag })
     }

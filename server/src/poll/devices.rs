@@ -14,11 +14,15 @@ use sluice_catalog::facts;
 use sluice_catalog::id::DeviceId;
 use sluice_catalog::rollout::Attempt;
 
+use super::certificate::SignedCertificate;
 use super::live::Live;
 use crate::store::{DeviceRow, Result, Store};
 
 /// Most last-seen times waiting to be written; beyond it they are dropped, which loses nothing that matters.
 const MAX_SEEN: usize = 1_000_000;
+
+/// Signed certificates kept in memory, a few kB each: they save a signature only where a device asks again and holds none.
+const MAX_CERTIFICATES: usize = 10_000;
 
 /// A device in memory.
 #[derive(Debug)]
@@ -56,12 +60,19 @@ pub struct Devices {
     // time, and the next document must not be older.
     versions: Cache<DeviceId, Arc<AtomicU64>>,
     seen: Mutex<HashMap<DeviceId, Time>>,
+    /// Certificates that were signed here.
+    pub certificates: Cache<DeviceId, Arc<SignedCertificate>>,
 }
 
 impl Devices {
     /// A cache of at most this many devices.
     pub fn new(capacity: usize) -> Self {
-        Self { cache: Cache::new(capacity), versions: Cache::new(capacity), seen: Mutex::default() }
+        Self {
+            cache: Cache::new(capacity),
+            versions: Cache::new(capacity),
+            seen: Mutex::default(),
+            certificates: Cache::new(capacity.min(MAX_CERTIFICATES)),
+        }
     }
 
     /// A device, if it is in memory.

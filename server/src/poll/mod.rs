@@ -5,6 +5,7 @@
 //! decides, signs and, in the steady state, says 304.
 
 pub mod answer;
+pub mod certificate;
 pub mod devices;
 pub mod live;
 pub mod tokens;

@@ -170,6 +170,10 @@ pub struct PollResponse {
     /// Something for the device's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,
+    /// Which entitlement certificate the server has for the device: the second part of its `ETag` at `GET /v1/entitlement`.
+    /// Absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entitlement: Option<String>,
 }
 
 /// `POST /v1/report`: how an attempt goes.
