@@ -37,6 +37,8 @@ pub struct Agent<'a> {
     pub(crate) session_renewed: bool,
     /// Whether a report could not be delivered in this cycle.
     pub(crate) delivery_failed: bool,
+    /// Which certificate the server said in this cycle that it has.
+    pub(crate) certificate_hint: Option<String>,
     _lock: Lock,
 }
 
@@ -75,6 +77,7 @@ impl<'a> Agent<'a> {
             session: read_json(&state.session())?,
             session_renewed: false,
             delivery_failed: false,
+            certificate_hint: None,
             host,
             boot,
             config,
@@ -94,11 +97,7 @@ impl<'a> Agent<'a> {
     /// a battery-backed clock wakes up in 1970; expired documents must not be good there. Never at or past a trusted
     /// root's expiry, so that a stolen director key cannot set a time at which nothing is ever valid again.
     pub fn now(&self) -> Timestamp {
-        let system = (self.host.now)();
-        let Some(attested) = self.kept.attested_time else { return system };
-        let second = SignedDuration::from_secs(1);
-        let ceiling = self.director.root().expires.min(self.repository.root().expires) - second;
-        system.max(attested.min(ceiling))
+        clock((self.host.now)(), self.kept.attested_time, &self.director, &self.repository)
     }
 
     /// The newest signing epoch to which this device goes. An image that has not proven itself goes no further than the trusted
@@ -120,7 +119,19 @@ impl<'a> Agent<'a> {
     }
 }
 
-fn read_key(state: &StateDir) -> Result<SigningKey, AgentError> {
+/// See [`Agent::now`].
+pub(crate) fn clock(
+    system: Timestamp,
+    attested: Option<Timestamp>,
+    director: &DirectorTrust,
+    repository: &TrustedRepository,
+) -> Timestamp {
+    let Some(attested) = attested else { return system };
+    let ceiling = director.root().expires.min(repository.root().expires) - SignedDuration::from_secs(1);
+    system.max(attested.min(ceiling))
+}
+
+pub(crate) fn read_key(state: &StateDir) -> Result<SigningKey, AgentError> {
     let path = state.key();
     let limit = key_file::MAX_KEY_FILE_BYTES as u64;
     let Some(bytes) = read_bounded(&path, limit)? else {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sluice_agent::offline::Entitlement;
 use sluice_agent::provision::{Provision, Roots};
 use sluice_agent::status::{SlotCheck, Status};
 use sluice_agent::{CycleReport, Outcome};
@@ -58,6 +59,12 @@ pub enum Command {
     Status,
     /// Hash the slots and hold them against the records.
     Verify,
+    /// What the device may install by its contracts, without the server: as its certificate says. It decides nothing.
+    Entitlement {
+        /// A product's signed document (`N.PRODUCT.json`), such as one on a memory stick: judge its versions.
+        #[arg(long, value_name = "FILE")]
+        document: Option<PathBuf>,
+    },
     /// Print a completion script.
     Completion {
         /// The shell.
@@ -227,6 +234,59 @@ pub fn status_text(status: &Status) -> String {
     }
     if status.outbox > 0 {
         lines.push(format!("outbox    {} reports wait", status.outbox));
+    }
+    lines.join("\n")
+}
+
+/// `entitlement` for people.
+pub fn entitlement_text(entitlement: &Entitlement) -> String {
+    let mut lines = Vec::new();
+    if let Some(trouble) = &entitlement.trouble {
+        lines.push(format!("no certificate holds: {trouble}"));
+    }
+    if let Some(says) = &entitlement.certificate {
+        lines.push(format!("state     {}", says.state.as_str()));
+        if let Some(at) = says.replaced_at {
+            lines.push(format!("replaced  from {at} on"));
+        }
+        lines.push(format!("valid     from {} until {}", says.issued, says.expires));
+        if let Some(train) = &says.confirmed_train {
+            lines.push(format!("security  fixes of train {train} need no cover"));
+        }
+        for cover in &says.contracts {
+            let codes: Vec<_> = cover.codes.iter().map(|(code, channel)| format!("{code} up to {channel}")).collect();
+            lines.push(format!("contract  {} ({}), {}: {}", cover.contract, cover.plan, cover.rule, codes.join(", ")));
+            let looks_at = match cover.rule.as_str() {
+                "train-ga" => "trains that came out",
+                "release-date" => "versions published",
+                "live" => "every version,",
+                rule if rule.starts_with("fallback-") => "every version,",
+                _ => "windows, without effect,",
+            };
+            for (from, to) in &cover.windows {
+                lines.push(format!(
+                    "          {looks_at} from {from} until {to}, and {} days of grace",
+                    cover.grace_days
+                ));
+            }
+        }
+        if says.contracts.is_empty() {
+            lines.push("contract  none".to_owned());
+        }
+    }
+    for version in &entitlement.versions {
+        let (word, turn) = if version.allowed { ("may install", "until") } else { ("may not install", "before") };
+        let until = version.until.map(|at| format!(" ({turn} {at})")).unwrap_or_default();
+        let undated = if version.undated { " When it was published is not known here." } else { "" };
+        lines.push(format!(
+            "{word} {}{until}: {} ({}){undated}",
+            version.version,
+            version.sentence,
+            version.reason.code()
+        ));
+    }
+    if entitlement.holds && entitlement.versions.is_empty() {
+        lines.push("no signed document of a version is at hand; give one with --document".to_owned());
     }
     lines.join("\n")
 }

@@ -151,7 +151,13 @@ impl Agent<'_> {
     pub fn cycle(&mut self) -> Result<CycleReport, AgentError> {
         self.session_renewed = false;
         self.delivery_failed = false;
+        self.certificate_hint = None;
         let ended = self.round();
+        // After the update, which must not wait for it.
+        let ended = match ended {
+            Ok(report) => self.refresh_entitlement().map(|()| report),
+            failed => failed,
+        };
         // Whatever happened, the server should hear of it now rather than at the next poll.
         match self.try_deliver() {
             Err(AgentError::Stopped | AgentError::NotEnrolled) | Ok(()) => ended,

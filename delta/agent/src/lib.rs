@@ -7,6 +7,7 @@
 //!
 //! * [`cycle`] is one full round: recover, poll, update if something is offered, report.
 //! * [`journal`] makes every step of an attempt durable, so that a kill at any instant resumes or never happened.
+//! * [`entitlement`] keeps a certificate of what the device may have by contract, and [`offline`] tells it without the server.
 //! * [`boot`] is the seam where a device's boot loader stands.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
@@ -17,6 +18,7 @@ pub mod boot;
 pub mod config;
 pub mod confirm;
 pub mod cycle;
+pub mod entitlement;
 pub mod error;
 pub mod failpoint;
 pub mod host;
@@ -27,6 +29,7 @@ pub mod installed;
 pub mod journal;
 pub mod metadata;
 pub mod offer;
+pub mod offline;
 pub mod outbox;
 pub mod poll;
 pub mod provision;

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sluice_agent::error::{EXIT_LOCAL, EXIT_OK, EXIT_SLOT_DAMAGED};
 use sluice_agent::provision::provision;
-use sluice_agent::{Agent, AgentError, CycleReport, FileBoot, Host, Progress, StateDir, failpoint, status};
+use sluice_agent::{Agent, AgentError, CycleReport, FileBoot, Host, Progress, StateDir, failpoint, offline, status};
 
 use crate::cli::{Cli, Command};
 
@@ -116,6 +116,12 @@ fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
             }
             Err(error) => return Ok(fail(&error)),
         },
+        Command::Entitlement { document } => {
+            match offline::entitlement(&state, &boot, system_clock(), document.as_deref()) {
+                Ok(entitlement) => print(cli.json, &entitlement, &cli::entitlement_text(&entitlement))?,
+                Err(error) => return Ok(fail(&error)),
+            }
+        }
         Command::Completion { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "sluice-agent", &mut std::io::stdout());
         }

@@ -184,6 +184,8 @@ impl Agent<'_> {
             installed,
             epoch: self.stated_epoch(),
         };
+        // Not kept: an older program reads what is kept when this one goes back.
+        self.certificate_hint = response.entitlement;
         self.kept.branch = response.epoch.filter(|&epoch| epoch == self.stated_epoch());
         self.kept.last_version = verified.document.version;
         self.kept.attested_time = self.kept.attested_time.max(verified.attested_time);

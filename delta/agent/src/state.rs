@@ -75,6 +75,11 @@ impl StateDir {
         self.root.join("metadata").join("director.json")
     }
 
+    /// `entitlement.json`: the certificate of what the device may have by contract.
+    pub fn entitlement(&self) -> PathBuf {
+        self.root.join("entitlement.json")
+    }
+
     /// `slots/`: the image slots and the boot pointers.
     pub fn slots(&self) -> PathBuf {
         self.root.join("slots")

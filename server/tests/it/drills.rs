@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use sluice_catalog::wire::device::PollResponse;
 use sluice_signer::online::{sign_snapshot, sign_timestamp};
 use sluice_signer::{
-    DirectorAnswer, DirectorDocument, DirectorExpect, DirectorTarget, DirectorTrust, FileMeta, FullEncoding, FullImage,
-    Limits, Lookup, OnlineRole, SigningKey, SnapshotMetadata, TrustedRepository, VerifyError, key_file, sha256,
+    Certificate, CertificateExpect, DirectorAnswer, DirectorDocument, DirectorExpect, DirectorTarget, DirectorTrust,
+    FileMeta, FullEncoding, FullImage, Limits, Lookup, OnlineRole, SigningKey, SnapshotMetadata, TrustedRepository,
+    VerifyError, key_file, sha256,
 };
 
 use crate::harness::device::NONCE;
@@ -213,6 +214,18 @@ impl Victim {
         Ok(answer)
     }
 
+    fn takes_certificate(&self, scene: &Scene, bytes: &[u8], kept: Option<&[u8]>) -> Result<Certificate, VerifyError> {
+        let (product, serial, key) = (&self.device.product, &self.device.serial, self.device.public_key());
+        let expect = CertificateExpect { product, serial, device_key: &key, now: scene.now(), kept };
+        self.director.verify_certificate(bytes, &expect)
+    }
+
+    /// The server's certificate, as a device takes it that keeps another.
+    fn certificate(&self, scene: &Scene, kept: Option<&[u8]>) -> Result<Certificate, VerifyError> {
+        let answer = self.device.client.get("/v1/entitlement").expect(200);
+        self.takes_certificate(scene, &answer.body, kept)
+    }
+
     fn poll(&mut self, scene: &Scene) -> Result<DirectorAnswer, VerifyError> {
         let response: PollResponse = self.device.poll_answer().expect(200).json();
         self.take(scene, response.director.get().as_bytes(), scene.now())
@@ -326,10 +339,22 @@ fn theft_of_the_entitlement_key(engine: Engine) {
     // As an answer it is worth nothing: each key signs for one role.
     let forged = scene.forged_answer(&stolen, &victim, "acme-cam/2.4.0/main.bin", &IMAGES[0]);
     no_say(victim.take(&scene, &forged, scene.now()));
+    // As a certificate it counts: cover that nobody sold, from a time that has not come.
+    let honest = victim.certificate(&scene, None).unwrap();
+    let later = honest.issued + SignedDuration::from_hours(24 * 30);
+    let expires = later + SignedDuration::from_hours(24 * 90);
+    let bought = Certificate { device_epoch: FAR_AHEAD, issued: later, expires, ..honest };
+    let forged = bought.unsigned(&Limits::default()).unwrap().signed_by(&stolen);
+    victim.takes_certificate(&scene, &forged, None).unwrap();
+    let refused = victim.certificate(&scene, Some(&forged)).unwrap_err();
+    assert!(matches!(refused, VerifyError::OldDeviceEpoch { .. }), "{refused}");
 
     scene.rotate(&[OnlineRole::Entitlement], &["director"]);
     victim.poll(&scene).unwrap();
     assert_eq!(victim.director.root_version(), 2);
     assert!(!names(&victim, &stolen), "certificates of the stolen key count for nothing");
+    no_say(victim.takes_certificate(&scene, &forged, None));
+    // What the device kept of the thief sets no floor any more.
+    victim.certificate(&scene, Some(&forged)).unwrap();
     victim.refresh(&scene).unwrap();
 }

@@ -9,6 +9,7 @@ mod harness;
 
 mod api;
 mod blobs;
+mod certificates;
 mod clients;
 mod contract_put;
 mod devices;

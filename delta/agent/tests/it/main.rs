@@ -3,6 +3,7 @@
 mod cli;
 mod device;
 mod downloads;
+mod entitlement;
 mod epochs;
 mod kill;
 mod polling;

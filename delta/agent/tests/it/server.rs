@@ -54,6 +54,8 @@ pub struct Script {
     /// The last envelope sent.
     pub last_envelope: Vec<u8>,
     pub public_key: Option<PublicKey>,
+    /// The device's certificate: its tag, and the bytes.
+    pub certificate: Option<(String, Vec<u8>)>,
     pub token: String,
     pub sessions: u32,
     /// For the next blob answers: bytes of the body after which the connection is cut.
@@ -110,6 +112,7 @@ impl Server {
             replay: None,
             last_envelope: Vec::new(),
             public_key: None,
+            certificate: None,
             token: String::new(),
             sessions: 0,
             cuts: VecDeque::new(),
@@ -288,6 +291,16 @@ fn respond(script: &mut Script, seen: &Seen) -> Answer {
                 )
             }
         }
+        ("GET", "/v1/entitlement") => {
+            let Some((tag, bytes)) = script.certificate.clone() else { return answer(404, "") };
+            let etag = format!("\"1.{tag}\"");
+            if seen.headers.get("if-none-match") == Some(&etag) {
+                return answer(304, "");
+            }
+            let mut answer = answer(200, bytes);
+            answer.headers.push(("etag".to_owned(), etag));
+            answer
+        }
         ("POST", "/v1/report") => {
             let request: ReportRequest = serde_json::from_slice(&seen.body).unwrap();
             script.reports.extend(request.events);
@@ -367,6 +380,9 @@ fn poll(script: &mut Script, request: &PollRequest) -> Answer {
         "attempt": offer.as_ref().and(script.attempt),
         "next_poll_s": 300,
     });
+    if let Some((tag, _)) = &script.certificate {
+        envelope["entitlement"] = tag.clone().into();
+    }
     if let Some(branch) = branch {
         envelope["epoch"] = branch.into();
     }

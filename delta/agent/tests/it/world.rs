@@ -27,6 +27,7 @@ pub struct Keys {
     pub timestamp: SigningKey,
     pub director_root: SigningKey,
     pub director: SigningKey,
+    pub entitlement: SigningKey,
 }
 
 pub fn key(name: &str) -> SigningKey {
@@ -43,6 +44,7 @@ impl Keys {
             timestamp: key("timestamp"),
             director_root: key("director root"),
             director: key("director"),
+            entitlement: key("entitlement"),
         }
     }
 }
@@ -56,6 +58,7 @@ pub struct Release {
     pub min_installed: Option<&'static str>,
     pub hw_ids: Vec<&'static str>,
     pub channels: Vec<&'static str>,
+    pub requires: Vec<&'static str>,
     pub image: Vec<u8>,
 }
 
@@ -86,7 +89,7 @@ impl Release {
             min_installed: self.min_installed.map(str::to_owned),
             channels: names(&self.channels),
             kind: ReleaseKind::Maintenance,
-            requires: BTreeSet::new(),
+            requires: names(&self.requires),
             advisories: BTreeSet::new(),
             sbom: None,
             provenance: None,
@@ -154,6 +157,7 @@ impl World {
             min_installed: None,
             hw_ids: vec![HW_ID, "cam-r4"],
             channels: vec!["stable"],
+            requires: vec![],
             image,
         };
         let releases =
@@ -178,10 +182,20 @@ impl World {
     }
 
     pub fn director_root(&self, version: u64) -> Vec<u8> {
-        self.root(version, &self.keys.director_root, &self.keys.director)
+        self.root_with(version, &self.keys.director_root, &self.keys.director, Some(&self.keys.entitlement))
     }
 
     pub fn root(&self, version: u64, root: &SigningKey, targets: &SigningKey) -> Vec<u8> {
+        self.root_with(version, root, targets, None)
+    }
+
+    fn root_with(
+        &self,
+        version: u64,
+        root: &SigningKey,
+        targets: &SigningKey,
+        entitlement: Option<&SigningKey>,
+    ) -> Vec<u8> {
         let roles = [
             ("root", root),
             ("targets", targets),
@@ -192,10 +206,15 @@ impl World {
             version,
             expires: self.days(365),
             consistent_snapshot: true,
-            keys: roles.iter().map(|(_, key)| (key.public().keyid().to_owned(), key.public().clone())).collect(),
+            keys: roles
+                .iter()
+                .map(|(_, key)| *key)
+                .chain(entitlement)
+                .map(|key| (key.public().keyid().to_owned(), key.public().clone()))
+                .collect(),
             roles: roles.iter().map(|(name, key)| ((*name).to_owned(), RoleKeys::new([key.public()], 1))).collect(),
             repo_id: None,
-            entitlement: None,
+            entitlement: entitlement.map(|key| RoleKeys::new([key.public()], 1)),
             epoch: self.epoch,
         };
         let mut envelope = Envelope::new(metadata.to_json());

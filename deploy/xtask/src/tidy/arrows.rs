@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Report;
 
-/// Packages and those of ours that each may use. Tests of any of them may also use the fixtures.
+/// Packages and those of ours that each may use. Tests of any of them may also use the fixtures, and those of the server run the agent.
 const ARROWS: [(&str, &[&str]); 12] = [
     ("sluice-signer", &[]),
     ("sluice-delta", &[]),
@@ -45,7 +45,9 @@ pub fn check(metadata: &Value) -> Report {
             let target = text(&dependency, "name");
             let only_tests = text(&dependency, "kind") == "dev";
             let fixtures_in_tests = only_tests && target == "sluice-fixtures" && name != "xtask";
-            if ours.contains(&target) && target != name && !allowed.contains(&target.as_str()) && !fixtures_in_tests {
+            let agent_in_tests = only_tests && target == "sluice-agent" && name == "sluice-server";
+            let in_tests = fixtures_in_tests || agent_in_tests;
+            if ours.contains(&target) && target != name && !allowed.contains(&target.as_str()) && !in_tests {
                 report.find("Cargo.toml", 0, format!("{name} must not depend on {target}"));
             }
         }

@@ -1,5 +1,6 @@
 //! What the tests stand on: the running server, the offline side that signs, and a device.
 
+pub mod agent;
 pub mod ceremony;
 #[macro_use]
 pub mod clients;
@@ -15,6 +16,7 @@ pub mod softhsm;
 pub mod wait;
 pub mod world;
 
+pub use agent::TestAgent;
 pub use ceremony::{Ceremony, Release};
 pub use clients::{Installation, StockClient};
 pub use device::TestDevice;
