@@ -107,6 +107,13 @@ fn named(settings: &Settings) -> anyhow::Result<NamedKeys> {
     })
 }
 
+/// The same as a server that starts now goes by.
+pub fn named_now(settings: &Settings) -> anyhow::Result<NamedKeys> {
+    let mut named = named(settings)?;
+    end_branches(&mut named, Clock::default().now());
+    Ok(named)
+}
+
 /// The keys, and which of them the published roots name.
 fn keys(settings: &Settings) -> anyhow::Result<(Keys, NamedKeys)> {
     let keys = Keys::open(&settings.keys, Some(&settings.home()?), Dice)?;
@@ -142,8 +149,7 @@ fn rotate(settings: &Settings, role: OnlineRole, again: bool, home: &Home) -> an
 fn list(common: &Common, measure: bool) -> anyhow::Result<()> {
     let settings = settings(common)?;
     let keys = Keys::load(&settings.keys, false, Dice)?;
-    let mut named = named(&settings)?;
-    end_branches(&mut named, Clock::default().now());
+    let named = named_now(&settings)?;
     for one in keys.list(&named) {
         let key = one.key.public();
         println!("{:<12} {:<20} {} {}", one.role.name(), one.state.words(), key.keyid(), key.scheme());

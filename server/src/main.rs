@@ -227,12 +227,12 @@ fn migrate(common: &Common) -> anyhow::Result<()> {
 }
 
 fn check_config(common: &Common) -> anyhow::Result<()> {
-    let mut settings: Settings = setup::settings(&common.data, &common.overrides())?;
-    settings.database = setup::redacted(&settings.database);
-    println!("{}", toml::to_string_pretty(&settings)?);
+    let settings: Settings = setup::settings(&common.data, &common.overrides())?;
+    let shown = Settings { database: setup::redacted(&settings.database), ..settings.clone() };
+    println!("{}", toml::to_string_pretty(&shown)?);
     settings.home()?.check().context("keys_token")?;
     // As comments: what stands above is a configuration.
-    for line in keys::check_folder(&settings.keys)? {
+    for line in keys::check_folder(&settings.keys, || keys_command::named_now(&settings))? {
         println!("# {line}");
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use crate::envelope::Envelope;
 use crate::error::VerifyError;
+use crate::json::Json;
 use crate::limits::Limits;
 use crate::lint::{self, Lints};
 use crate::online::OnlineKeys;
@@ -199,9 +200,20 @@ pub fn publish_check(
     new: &[NewDocument],
     context: &PublishContext<'_>,
 ) -> Result<Accepted, PublishError> {
+    check_part(current, new, BTreeSet::new(), context)
+}
+
+/// The same of a part, after which the chains of roots of some repositories go on.
+fn check_part(
+    current: &ImageDocuments,
+    new: &[NewDocument],
+    goes_on: BTreeSet<Repository>,
+    context: &PublishContext<'_>,
+) -> Result<Accepted, PublishError> {
     check_shape(new)?;
     let mut ingest = Ingest {
         context,
+        goes_on,
         new,
         after: current.clone(),
         documents: Vec::new(),
@@ -215,35 +227,71 @@ pub fn publish_check(
     let Roles { targets, held, signed } = ingest.roles(image_root.as_ref(), top.as_ref())?;
     ingest.lints.extend(lint::lint_shared_keys(image_root.as_ref(), director_root.as_ref(), top.as_ref()));
     Lints(ingest.lints).into_result()?;
-    // Of several new roots only the last is linted: from the end on.
-    for document in ingest.documents.iter_mut().rev().filter(|document| document.outcome != Outcome::Unchanged) {
-        document.overrides = ingest.overrides.remove(&(document.repository, document.role.clone())).unwrap_or_default();
+    for document in ingest.documents.iter_mut().filter(|document| document.outcome != Outcome::Unchanged) {
+        let key = (document.repository, document.role.clone(), document.version);
+        document.overrides = ingest.overrides.remove(&key).unwrap_or_default();
     }
     Ok(Accepted { documents_after: ingest.after, documents: ingest.documents, targets, held, signed })
 }
 
-/// Documents in the order of trust, cut into as many publications as they need.
+/// Documents in the order of trust, cut into as many publications as they need. Both repositories rise to the next signing epoch in
+/// one publication, so the roots of an epoch come before those of the next, and the first of both are not parted.
 pub fn batches(documents: Vec<NewDocument>) -> Vec<Vec<NewDocument>> {
+    let (roots, others): (Vec<_>, Vec<_>) = documents.into_iter().partition(|document| document.role == "root");
+    let mut epochs: BTreeMap<u64, [Vec<NewDocument>; 2]> = BTreeMap::new();
+    for root in roots {
+        // What cannot be read is refused when it is checked.
+        let epoch = stated_epoch(&root.bytes).unwrap_or(1);
+        let [image, director] = epochs.entry(epoch).or_default();
+        if root.repository == Repository::Image { image } else { director }.push(root);
+    }
+    let mut parts: Vec<Vec<NewDocument>> = Vec::new();
+    for chains in epochs.into_values() {
+        let (mut first, mut rest) = (Vec::new(), Vec::new());
+        for mut chain in chains {
+            chain.sort_by_key(|root| root.version);
+            let mut chain = chain.into_iter();
+            first.extend(chain.next());
+            rest.extend(chain.map(|root| vec![root]));
+        }
+        parts.push(first);
+        parts.extend(rest);
+    }
+    parts.extend(others.into_iter().map(|document| vec![document]));
+
     let mut batches: Vec<Vec<NewDocument>> = Vec::new();
     let mut bytes = 0;
-    for document in documents {
-        bytes += document.bytes.len();
+    for part in parts {
+        let length: usize = part.iter().map(|document| document.bytes.len()).sum();
+        bytes += length;
         match batches.last_mut() {
-            Some(batch) if batch.len() < MAX_DOCUMENTS && bytes <= MAX_BATCH_BYTES => batch.push(document),
+            Some(batch) if batch.len() + part.len() <= MAX_DOCUMENTS && bytes <= MAX_BATCH_BYTES => batch.extend(part),
             _ => {
-                bytes = document.bytes.len();
-                batches.push(vec![document]);
+                bytes = length;
+                batches.push(part);
             }
         }
     }
     batches
 }
 
+/// The signing epoch that a root states, of whatever form the rest is.
+fn stated_epoch(bytes: &[u8]) -> Option<u64> {
+    let root = Json::parse(bytes, Limits::default().root_bytes).ok()?;
+    match root.get("signed")?.get("custom")?.get("epoch")? {
+        Json::Int(epoch) => u64::try_from(*epoch).ok(),
+        _ => None,
+    }
+}
+
 /// Checks documents of any number, as if they were published one batch after the other on an empty server.
 pub fn check_all(documents: Vec<NewDocument>, context: &PublishContext<'_>) -> Result<Accepted, PublishError> {
     let mut all = Accepted::default();
-    for batch in batches(documents) {
-        let accepted = publish_check(&all.documents_after, &batch, context)?;
+    let batches = batches(documents);
+    for (position, batch) in batches.iter().enumerate() {
+        let later = batches.iter().skip(position + 1).flatten().filter(|document| document.role == "root");
+        let goes_on = later.map(|root| root.repository).collect();
+        let accepted = check_part(&all.documents_after, batch, goes_on, context)?;
         all.documents_after = accepted.documents_after;
         all.documents.extend(accepted.documents);
         all.targets.extend(accepted.targets);

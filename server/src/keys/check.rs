@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use arc_swap::ArcSwap;
 use sluice_catalog::Time;
 use sluice_signer::{BranchKeys, NamedKeys, OnlineRole};
+use zeroize::Zeroizing;
 
-use super::{Held, Keys, MissingKey, OnlineKey, files};
+use super::{Held, Keys, MissingKey, OnlineKey, TokenKey, files};
 
 /// What a key is good for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,9 +149,27 @@ impl Held {
     }
 }
 
-/// Opens the token of every key of a folder that is in one, whatever it is for; a line for each. Changes nothing.
-pub fn check_folder(folder: &Path) -> anyhow::Result<Vec<String>> {
-    files::read(folder, &[])?.iter().filter_map(|one| one.check().transpose()).collect()
+/// Opens the token of every key of a folder that is in one; a line for each. What keeps a server from starting is an error, and what
+/// it starts with a warning is a line that says so. Which keys sign is asked for only when one is not right.
+pub fn check_folder(folder: &Path, named: impl FnOnce() -> anyhow::Result<NamedKeys>) -> anyhow::Result<Vec<String>> {
+    let held = files::read(folder, &[])?;
+    let checked: Vec<_> = held.iter().map(|one| (one, one.check())).collect();
+    if checked.iter().all(|(_, checked)| checked.is_ok()) {
+        return Ok(checked.into_iter().filter_map(|(_, line)| line.ok().flatten()).collect());
+    }
+    let named = named()?;
+    // For looking alone: no token of ours is checked with it.
+    let tokens = TokenKey(Zeroizing::new([0; 32]));
+    let keys = Keys { folder: folder.to_owned(), held: ArcSwap::from_pointee(held.clone()), tokens };
+    let mut lines = Vec::new();
+    for (one, checked) in checked {
+        match (keys.state(one, &named), checked) {
+            (_, Ok(line)) => lines.extend(line),
+            (State::Signs, Err(error)) => return Err(error),
+            (state, Err(error)) => lines.push(format!("warning: {error:#}; this key {}", state.words())),
+        }
+    }
+    Ok(lines)
 }
 
 #[cfg(test)]
@@ -252,7 +272,11 @@ mod tests {
         let trouble = listed.iter().find(branch).unwrap().trouble.clone().unwrap();
         assert!(trouble.contains("/nowhere/at-all.so"), "{trouble}");
         keys.check_tokens(&named).unwrap();
+        let lines = check_folder(folder.path(), || Ok(named.clone())).unwrap();
+        assert!(lines.len() == 1 && lines[0].starts_with("warning: the director key of "), "{lines:?}");
+        assert!(lines[0].ends_with("this key signs for epoch 1"), "{lines:?}");
         named.now = named.branches[&1].keys.clone();
         keys.check_tokens(&named).unwrap_err();
+        check_folder(folder.path(), || Ok(named.clone())).unwrap_err();
     }
 }

@@ -12,8 +12,9 @@ use sluice_signer::{
 
 use crate::harness::ceremony::{document, holders, signed};
 use crate::harness::device::Polled;
+use crate::harness::wait::until;
 use crate::harness::world::{BAR, CAM, IMAGES};
-use crate::harness::{Client, Database, Engine, Offline, Place, Release, TestDevice, TestServer, World};
+use crate::harness::{Client, Database, Engine, Offline, Place, Release, TestAgent, TestDevice, TestServer, World};
 use crate::rotation::{files, next_of_all};
 
 both_engines!(
@@ -22,6 +23,8 @@ both_engines!(
     the_keys_of_a_branch_stay_as_long_as_it_lives,
     a_key_of_a_branch_that_was_away_is_found_again,
     a_branch_is_served_as_it_stood,
+    what_was_embargoed_for_a_gated_product_stays_gated_in_the_branch,
+    the_agent_walks_over_by_the_floor,
     an_epoch_that_begins_badly_is_refused,
     what_devices_say_of_their_verifier_is_held_to_its_bounds,
     holders_open_an_epoch_with_the_real_program,
@@ -377,6 +380,66 @@ fn a_branch_is_served_as_it_stood(engine: Engine) {
     // What a gated product's documents say is for its own devices there, too.
     branch("1.acme-bar.json").refused(Kind::Forbidden);
     assert_eq!(epochs.world.admin.get("/metadata/epoch-1/1.acme-bar.json").status, 200);
+}
+
+/// The embargo role of the gated product, and what it signed once it was announced.
+fn what_was_embargoed_for_a_gated_product_stays_gated_in_the_branch(engine: Engine) {
+    const ROLE: &str = "embargo-fedcba9876543210";
+    let epochs = Epochs::new(engine);
+    let world = &epochs.world;
+    let top = world.ceremony.top_with_embargo(3, &[BAR, CAM], &[(ROLE, BAR)]);
+    world.publish(&[top, world.ceremony.embargo(ROLE, 1, None, &[])]).expect(200);
+    world.publish(&[lasting(world, "targets"), lasting(world, ROLE)]).expect(200);
+    let secret = Release::new(BAR, "2.0.0", 20000, b"the next gated image").train("2.0", "2026-05-01");
+    world.upload(&secret);
+    let mut metadata = world.ceremony.role_metadata(3, &[secret]);
+    metadata.not_before = Some(world.server.timestamp() + jiff::SignedDuration::from_hours(1));
+    metadata.expires = world.server.timestamp() + jiff::SignedDuration::from_hours(24 * 400);
+    let mut overrides = Overrides::default();
+    overrides.add("lifetime", "The last of its epoch.").unwrap();
+    let bytes = signed(overrides.write(metadata.to_json()), &holders(ROLE)[..2]);
+    world.publish(&[document(PublishRepository::Image, ROLE, 3, &bytes)]).expect(200);
+    world.server.advance_s(3601);
+    // The server publishes it by itself.
+    let release = format!("/api/v1/products/{BAR}/releases/2.0.0");
+    until("the release", || (world.admin.get(&release).status == 200).then_some(()));
+    world.server.block_on(world.server.app.refresh()).unwrap();
+    epochs.begin();
+
+    let anyone = world.server.client();
+    let own = world.device(BAR, "BAR-1").client;
+    let other = world.device(CAM, "CAM-1").client;
+    for version in 1..=3 {
+        let path = format!("/metadata/epoch-1/{version}.{ROLE}.json");
+        anyone.get(&path).refused(Kind::Forbidden);
+        other.get(&path).refused(Kind::Forbidden);
+        assert_eq!(own.get(&path).status, 200, "{path}");
+    }
+    anyone.get(&format!("/metadata/epoch-1/4.{ROLE}.json")).refused(Kind::Forbidden);
+}
+
+/// The real agent, as two programs: one that knows the first epoch, and the one that the floor brings.
+fn the_agent_walks_over_by_the_floor(engine: Engine) {
+    let mut epochs = Epochs::new(engine);
+    epochs.world.register(CAM, "SN-1", &json!({}));
+    let mut agent = TestAgent::new(&epochs.world, "SN-1", &epochs.first);
+    let version = |report: sluice_agent::CycleReport| (report.outcome, report.to.map(String::from));
+    assert_eq!(agent.once().unwrap().outcome, sluice_agent::Outcome::NothingOffered);
+    epochs.begin();
+    let next = epochs.next_release();
+    let report = agent.once().unwrap();
+    assert_eq!(report.reason.as_deref(), Some(Reason::EpochPath.code()));
+    assert_eq!(version(report), (sluice_agent::Outcome::Updated, Some(epochs.floor.version.clone())));
+    assert_eq!(agent.trusted_epoch(), 1, "the older program cannot read the next root");
+    assert!(agent.entitlement().holds, "key E of its epoch signs for it");
+    assert_eq!(agent.once().unwrap().outcome, sluice_agent::Outcome::NothingOffered, "there is no other floor");
+
+    agent.newest_epoch = 2;
+    let report = agent.once().unwrap();
+    assert_eq!(version(report), (sluice_agent::Outcome::Updated, Some(next.version)));
+    assert_eq!(agent.trusted_epoch(), 2);
+    assert!(agent.entitlement().holds, "and that of the next, once it is there");
+    assert_eq!(agent.once().unwrap().outcome, sluice_agent::Outcome::UpToDate);
 }
 
 fn an_epoch_that_begins_badly_is_refused(engine: Engine) {

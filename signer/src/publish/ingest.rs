@@ -10,17 +10,19 @@ use crate::overrides::Overrides;
 use crate::repository::read_targets;
 use crate::root::{RootChain, RootMetadata, check_expiry};
 use crate::targets::TargetsMetadata;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A publication being checked.
 pub(super) struct Ingest<'a> {
     pub context: &'a PublishContext<'a>,
     pub new: &'a [NewDocument],
+    /// Repositories of which later roots follow in another part.
+    pub goes_on: BTreeSet<Repository>,
     pub after: ImageDocuments,
     pub documents: Vec<AcceptedDocument>,
     pub lints: Vec<Lint>,
-    /// What the newest document of each role overrides.
-    pub overrides: BTreeMap<(Repository, String), Overrides>,
+    /// What each new document overrides, by role and version.
+    pub overrides: BTreeMap<(Repository, String, u64), Overrides>,
 }
 
 impl Ingest<'_> {
@@ -35,9 +37,15 @@ impl Ingest<'_> {
     }
 
     /// Notes what is wrong with a new document and was not overridden in it.
-    pub(super) fn lint(&mut self, repository: Repository, role: &str, signed: &Json, lints: Vec<Lint>) {
+    pub(super) fn lint(
+        &mut self,
+        repository: Repository,
+        (role, version): (&str, u64),
+        signed: &Json,
+        lints: Vec<Lint>,
+    ) {
         let overrides = Overrides::of(signed).unwrap_or_default();
-        self.overrides.insert((repository, role.to_owned()), overrides);
+        self.overrides.insert((repository, role.to_owned(), version), overrides);
         self.lints.extend(Overrides::apply(role, signed, lints));
     }
 
@@ -56,7 +64,7 @@ impl Ingest<'_> {
             next_root(&mut chain, bytes, limits)?;
         }
         let before = chain.as_ref().map(|chain| chain.root.epoch);
-        let mut changed = false;
+        let newest = new.last().map(|document| document.version).filter(|_| !self.goes_on.contains(&repository));
         for document in new {
             let position = usize::try_from(document.version.saturating_sub(1)).unwrap_or(usize::MAX);
             let outcome = match roots.get(position) {
@@ -68,7 +76,9 @@ impl Ingest<'_> {
                     let found = next_root(&mut chain, &document.bytes, limits)?;
                     check_stated("root", document.version, found)?;
                     roots.push(document.bytes.clone());
-                    changed = true;
+                    if let Some(chain) = &chain {
+                        self.lint_root(repository, chain, before, newest == Some(document.version))?;
+                    }
                     Outcome::Published
                 }
             };
@@ -76,25 +86,37 @@ impl Ingest<'_> {
         }
         let Some(chain) = chain else { return Ok(None) };
         chain.check_expiry(self.context.now)?;
-        if changed {
-            let (online, now) = (self.context.online_keys, self.context.now);
-            let envelope = Envelope::parse("root", &chain.bytes, limits.root_bytes, limits)?;
-            let mut lints = lint::lint_document("root", envelope.signed(), chain.bytes.len(), limits.root_bytes);
-            lints.extend(match repository {
-                Repository::Image => lint::lint_image_root(&chain.root, online, now),
-                Repository::Director => lint::lint_director_root(&chain.root, online, now),
-            });
-            // The published documents are what devices of the ending epoch are left with.
-            if repository == Repository::Image && before.is_some_and(|before| before < chain.root.epoch) {
-                lints.extend(lint::lint_ending(&self.after, now, lint::MIN_BRANCH_LIFETIME_PUBLISHED, limits)?);
-            }
-            self.lint(repository, "root", envelope.signed(), lints);
-        }
         match repository {
             Repository::Image => self.after.roots = roots,
             Repository::Director => self.after.director_roots = roots,
         }
         Ok(Some(chain.root))
+    }
+
+    /// Lints a new root. A device walks over each of them, so a threshold of one on the way is as weak as at its end; which online
+    /// keys sign follows from the newest alone.
+    fn lint_root(
+        &mut self,
+        repository: Repository,
+        chain: &RootChain,
+        before: Option<u64>,
+        is_newest: bool,
+    ) -> Result<(), PublishError> {
+        let (limits, online, now) = (self.context.limits, self.context.online_keys, self.context.now);
+        let envelope = Envelope::parse("root", &chain.bytes, limits.root_bytes, limits)?;
+        let mut lints = lint::lint_document("root", envelope.signed(), chain.bytes.len(), limits.root_bytes);
+        let of_root = match repository {
+            Repository::Image => lint::lint_image_root(&chain.root, online, now),
+            Repository::Director => lint::lint_director_root(&chain.root, online, now),
+        };
+        lints.extend(of_root.into_iter().filter(|lint| is_newest || !matches!(lint, Lint::OnlineKey { .. })));
+        // The published documents are what devices of the ending epoch are left with. Where there are none yet, nobody is.
+        let ends = is_newest && before.is_some_and(|before| before < chain.root.epoch);
+        if repository == Repository::Image && ends && self.after.targets.is_some() {
+            lints.extend(lint::lint_ending(&self.after, now, lint::MIN_BRANCH_LIFETIME_PUBLISHED, limits)?);
+        }
+        self.lint(repository, ("root", chain.root.version), envelope.signed(), lints);
+        Ok(())
     }
 
     /// The top targets document as it stands afterwards, verified by the root as it stands afterwards: a root that
@@ -116,7 +138,7 @@ impl Ingest<'_> {
                 check_expiry("targets", metadata.expires, self.context.now)?;
                 let mut lints = lint::lint_document("targets", envelope.signed(), bytes.len(), limits.targets_bytes);
                 lints.extend(lint::lint_top_targets(&metadata, self.context.now));
-                self.lint(Repository::Image, "targets", envelope.signed(), lints);
+                self.lint(Repository::Image, ("targets", metadata.version), envelope.signed(), lints);
             }
             self.accept(Repository::Image, "targets", metadata.version, outcome);
             self.after.targets = Some(bytes);

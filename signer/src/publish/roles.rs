@@ -126,7 +126,7 @@ impl Ingest<'_> {
             check_expiry(name, metadata.expires, now)?;
             let mut lints = lint::lint_document(name, envelope.signed(), document.bytes.len(), limits.targets_bytes);
             lints.extend(lint::lint_role(role.delegation, role.previous.as_ref(), metadata, peers, now, limits));
-            self.lint(Repository::Image, name, envelope.signed(), lints);
+            self.lint(Repository::Image, (name, metadata.version), envelope.signed(), lints);
         }
         let targets = metadata.targets.values().map(|target| {
             let known = role.previous.as_ref().is_some_and(|previous| previous.targets.contains_key(&target.path));

@@ -4,7 +4,7 @@ use crate::sample::*;
 use proptest::prelude::*;
 use sluice_signer::embargo::role_name;
 use sluice_signer::lint::{Lint, MIN_BRANCH_LIFETIME, lint_ending};
-use sluice_signer::publish::Repository;
+use sluice_signer::publish::{Repository, check_all};
 use sluice_signer::{
     Accepted, Delegation, DirectorTrust, Envelope, ImageDocuments, Json, Limits, NamedKeys, NewDocument, OnlineKeys,
     OnlineRole, Overrides, PublishContext, PublishError, ReleaseCustom, RoleKeys, RootMetadata, TargetsMetadata,
@@ -259,6 +259,66 @@ fn one_repository_alone_does_not_begin_an_epoch() {
         lints(begin(&current, [image(2, 1), director(2, 2)], &both)),
         [Lint::EpochApart { image: 1, director: 2 }]
     );
+}
+
+/// More roots than go into one publication: those of the next epoch come together all the same.
+#[test]
+fn a_long_chain_of_roots_is_cut_where_an_epoch_does_not_part() {
+    let online = online_of(2);
+    let context = PublishContext { online_keys: &online, now: now(), limits: &knows(2) };
+    for (first, second) in [(40, 1), (70, 3), (31, 40), (63, 1)] {
+        let epoch = |version| if version <= first { 1 } else { 2 };
+        let chain = |repository, root: fn(u64, u64) -> Vec<u8>| {
+            (1..=first + second)
+                .map(move |version| document(repository, "root", version, root(version, epoch(version))))
+        };
+        let mut documents: Vec<NewDocument> = chain(Repository::Image, image).collect();
+        documents.extend(chain(Repository::Director, director));
+        let mut sample = Sample::new();
+        sample.top.expires = now() + days(300);
+        documents.push(document(Repository::Image, "targets", 1, sample.top_bytes()));
+        documents.push(document(Repository::Image, PRODUCT, 1, sample.product_bytes()));
+        let count = documents.len();
+        let accepted = check_all(documents, &context).unwrap_or_else(|error| panic!("{first} {second}: {error}"));
+        assert_eq!(accepted.documents.len(), count);
+        let after = &accepted.documents_after;
+        let length = usize::try_from(first + second).unwrap();
+        assert_eq!((after.roots.len(), after.director_roots.len()), (length, length));
+    }
+}
+
+/// A device walks over each of several new roots, so each is looked at, and what its holders overrode is told.
+#[test]
+fn of_several_new_roots_each_is_linted() {
+    let current = published(400);
+    let weak = |version: u64| {
+        let mut root = of_epoch(image_root(version), 1);
+        root.roles.insert("targets".to_owned(), role_of(&holders(TARGETS), 1));
+        root
+    };
+    let publish = |second: Json| {
+        let documents = [
+            document(Repository::Image, "root", 2, signed(second, &holders(ROOT)[..2])),
+            document(Repository::Image, "root", 3, image(3, 1)),
+        ];
+        publish_check(
+            &current,
+            &documents,
+            &PublishContext { online_keys: &online_of(1), now: now(), limits: &limits() },
+        )
+    };
+    let found = lints(publish(weak(2).to_json()));
+    assert!(matches!(found[..], [Lint::ThresholdOne { .. }]), "{found:?}");
+    let mut overrides = Overrides::default();
+    overrides.add("threshold-one", "One lead was left that day.").unwrap();
+    let accepted = publish(overrides.write(weak(2).to_json())).unwrap();
+    assert_eq!(accepted.documents[0].overrides, overrides);
+    assert_eq!(accepted.documents[1].overrides, Overrides::default());
+    // Keys of the server are told by the newest alone: one on the way may name others.
+    publish(of_epoch(image_root(2), 2).to_json()).unwrap_err();
+    let mut other = of_epoch(image_root(2), 2);
+    other.epoch = 1;
+    publish(other.to_json()).unwrap();
 }
 
 #[test]
