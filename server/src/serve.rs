@@ -156,6 +156,9 @@ async fn refresh(app: &Arc<App>) {
 }
 
 async fn flush(app: &Arc<App>) {
+    if let Err(error) = app.decisions_flush().await {
+        tracing::warn!(%error, cause = ?error.cause, "what devices were told is noted at their next poll: {error}");
+    }
     let seen: Vec<(DeviceId, _)> = app.devices.take_seen();
     if seen.is_empty() {
         return;

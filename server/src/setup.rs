@@ -9,7 +9,7 @@ use sluice_catalog::Digest;
 use sluice_catalog::wire::admin::OnlineKeys;
 use sluice_signer::NamedKeys;
 
-use crate::app::{App, Expiries, Publisher, Rules};
+use crate::app::{App, Expiries, Fleets, Publisher, Rules};
 use crate::blobs::Blobs;
 use crate::clock::{Clock, Dice};
 use crate::config::{Settings, TEMPLATE};
@@ -111,6 +111,7 @@ pub async fn app_with(
         metrics: Metrics::default(),
         publisher: Publisher::new(format!("{}-{}", std::process::id(), hex::encode(dice.bytes::<4>()))),
         expiries: Expiries::default(),
+        fleets: Fleets::default(),
         runtime: tokio::runtime::Handle::current(),
     });
     app.refresh().await.map_err(anyhow::Error::new).context("reading the catalogue")?;

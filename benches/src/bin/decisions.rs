@@ -11,7 +11,7 @@ use peak_alloc::PeakAlloc;
 use serde::Serialize;
 use sluice_benches::clock::{Took, timed};
 use sluice_benches::sample;
-use sluice_catalog::decide::{Decision, DeviceView, ProductView, admits, decide};
+use sluice_catalog::decide::{Decision, DeviceView, ProductView, admits, decide, next_change, outcome};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -43,6 +43,8 @@ struct Report {
     bytes_per_device: u64,
     decide_per_s: u64,
     admits_per_s: u64,
+    ahead_per_s: u64,
+    far_ahead_per_s: u64,
     walk_per_s: u64,
     offered: u64,
     passed: u64,
@@ -101,6 +103,17 @@ fn run(args: &Args) -> Result<()> {
         }
         passed
     });
+    let ahead = |days: i64| {
+        let until = now.plus_days(days);
+        timed(|| {
+            for (number, device) in fleet.iter().enumerate() {
+                let product = of(number);
+                black_box(next_change(device, product, now, until, |at| outcome(device, product, None, at)));
+            }
+        })
+    };
+    let ((), day) = ahead(1);
+    let ((), years) = ahead(3_650);
     let per_s = |count: u64, took: Took| per_second(count, took.cpu);
     let (devices, pairs) = (u64::from(args.devices), u64::from(args.devices) * u64::from(args.releases));
     let report = Report {
@@ -110,6 +123,8 @@ fn run(args: &Args) -> Result<()> {
         bytes_per_device: u64::try_from(bytes)? / devices,
         decide_per_s: per_s(devices, decided),
         admits_per_s: per_s(pairs, admitted),
+        ahead_per_s: per_s(devices, day),
+        far_ahead_per_s: per_s(devices, years),
         walk_per_s: per_s(devices, walk),
         offered,
         passed,
@@ -123,6 +138,8 @@ fn run(args: &Args) -> Result<()> {
     println!("  bytes per device        {}", report.bytes_per_device);
     println!("  whole decisions         {} per second and core, {} offered", report.decide_per_s, report.offered);
     println!("  one release, one device {} per second and core", report.admits_per_s);
+    println!("  next change in a day    {} per second and core", report.ahead_per_s);
+    println!("  next change in 10 years {} per second and core", report.far_ahead_per_s);
     println!("  ceiling: looked at only {} devices per second", report.walk_per_s);
     println!("  a decision takes        {:.1} times the look", report.times_the_look);
     Ok(())

@@ -10,6 +10,7 @@ use sluice_agent::status::{SlotCheck, Status};
 use sluice_agent::{CycleReport, Outcome};
 use sluice_catalog::device::DecoderProfile;
 use sluice_catalog::text::{Component, HardwareId, ProductName, Serial, Version};
+use sluice_catalog::wire::device::WhyResponse;
 
 /// Reference device client: keeps a device on the newest firmware it is entitled to.
 #[derive(Debug, Parser)]
@@ -57,6 +58,11 @@ pub enum Command {
     },
     /// What the device runs, and how its last attempt went.
     Status,
+    /// Ask the server why the device gets a version, or does not.
+    Why {
+        /// About this version only [default: what the device gets].
+        version: Option<Version>,
+    },
     /// Hash the slots and hold them against the records.
     Verify,
     /// What the device may install by its contracts, without the server: as its certificate says. It decides nothing.
@@ -288,6 +294,16 @@ pub fn entitlement_text(entitlement: &Entitlement) -> String {
     if entitlement.holds && entitlement.versions.is_empty() {
         lines.push("no signed document of a version is at hand; give one with --document".to_owned());
     }
+    lines.join("\n")
+}
+
+/// `why` for people.
+pub fn why_text(told: &WhyResponse) -> String {
+    let about = told.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+    let outcome = if told.offered { "offered" } else { "not offered" };
+    let mut lines = vec![format!("{outcome}{about}: {}", told.reason), format!("  {}", told.sentence)];
+    lines.extend(told.may_have.as_ref().map(|version| format!("  may have {version}")));
+    lines.extend(told.changes_at.map(|at| format!("  changes at {at}")));
     lines.join("\n")
 }
 

@@ -38,6 +38,7 @@ pub mod run;
 pub mod slot;
 pub mod state;
 pub mod status;
+pub mod why;
 
 pub use agent::Agent;
 pub use boot::{BootControl, FileBoot};

@@ -107,6 +107,13 @@ fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
             Ok(status) => print(cli.json, &status, &cli::status_text(&status))?,
             Err(error) => return Ok(fail(&error)),
         },
+        Command::Why { version } => {
+            let told = Agent::open(state, &boot, host).and_then(|mut agent| agent.why(version.as_ref()));
+            match told {
+                Ok(told) => print(cli.json, &told, &cli::why_text(&told))?,
+                Err(error) => return Ok(fail(&error)),
+            }
+        }
         Command::Verify => match status::verify(&state, &boot) {
             Ok(checks) => {
                 print(cli.json, &checks, &cli::checks_text(&checks))?;

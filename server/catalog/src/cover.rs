@@ -229,17 +229,16 @@ impl Cover {
         })
     }
 
-    /// The first moment after `after` at which what this cover says of a train may change.
-    pub fn next_boundary(&self, train_ga: Time, after: Time) -> Option<Time> {
+    /// The moments at which what this cover says of a train may change.
+    pub fn boundaries(&self, train_ga: Time) -> impl Iterator<Item = Time> {
         let grace = i64::from(self.grace_days);
-        let edges = self.windows.iter().flat_map(|(from, to)| {
+        self.windows.iter().flat_map(move |(from, to)| {
             let earned = match self.rule {
                 CoverRule::Fallback(months) => from.max(train_ga).plus_months(months),
                 _ => to,
             };
             [from, to, to.plus_days(grace), earned]
-        });
-        edges.filter(|&edge| edge > after).min()
+        })
     }
 }
 

@@ -202,9 +202,9 @@ impl Offline {
         let train_ga = self.product.release_of_version(version)?.train_ga;
         let mut from = at;
         for _ in 0..MAX_EDGES {
-            let edges = self.device.covers.iter().filter_map(|cover| cover.next_boundary(train_ga, from));
-            let fence = self.device.device.fence_at.filter(|&fence| fence > from);
-            from = edges.chain(fence).min().filter(|&edge| edge < end)?;
+            let edges = self.device.covers.iter().flat_map(|cover| cover.boundaries(train_ga));
+            let next = edges.chain(self.device.device.fence_at).filter(|&edge| edge > from).min();
+            from = next.filter(|&edge| edge < end)?;
             if self.may_install(version, from)?.pass != now {
                 return Some(from);
             }

@@ -7,8 +7,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::noun::{
-    access, audit, contract, customer, device, enrol_token, held, installation, job, plan, policy, principal, product,
-    release, rollout, site, swap, token, why,
+    access, audit, contract, customer, device, enrol_token, entitlement, held, installation, job, plan, policy,
+    principal, product, release, rollout, site, swap, token, why,
 };
 use crate::output::Output;
 use crate::settings::Settings;
@@ -88,6 +88,9 @@ enum Command {
     Device(device::Command),
     /// Explain why a device does or does not get a version.
     Why(why::Why),
+    /// What becomes of devices' access as time goes by.
+    #[command(subcommand)]
+    Entitlement(entitlement::Command),
     /// Swaps: a broken device is replaced by another, which takes over its cover.
     #[command(subcommand)]
     Swap(swap::Command),
@@ -159,6 +162,7 @@ impl Cli {
             Command::Contract(command) => command.run(&session),
             Command::Device(command) => command.run(&session),
             Command::Why(command) => command.run(&session),
+            Command::Entitlement(command) => command.run(&session),
             Command::Swap(command) => command.run(&session),
             Command::Policy(command) => command.run(&session),
             Command::Site(command) => command.run(&session),

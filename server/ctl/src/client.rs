@@ -1,6 +1,7 @@
 //! The REST API as a client sees it: one request at a time, bounded answers, problems in the server's own words.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -29,6 +30,10 @@ const BACKOFF_MS: u64 = 250;
 const RETRY_AFTER_MAX_S: u64 = 10;
 /// A request that takes longer has failed: no command hangs for ever.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// An answer about a whole fleet takes as long as the fleet is large; after so long it has failed all the same.
+const STREAM_TIMEOUT: Duration = Duration::from_hours(1);
+/// Longest line of such an answer, bytes.
+const LINE_MAX_LEN: u64 = 64 << 10;
 /// Time to a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -111,6 +116,66 @@ impl Client {
                 }
                 result => return result.map(|answer| answer.value),
             }
+        }
+    }
+
+    /// Reads an answer that is sent while it is made, line by line. Not repeated: what was shown stays shown.
+    pub fn lines(
+        &self,
+        path: &str,
+        query: Query,
+        line: &mut dyn FnMut(&str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut request = self.agent.get(format!("{}{path}", self.server));
+        for (name, value) in query {
+            if let Some(value) = value {
+                request = request.query(*name, value);
+            }
+        }
+        let request = request.config().timeout_global(Some(STREAM_TIMEOUT)).build();
+        let request = request.header("accept", "application/x-ndjson");
+        let answer = match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")).call(),
+            None => request.call(),
+        };
+        self.read_lines(answer.map_err(|error| self.unreachable(&error))?, line)
+    }
+
+    /// Sends something, and reads such an answer.
+    pub fn post_lines(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        line: &mut dyn FnMut(&str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let answer = self.send(self.agent.post(format!("{}{path}", self.server)), body)?;
+        self.read_lines(answer, line)
+    }
+
+    fn read_lines(
+        &self,
+        mut answer: Response<Body>,
+        line: &mut dyn FnMut(&str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if !answer.status().is_success() {
+            return self.body(answer).map(drop);
+        }
+        let mut reader = BufReader::new(answer.body_mut().as_reader());
+        let mut text = String::new();
+        loop {
+            text.clear();
+            let cut = |cause: &dyn std::fmt::Display| Failure::Unreachable {
+                server: self.server.clone(),
+                cause: format!("the answer was cut ({cause}); what came before is complete"),
+            };
+            let length = reader.by_ref().take(LINE_MAX_LEN).read_line(&mut text).map_err(|error| cut(&error))?;
+            if length == 0 {
+                return Ok(());
+            }
+            if !text.ends_with('\n') {
+                return Err(cut(&"a line has no end"));
+            }
+            line(text.trim_end())?;
         }
     }
 

@@ -9,7 +9,7 @@ use sluice_catalog::wire::admin::RoleExpiry;
 
 use super::App;
 use super::publish::snapshot_left_s;
-use crate::poll::live::{Documents, RoleDocument};
+use crate::poll::documents::{Documents, RoleDocument};
 use crate::store::Repository;
 
 const HOUR_S: i64 = 3600;

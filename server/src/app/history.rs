@@ -1,32 +1,77 @@
-//! A device's life: what it was, what it was offered, how it was covered, and what it was swapped with.
+//! A device's life: what it was, what it was told and offered, how it was covered, and what it was swapped with. It is told in pages, in the
+//! order of keys that stay the same while more is added.
 
-use sluice_catalog::Time;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::text::{ProductName, Serial};
 use sluice_catalog::wire::entitlement::{DeviceEntry, DeviceEvent};
+use sluice_catalog::{Reason, Time};
 
 use super::{Actor, App};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::poll::decided::Said;
+use crate::store::DecisionRow;
 
-/// Entries of one kind that are shown; the oldest are left out beyond it.
-const MAX_ENTRIES: u32 = 10_000;
+/// Entries of one answer, and of each kind that are read for it.
+pub const MAX_ENTRIES: u32 = 10_000;
+/// Entries of one kind that may share a moment with the last one of the page before.
+const SAME_MOMENT: u32 = 100;
+/// Digits of a moment in a key: milliseconds until the year 9999, and a zero.
+const KEY_DIGITS: usize = 15;
+
+/// A page of a device's life.
+#[derive(Clone, Debug, Default)]
+pub struct Pages {
+    /// After the entry with this key.
+    pub after: Option<String>,
+    /// At most so many entries.
+    pub limit: Option<u32>,
+}
+
+/// Entries with their keys: moment, kind, and what tells it from others of its kind.
+#[derive(Default)]
+struct Story(Vec<DeviceEntry>);
+
+impl Story {
+    fn tell(&mut self, at: Time, own: &str, event: DeviceEvent) {
+        let kind = match &event {
+            DeviceEvent::Changed { .. } => 0,
+            DeviceEvent::Cover { .. } => 1,
+            DeviceEvent::Swap { .. } => 2,
+            DeviceEvent::Attempt { .. } => 3,
+            DeviceEvent::Decision { .. } => 4,
+        };
+        self.0.push(DeviceEntry { key: format!("{:0KEY_DIGITS$}.{kind}.{own}", at.as_ms()), at, event });
+    }
+}
 
 impl App {
-    /// Everything that happened to a device, oldest first.
+    /// Everything that happened to a device, oldest first. Without a limit it is told all at once, and without what the device was told
+    /// at its polls, as earlier clients know it.
     pub async fn device_story(
         &self,
         actor: &Actor,
         product: &ProductName,
         serial: &Serial,
+        Pages { after, limit }: Pages,
     ) -> Result<Vec<DeviceEntry>> {
         actor.need(Permission::Read)?;
         let view = self.product_view(product)?;
         let row = self.device_row(product, serial).await?;
-        let mut entries = Vec::new();
-        for moment in self.store.device_history(row.device.id, 0, MAX_ENTRIES).await? {
-            let (device, installed) = (Box::new(moment.device()?), moment.installed()?);
-            let event = DeviceEvent::Changed { actor: moment.actor, cause: moment.cause, device, installed };
-            entries.push(DeviceEntry { at: moment.at, event });
+        let after = after.unwrap_or_default();
+        let from = match after.get(..KEY_DIGITS) {
+            None if after.is_empty() => Time::EPOCH,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Time::from_ms(digits.parse().map_err(|error| Error::invalid("after", error))?)
+            }
+            _ => return Err(Error::invalid("after", "the key of an entry")),
+        };
+        let shown = limit.unwrap_or(MAX_ENTRIES).min(MAX_ENTRIES);
+        let read = shown.saturating_add(SAME_MOMENT);
+        let mut story = Story::default();
+        for moment in self.store.device_history(row.device.id, from, read).await? {
+            let (device, installed, at) = (Box::new(moment.device()?), moment.installed()?, moment.at);
+            let own = format!("{:012}", moment.seq);
+            story.tell(at, &own, DeviceEvent::Changed { actor: moment.actor, cause: moment.cause, device, installed });
         }
         for attempt in self.store.attempt_list(row.device.id, MAX_ENTRIES).await? {
             let release = view.releases().iter().find(|release| release.release.id == attempt.release_id);
@@ -37,31 +82,33 @@ impl App {
                 state: state.to_owned(),
                 failure,
             };
-            entries.push(DeviceEntry { at: attempt.offered_at, event: event("offered", None) });
+            let own = format!("{:012}", attempt.seq);
+            story.tell(attempt.offered_at, &format!("{own}.0"), event("offered", None));
             if attempt.changed_at != attempt.offered_at {
                 let failure = attempt.failure.map(|failure| failure.as_str().to_owned());
-                entries.push(DeviceEntry { at: attempt.changed_at, event: event(attempt.state.as_str(), failure) });
+                story.tell(attempt.changed_at, &format!("{own}.1"), event(attempt.state.as_str(), failure));
             }
         }
         for contract in self.store.contract_facts(product, serial, true).await? {
-            let mut cover = |at: Time, change: &str, (from, to): (Time, Time)| {
-                let (contract, change) = (contract.number.to_string(), change.to_owned());
-                entries.push(DeviceEntry { at, event: DeviceEvent::Cover { contract, change, from, to } });
-            };
-            for item in &contract.items {
-                for window in &contract.windows {
-                    // A window counts as far as the item goes, since both are known and until one is not.
-                    let Some(both) = item.with(window, |item, window| (item.0.max(window.0), item.1.min(window.1)))
-                    else {
-                        continue;
-                    };
-                    if both.fact.0 >= both.fact.1 {
-                        continue;
-                    }
-                    cover(both.recorded_at, "recorded", both.fact);
-                    if let Some(at) = both.superseded_at {
-                        cover(at, "superseded", both.fact);
-                    }
+            let pairs =
+                contract.items.iter().flat_map(|item| contract.windows.iter().map(move |window| (item, window)));
+            for (number, (item, window)) in pairs.enumerate() {
+                // A window counts as far as the item goes, since both are known and until one is not.
+                let Some(both) = item.with(window, |item, window| (item.0.max(window.0), item.1.min(window.1))) else {
+                    continue;
+                };
+                let (from, to) = both.fact;
+                if from >= to {
+                    continue;
+                }
+                let mut cover = |at: Time, change: &str| {
+                    let (contract, change) = (contract.number.to_string(), change.to_owned());
+                    let own = format!("{contract}.{number:06}.{change}");
+                    story.tell(at, &own, DeviceEvent::Cover { contract, change, from, to });
+                };
+                cover(both.recorded_at, "recorded");
+                if let Some(at) = both.superseded_at {
+                    cover(at, "superseded");
                 }
             }
         }
@@ -72,12 +119,45 @@ impl App {
                 new: swap.new_serial.clone(),
                 change: change.to_owned(),
             };
-            entries.push(DeviceEntry { at: swap.at, event: event("swapped") });
+            story.tell(swap.at, &format!("{}.0", swap.number), event("swapped"));
             if let Some(at) = swap.undone_at {
-                entries.push(DeviceEntry { at, event: event("undone") });
+                story.tell(at, &format!("{}.1", swap.number), event("undone"));
             }
         }
-        entries.sort_by_key(|entry| entry.at);
+        if limit.is_some() {
+            for told in self.store.decision_list(row.device.id, from, read).await? {
+                let known = Reason::ALL.iter().find(|reason| reason.code() == told.reason);
+                let sentence = known.map_or("", |reason| reason.sentence()).to_owned();
+                let DecisionRow { at, offered, version, reason, .. } = told;
+                story.tell(at, "", DeviceEvent::Decision { offered, version, reason, sentence });
+            }
+        }
+        let Story(mut entries) = story;
+        entries.retain(|entry| entry.key > after);
+        entries.sort_by(|one, other| one.key.cmp(&other.key));
+        entries.truncate(shown as usize);
         Ok(entries)
+    }
+
+    /// Writes what devices were told since the last call.
+    pub async fn decisions_flush(&self) -> Result<()> {
+        let said = self.devices.decided.take();
+        if said.is_empty() {
+            return Ok(());
+        }
+        let products = self.live.products_full();
+        let row = |said: &Said| DecisionRow {
+            device_id: said.device,
+            at: said.at,
+            offered: said.offered,
+            version: said.about.and_then(|id| Some(products.release(id)?.1.release.version.clone())),
+            reason: said.reason.code().to_owned(),
+        };
+        let rows: Vec<DecisionRow> = said.iter().map(row).collect();
+        if let Err(error) = self.store.decisions_note(&rows).await {
+            self.devices.decided.lost(&said);
+            return Err(error.into());
+        }
+        Ok(())
     }
 }

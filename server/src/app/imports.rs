@@ -27,18 +27,37 @@ impl App {
     /// Takes rows in.
     pub async fn contract_import(&self, actor: &Actor, request: &ImportRequest) -> Result<ImportAnswer> {
         actor.need(Permission::Contracts)?;
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let answer = self.contract_import_in(&mut tx, actor, request, now).await?;
+        if answer.applied && answer.changes() {
+            // More windows and more devices take nothing away; another plan may.
+            if answer.plans_changed > 0 {
+                self.refuse_loss(&mut tx, now, request.accept_loss).await?;
+            }
+            tx.commit().await?;
+            self.devices.forget_all();
+        }
+        Ok(answer)
+    }
+
+    pub(super) async fn contract_import_in(
+        &self,
+        tx: &mut Tx,
+        actor: &Actor,
+        request: &ImportRequest,
+        now: Time,
+    ) -> Result<ImportAnswer> {
         if request.rows.len() > MAX_ROWS {
             return Err(Error::invalid(
                 "rows",
                 format!("{} given, at most {MAX_ROWS} in one request", request.rows.len()),
             ));
         }
-        let now = self.now();
-        let mut tx = self.store.begin().await?;
         // One import at a time: two that enter the same contract would each find it missing.
         tx.generation_raise("devices").await?;
-        let heads = heads(&mut tx, &request.rows).await?;
-        let known = self.known_names(&mut tx, &request.rows, &heads).await?;
+        let heads = heads(tx, &request.rows).await?;
+        let known = self.known_names(tx, &request.rows, &heads).await?;
         let Wanted { contracts, errors } = import::read(&request.rows, &known);
         let mut answer = ImportAnswer { errors, ..ImportAnswer::default() };
         if !answer.errors.is_empty() && request.on_error == OnError::Refuse {
@@ -46,7 +65,7 @@ impl App {
         }
         let serials: BTreeSet<_> = contracts.values().flat_map(|wanted| wanted.items.iter().cloned()).collect();
         let swaps = tx.swaps_of(serials.into_iter().collect()).await?;
-        let there = there(&mut tx, heads, &contracts, &swaps).await?;
+        let there = there(tx, heads, &contracts, &swaps).await?;
         let (mut made, mut windows, mut items) = (Vec::new(), Vec::new(), Vec::new());
         let mut moved = Vec::new();
         let mut touched: BTreeSet<ContractId> = BTreeSet::new();
@@ -143,8 +162,6 @@ impl App {
         let detail = json!({"rows": request.rows.len(), "contracts": answer.contracts, "plans_changed": plans_changed,
             "windows": answer.windows, "items": answer.items, "refused_rows": answer.errors.len()});
         tx.audit_add(now, actor.name(), "contract.import", "contracts", &detail).await?;
-        tx.commit().await?;
-        self.devices.forget_all();
         Ok(answer)
     }
 

@@ -10,6 +10,7 @@ mod devices;
 mod embargo;
 mod enrol;
 mod expiry;
+mod fleet;
 mod history;
 mod imports;
 mod keys;
@@ -22,11 +23,14 @@ mod rollouts;
 mod status;
 mod swaps;
 mod terms;
+mod what_if;
 mod why;
 
-pub use crate::store::{FactKind, Repository};
+pub use crate::store::{DeviceFilter, FactKind, Repository};
 pub use certificates::keep;
 pub use expiry::Expiries;
+pub use fleet::{FLEETS_AT_ONCE, Fleets, Lines};
+pub use history::{MAX_ENTRIES, Pages};
 pub use publish::{LEASE, LEASE_S, Publisher};
 pub use reports::Moved;
 pub use why::Question;
@@ -90,6 +94,8 @@ pub struct App {
     pub publisher: Publisher,
     /// Which roles' coming ends were told.
     pub expiries: Expiries,
+    /// Answers about whole fleets that run.
+    pub fleets: Fleets,
     /// The runtime on which the database pool and the blob store's client live. Actix workers are runtimes of their own
     /// and reach them through this handle.
     pub runtime: tokio::runtime::Handle,

@@ -25,7 +25,7 @@ use sluice_signer::{Accepted, ImageDocuments, NewDocument, PublishContext, publi
 use super::{Actor, App, embargo};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
-use crate::poll::live;
+use crate::poll::documents;
 use crate::store::{Document, Repository, Store, Tx};
 
 /// How often a publication is signed anew because somebody signed meanwhile.
@@ -253,7 +253,7 @@ fn overtaken() -> Error {
 
 /// The expiry that a document of ours states.
 pub(super) fn expiry(document: &[u8]) -> Result<Time> {
-    live::expiry(document).map_err(Error::internal)
+    documents::expiry(document).map_err(Error::internal)
 }
 
 pub(super) fn stamp(time: Time) -> Result<jiff::Timestamp> {

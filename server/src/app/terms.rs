@@ -1,6 +1,7 @@
 //! Contracts and plans that change: what was is kept, with the time in which it was known.
 
 use serde_json::json;
+use sluice_catalog::Time;
 use sluice_catalog::contract::Grant;
 use sluice_catalog::id::FactId;
 use sluice_catalog::principal::Permission;
@@ -11,7 +12,7 @@ use sluice_catalog::wire::entitlement::{ContractChange, PlanChange};
 use super::contracts::{MAX_GRACE_DAYS, MAX_GRANTS};
 use super::{Actor, App};
 use crate::error::{Error, Result};
-use crate::store::FactKind;
+use crate::store::{FactKind, Tx};
 
 impl App {
     /// Moves a contract to another plan, voids it, or makes it count again. What it is already changes nothing.
@@ -24,6 +25,22 @@ impl App {
         actor.need(Permission::Contracts)?;
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        if self.contract_change_in(&mut tx, actor, number, request, now).await? {
+            tx.commit().await?;
+            self.devices.forget_all();
+        }
+        self.contract_get(actor, number).await
+    }
+
+    /// Whether anything changed.
+    pub(super) async fn contract_change_in(
+        &self,
+        tx: &mut Tx,
+        actor: &Actor,
+        number: &ContractNumber,
+        request: &ContractChange,
+        now: Time,
+    ) -> Result<bool> {
         tx.contract_lock(number).await?;
         let before = tx.contract_by_number(number).await?.ok_or_else(|| Error::not_found("contract", number))?;
         let mut after = before.clone();
@@ -32,17 +49,14 @@ impl App {
         }
         after.state = request.state.unwrap_or(before.state);
         if after == before {
-            drop(tx);
-            return self.contract_get(actor, number).await;
+            return Ok(false);
         }
         tx.contract_change(&before, &after, now).await?;
         tx.contract_touch_devices(before.id, now).await?;
         let detail = json!({"plan": request.plan, "state": request.state,
             "before": {"state": before.state, "plan_id": before.plan_id}});
         tx.audit_add(now, actor.name(), "contract.change", &format!("contract:{number}"), &detail).await?;
-        tx.commit().await?;
-        self.devices.forget_all();
-        self.contract_get(actor, number).await
+        Ok(true)
     }
 
     /// Takes back a window or an item of a contract: from now on it is held for false, but it stays on record.
@@ -56,6 +70,20 @@ impl App {
         actor.need(Permission::Contracts)?;
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        self.contract_retract_in(&mut tx, actor, number, (kind, id), now).await?;
+        tx.commit().await?;
+        self.devices.forget_all();
+        self.contract_get(actor, number).await
+    }
+
+    pub(super) async fn contract_retract_in(
+        &self,
+        tx: &mut Tx,
+        actor: &Actor,
+        number: &ContractNumber,
+        (kind, id): (FactKind, FactId),
+        now: Time,
+    ) -> Result<()> {
         tx.contract_lock(number).await?;
         let contract = tx.contract_by_number(number).await?.ok_or_else(|| Error::not_found("contract", number))?;
         // Before the item is gone: its device must hear of it.
@@ -65,14 +93,32 @@ impl App {
         }
         let detail = json!({"kind": kind.as_str(), "id": id});
         tx.audit_add(now, actor.name(), "contract.retract", &format!("contract:{number}"), &detail).await?;
-        tx.commit().await?;
-        self.devices.forget_all();
-        self.contract_get(actor, number).await
+        Ok(())
     }
 
     /// Changes what a plan is like, for all its contracts. What it is like already changes nothing.
     pub async fn plan_change(&self, actor: &Actor, name: &Slug, request: &PlanChange) -> Result<PlanDetail> {
         actor.need(Permission::Contracts)?;
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let (detail, changed) = self.plan_change_in(&mut tx, actor, name, request, now).await?;
+        if changed {
+            self.refuse_loss(&mut tx, now, request.accept_loss).await?;
+            tx.commit().await?;
+            self.devices.forget_all();
+        }
+        Ok(detail)
+    }
+
+    /// What the plan is like then, and whether anything changed.
+    pub(super) async fn plan_change_in(
+        &self,
+        tx: &mut Tx,
+        actor: &Actor,
+        name: &Slug,
+        request: &PlanChange,
+        now: Time,
+    ) -> Result<(PlanDetail, bool)> {
         if request.grace_days > MAX_GRACE_DAYS {
             return Err(Error::invalid("grace_days", format!("0 to {MAX_GRACE_DAYS}")));
         }
@@ -85,8 +131,6 @@ impl App {
             channel_ceiling: grant.channel_ceiling,
         };
         let grants: Vec<Grant> = request.grants.iter().map(grant).collect();
-        let now = self.now();
-        let mut tx = self.store.begin().await?;
         tx.plan_lock(name).await?;
         let before = tx.plan_by_name(name).await?.ok_or_else(|| Error::not_found("plan", name))?;
         let grants_before = tx.plan_grants(before.id).await?;
@@ -94,7 +138,7 @@ impl App {
         after.rule = request.rule;
         after.grace_days = i32::from(request.grace_days);
         if after == before && grants == grants_before {
-            return Ok(PlanDetail { plan: before, grants });
+            return Ok((PlanDetail { plan: before, grants }, false));
         }
         tx.plan_change(&before, &grants_before, &after, &grants, now).await?;
         tx.generation_raise("devices").await?;
@@ -102,8 +146,6 @@ impl App {
         let detail = json!({"rule": after.rule, "grace_days": after.grace_days, "grants": grants,
             "before": {"rule": before.rule, "grace_days": before.grace_days, "grants": grants_before}});
         tx.audit_add(now, actor.name(), "plan.change", &format!("plan:{name}"), &detail).await?;
-        tx.commit().await?;
-        self.devices.forget_all();
-        Ok(PlanDetail { plan: after, grants })
+        Ok((PlanDetail { plan: after, grants }, true))
     }
 }

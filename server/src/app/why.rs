@@ -1,16 +1,20 @@
 //! Why does this device get, or not get, that version? At any moment, by what was known at any moment.
 
-use sluice_catalog::Time;
+use std::sync::Arc;
+
 use sluice_catalog::decide::{self, ProductView, Why};
 use sluice_catalog::facts::Known;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::release::ReleaseFact;
 use sluice_catalog::rollout::{Rollout, RolloutState};
 use sluice_catalog::text::{ProductName, Serial, Version};
+use sluice_catalog::wire::device::WhyResponse;
+use sluice_catalog::{Kind, Time};
 
 use super::{Actor, App};
 use crate::error::{Error, Result};
-use crate::poll::devices::{self, Moment};
+use crate::poll::CachedDevice;
+use crate::poll::views::{self, Moment};
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +61,7 @@ impl App {
             // Of a device that was there before its changes were noted the present record is the best that there is.
             None if question.known_at.is_some()
                 && (row.device.created_at > moment
-                    || !self.store.device_history(row.device.id, 0, 1).await?.is_empty()) =>
+                    || !self.store.device_history(row.device.id, Time::EPOCH, 1).await?.is_empty()) =>
             {
                 return Err(Error::not_found("device", format!("{product}/{serial} as of {moment}")));
             }
@@ -65,11 +69,26 @@ impl App {
         };
         let known_at = question.known_at;
         let when = Moment { at: at.min(moment), known_at, failed_by: past.then_some(moment) };
-        let device = devices::view_of(&self.store, &self.live, device, installed, when).await?;
-        let view = if past { self.product_at(&view, moment, known_at).await? } else { (*view).clone() };
-        let mut why = decide::why(&device, &view, question.version, at);
-        why.known_at = known_at;
-        Ok(why)
+        let device = views::view_of(&self.store, &self.live, device, installed, when).await?;
+        let view = if past { Arc::new(self.product_at(&view, moment, known_at).await?) } else { view };
+        let version = question.version.cloned();
+        // Every gate of every release, and again at each boundary ahead: work for a core and not for the runtime of the database.
+        let explain = move || decide::why(&device, &view, version.as_ref(), at);
+        let why = tokio::task::spawn_blocking(explain).await.map_err(Error::internal)?;
+        Ok(Why { known_at, ..why })
+    }
+
+    /// What a device is told about itself. It waits for no database, and decides on a thread of its own.
+    pub async fn device_why(&self, device: Arc<CachedDevice>, version: Option<Version>) -> Result<WhyResponse> {
+        let now = self.now();
+        let product =
+            self.live.products().get(device.view.device.product_id).cloned().ok_or_else(|| {
+                Error::new(Kind::Unavailable, "this device's product is not loaded yet; try again later")
+            })?;
+        let asked = version.clone();
+        let tell = move || decide::told(&device.view, &product, asked.as_ref(), now);
+        let told = tokio::task::spawn_blocking(tell).await.map_err(Error::internal)?;
+        told.ok_or_else(|| Error::not_found("version", version.as_ref().map_or("", Version::as_str)))
     }
 
     /// A product as it was: rollouts as far as they were at a moment, and releases by what was known.

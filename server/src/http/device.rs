@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use serde::Deserialize;
+use sluice_catalog::text::Version;
 use sluice_catalog::wire::device::{
     ChallengeResponse, EnrolRequest, EnrolResponse, MAX_NONCE_LEN, PollRequest, ReportRequest, ReportResponse,
-    SessionRequest, SessionResponse,
+    SessionRequest, SessionResponse, WhyResponse,
 };
 use sluice_catalog::{Kind, Time};
 use sluice_signer::OnlineRole;
@@ -29,7 +31,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
             .service(poll)
             .service(poll_unchanged)
             .service(report)
-            .service(super::entitlement::entitlement),
+            .service(super::entitlement::entitlement)
+            .service(why),
     );
 }
 
@@ -100,6 +103,7 @@ async fn answer(
     app.devices.seen(device.view.device.id, now);
     let epoch = app.branch_of(&device.view.device, now)?;
     let mut answer = decide(shared, &device, now)?.of_epoch(epoch);
+    let mut withheld = false;
     if let Some((release, rollout)) = answer.needs_attempt(&device) {
         if app.live.is_fresh(now) {
             let (opening, id) = (Arc::clone(app), device.view.device.id);
@@ -112,8 +116,13 @@ async fn answer(
             device = opened.ok_or_else(|| Error::not_found("device", device.view.device.id))?;
             answer = decide(shared, &device, now)?.of_epoch(epoch);
         } else {
+            // A replica that may have missed something does not say what was decided.
+            withheld = true;
             answer = answer.withheld(now);
         }
+    }
+    if !withheld {
+        app.devices.decided.note(answer.said(device.view.device.id, now));
     }
     let director = app.key_of_epoch(OnlineRole::Director, epoch)?;
     if let Some(held) = held
@@ -162,4 +171,22 @@ async fn report(
         })
         .await?;
     Ok(web::Json(ReportResponse { moved: moved.moved }))
+}
+
+#[derive(Debug, Deserialize)]
+struct WhyQuery {
+    /// About this version only; what the device gets, when absent.
+    version: Option<Version>,
+}
+
+/// Why the device gets a version, or does not, without a word of contracts.
+#[get("/why")]
+async fn why(
+    shared: web::Data<Shared>,
+    session: DeviceSession,
+    asked: web::Query<WhyQuery>,
+) -> Answer<web::Json<WhyResponse>> {
+    let device = auth::device(&shared, session.0).await?;
+    let (app, version) = (Arc::clone(&shared.app), asked.into_inner().version);
+    Ok(web::Json(shared.app.run(async move { app.device_why(device, version).await }).await?))
 }

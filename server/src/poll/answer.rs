@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 use sluice_catalog::decide::{Decision, ProductView, choose, decide, next_change};
-use sluice_catalog::id::{ReleaseId, RolloutId};
+use sluice_catalog::id::{DeviceId, ReleaseId, RolloutId};
 use sluice_catalog::patch::{Full, FullEncoding, Patch};
 use sluice_catalog::release::Artifact;
 use sluice_catalog::wire::device::PollResponse;
 use sluice_catalog::{Digest, Reason, Time};
 use sluice_signer::{Delta, DirectorDocument, DirectorTarget, Envelope, FullImage, Limits, PublicKey};
 
+use super::decided::Said;
 use super::devices::CachedDevice;
 use super::live::EncodingSet;
 use crate::error::{Error, Result};
@@ -31,6 +32,8 @@ const RENEW_BEFORE_S: i64 = 60;
 pub struct Answer {
     /// The release and rollout offered.
     pub offer: Option<(ReleaseId, RolloutId)>,
+    /// The release that the reason is about, if it is about one.
+    about: Option<ReleaseId>,
     reason: Reason,
     images: Vec<Image>,
     expires: Time,
@@ -67,6 +70,7 @@ impl Answer {
                     .collect();
                 Self {
                     offer: Some((release.release.id, rollout.id)),
+                    about: Some(release.release.id),
                     reason,
                     images,
                     expires: now.plus_s(OFFER_LIFETIME_S),
@@ -74,13 +78,14 @@ impl Answer {
                     epoch: None,
                 }
             }
-            Decision::Nothing { reason, .. } => {
+            Decision::Nothing { reason, about } => {
                 let day = now.plus_s(NOTHING_LIFETIME_S);
                 let offered = |at| matches!(decide(&device.view, product, at, &mut ()), Decision::Offer { .. });
                 // An answer that becomes an offer by itself is not signed for longer than it holds, but for a minute at least.
                 let changes_at = next_change(&device.view, product, now, day, offered);
                 let expires = changes_at.map_or(day, |at| day.min(at.max(now.plus_s(RENEW_BEFORE_S))));
-                Self { offer: None, reason, images: Vec::new(), expires, repo_id, epoch: None }
+                let about = about.map(|release| release.release.id);
+                Self { offer: None, about, reason, images: Vec::new(), expires, repo_id, epoch: None }
             }
         }
     }
@@ -100,6 +105,11 @@ impl Answer {
         self.reason = Reason::RolloutPaused;
         self.expires = now.plus_s(RENEW_BEFORE_S);
         self
+    }
+
+    /// What the device is told, for its history.
+    pub const fn said(&self, device: DeviceId, at: Time) -> Said {
+        Said { device, at, offered: self.offer.is_some(), about: self.about, reason: self.reason }
     }
 
     /// Whether the answer is an offer that has no open attempt yet.

@@ -9,14 +9,14 @@ use std::sync::{Arc, PoisonError};
 use quick_cache::sync::Cache;
 use sluice_catalog::Time;
 use sluice_catalog::decide::DeviceView;
-use sluice_catalog::device::{Device, Installed};
-use sluice_catalog::facts;
 use sluice_catalog::id::DeviceId;
 use sluice_catalog::rollout::Attempt;
 
 use super::certificate::SignedCertificate;
+use super::decided::Decided;
 use super::live::Live;
-use crate::store::{DeviceRow, Result, Store};
+use super::views;
+use crate::store::{On, Result, Store};
 
 /// Most last-seen times waiting to be written; beyond it they are dropped, which loses nothing that matters.
 const MAX_SEEN: usize = 1_000_000;
@@ -62,6 +62,8 @@ pub struct Devices {
     seen: Mutex<HashMap<DeviceId, Time>>,
     /// Certificates that were signed here.
     pub certificates: Cache<DeviceId, Arc<SignedCertificate>>,
+    /// What devices were told.
+    pub decided: Decided,
 }
 
 impl Devices {
@@ -72,6 +74,7 @@ impl Devices {
             versions: Cache::new(capacity),
             seen: Mutex::default(),
             certificates: Cache::new(capacity.min(MAX_CERTIFICATES)),
+            decided: Decided::new(capacity),
         }
     }
 
@@ -105,7 +108,9 @@ impl Devices {
     async fn read(&self, store: &Store, live: &Live, id: DeviceId) -> Result<Option<CachedDevice>> {
         let Some(row) = store.device_get(id).await? else { return Ok(None) };
         let attempt = store.attempt_list(id, 1).await?.into_iter().find(|attempt| !attempt.state.is_final());
-        let (revision, view) = (row.revision, view(store, live, row).await?);
+        let revision = row.revision;
+        let view = views::of_rows(&mut On::from(store), live, vec![row]).await?.pop();
+        let Some(view) = view else { return Ok(None) };
         // One counter however many read at once.
         let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(AtomicU64::new(0)));
         let Ok(last_version) = self.versions.get_or_insert_with(&id, fresh);
@@ -157,68 +162,4 @@ impl From<crate::store::StoreError> for Missing {
     fn from(error: crate::store::StoreError) -> Self {
         Self::Failed(error)
     }
-}
-
-/// The decision's view of a device, by what is known now.
-pub async fn view(store: &Store, live: &Live, row: DeviceRow) -> Result<DeviceView> {
-    let installed = store.installed_list(row.device.id).await?;
-    view_of(store, live, row.device, installed, Moment::default()).await
-}
-
-/// At which moment, and by what was known when.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    /// Policies that were over by then, and failures after it, say nothing.
-    pub at: Time,
-    /// By what was known then; by what is known now when absent.
-    pub known_at: Option<Time>,
-    /// Failures that count were known by then.
-    pub failed_by: Option<Time>,
-}
-
-impl Default for Moment {
-    /// Everything that holds by what is known now, whenever it is asked about: a copy in memory serves for a while.
-    fn default() -> Self {
-        Self { at: Time::EPOCH, known_at: None, failed_by: None }
-    }
-}
-
-/// The decision's view of a device as it was or is, by what was known at a moment or is known now.
-pub async fn view_of(
-    store: &Store,
-    live: &Live,
-    device: Device,
-    installed: Vec<Installed>,
-    Moment { at, known_at, failed_by }: Moment,
-) -> Result<DeviceView> {
-    let customer = match device.customer_id {
-        Some(owner) => store.customer_name(owner).await?,
-        None => None,
-    };
-    let failed = store
-        .failed_attempts(device.id, failed_by)
-        .await?
-        .into_iter()
-        .map(|(release, count)| (release, u32::try_from(count).unwrap_or(u32::MAX)))
-        .collect();
-    let covers = match live.products().get(device.product_id) {
-        Some(product) => {
-            let (name, family) = (&product.product.name, &product.product.family);
-            let contracts = store.contract_facts(name, &device.serial, known_at.is_some()).await?;
-            facts::covers(&contracts, family, known_at.unwrap_or(Time::FOREVER))
-        }
-        None => Vec::new(),
-    };
-    let (mut policies, mut country) = (Vec::new(), None);
-    if let Some(owner) = device.customer_id {
-        for row in store.policy_known(owner, known_at, at).await? {
-            if row.concerns(&device) {
-                policies.push(row.policy()?);
-            }
-        }
-        if let Some(site) = &device.site {
-            country = store.site_known(owner, site, known_at).await?.and_then(|site| site.country);
-        }
-    }
-    Ok(DeviceView { customer, device, installed, covers, policies, country, failed })
 }

@@ -28,7 +28,7 @@ pub struct DeviceRow {
     pub customer: Option<Slug>,
 }
 
-const ROW: &str = "SELECT d.id, d.product_id, d.serial, d.hw_id, d.customer_id, d.site, d.tags, d.state, d.fence_at, d.public_key, \
+pub(super) const ROW: &str = "SELECT d.id, d.product_id, d.serial, d.hw_id, d.customer_id, d.site, d.tags, d.state, d.fence_at, d.public_key, \
                    d.epoch, d.cohort_id, d.channel, d.confirmed_train, d.attempt_seq, d.profile, d.ram_budget, \
                    d.scratch_budget, d.patches_off, d.created_at, d.signing_epoch, d.revision, d.last_seen_at, c.name AS customer \
                    FROM device d LEFT JOIN customer c ON c.id = d.customer_id";

@@ -1,5 +1,7 @@
 //! What contracts say of a device, now or ever: read for the decision, and for the question what was known when.
 
+use std::collections::{BTreeSet, HashMap};
+
 use sluice_catalog::Time;
 use sluice_catalog::contract::{Contract, ContractState, Grant, Plan};
 use sluice_catalog::cover::CoverRule;
@@ -7,13 +9,13 @@ use sluice_catalog::facts::{ContractFacts, Known, PlanTerms};
 use sluice_catalog::id::{ContractId, FactId, PlanId, ReleaseId};
 use sluice_catalog::text::{ContractNumber, ProductName, Serial, Slug};
 
-use super::sql::json;
-use super::{Result, Sql, Store, StoreError, Tx};
+use super::sql::{json, list};
+use super::{MAX_PARAMETERS, On, Result, Sql, Store, StoreError, Tx};
 
 /// Items that cover one serial: a device under more contracts is a mistake somewhere, and the best of these is good enough.
 const MAX_ITEMS: i64 = 256;
 /// Windows, and terms, of one contract or plan.
-const MAX_FACTS: i64 = 1_000;
+const MAX_FACTS: u32 = 1_000;
 
 /// Which facts of a contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +54,16 @@ impl From<Interval> for Known<(Time, Time)> {
 
 #[derive(sqlx::FromRow)]
 struct Item {
+    serial: Serial,
     contract_id: ContractId,
     number: ContractNumber,
+    #[sqlx(flatten)]
+    interval: Interval,
+}
+
+#[derive(sqlx::FromRow)]
+struct Window {
+    contract_id: ContractId,
     #[sqlx(flatten)]
     interval: Interval,
 }
@@ -61,6 +71,7 @@ struct Item {
 /// A contract's plan and state as they were known.
 #[derive(sqlx::FromRow)]
 struct ContractRow {
+    contract_id: ContractId,
     plan_id: PlanId,
     state: ContractState,
     recorded_at: Time,
@@ -69,6 +80,7 @@ struct ContractRow {
 
 #[derive(sqlx::FromRow)]
 struct PlanRow {
+    plan_id: PlanId,
     name: Slug,
     #[sqlx(try_from = "String")]
     rule: CoverRule,
@@ -76,6 +88,13 @@ struct PlanRow {
     grants: Option<String>,
     recorded_at: Time,
     superseded_at: Option<Time>,
+}
+
+#[derive(sqlx::FromRow)]
+struct GrantRow {
+    plan_id: PlanId,
+    #[sqlx(flatten)]
+    grant: Grant,
 }
 
 impl Store {
@@ -86,103 +105,178 @@ impl Store {
         serial: &Serial,
         all: bool,
     ) -> Result<Vec<ContractFacts>> {
-        let now = if all { "" } else { "AND i.superseded_at IS NULL" };
-        let items: Vec<Item> = Sql::built(format!(
-            "SELECT i.contract_id, c.number, i.from_at, i.to_at, i.recorded_at, i.superseded_at
+        let mut facts = contract_facts(&mut On::from(self), product, std::slice::from_ref(serial), all).await?;
+        Ok(facts.remove(serial).unwrap_or_default())
+    }
+}
+
+/// What contracts say of each of these serials of a product, in the order of contract numbers: as it holds now, or everything that was
+/// ever recorded. However many serials, it takes the same few questions.
+pub async fn contract_facts(
+    on: &mut On<'_>,
+    product: &ProductName,
+    serials: &[Serial],
+    all: bool,
+) -> Result<HashMap<Serial, Vec<ContractFacts>>> {
+    let now = if all { "" } else { "AND i.superseded_at IS NULL" };
+    let items: Vec<Item> = Sql::built(format!(
+        "SELECT serial, contract_id, number, from_at, to_at, recorded_at, superseded_at FROM (
+             SELECT i.serial, i.contract_id, c.number, i.from_at, i.to_at, i.recorded_at, i.superseded_at,
+                    ROW_NUMBER() OVER (PARTITION BY i.serial ORDER BY c.number, i.recorded_at, i.id) AS place
              FROM covered_item i JOIN contract c ON c.id = i.contract_id
-             WHERE i.product = $1 AND i.serial = $2 {now} ORDER BY c.number, i.recorded_at, i.id LIMIT $3"
-        ))
-        .bind(product)
-        .bind(serial)
-        .bind(MAX_ITEMS)
-        .all(self)
-        .await?;
-        let mut contracts: Vec<(ContractId, ContractFacts)> = Vec::new();
-        for Item { contract_id, number, interval } in items {
-            if let Some((_, facts)) = contracts.iter_mut().find(|(id, _)| *id == contract_id) {
-                facts.items.push(interval.into());
-                continue;
+             WHERE i.product = $1 AND i.serial IN ({}) {now}
+         ) AS item WHERE place <= $2 ORDER BY serial, place",
+        list(3, serials.len())
+    ))
+    .bind(product)
+    .bind(MAX_ITEMS)
+    .bind_all(serials)
+    .all(&mut *on)
+    .await?;
+    let contracts: BTreeSet<ContractId> = items.iter().map(|item| item.contract_id).collect();
+    let contracts: Vec<ContractId> = contracts.into_iter().collect();
+    let mut of_contracts = HashMap::new();
+    for contracts in contracts.chunks(MAX_PARAMETERS / 2) {
+        contract_terms(on, contracts, all, &mut of_contracts).await?;
+        contract_windows(on, contracts, all, &mut of_contracts).await?;
+    }
+    let mut facts: HashMap<Serial, Vec<ContractFacts>> = HashMap::new();
+    for Item { serial, contract_id, number, interval } in items {
+        let of_serial = facts.entry(serial).or_default();
+        // Items come in the order of contracts.
+        match of_serial.last_mut().filter(|facts| facts.number == number) {
+            Some(facts) => facts.items.push(interval.into()),
+            None => {
+                let Terms { states, plans: terms, windows } =
+                    of_contracts.get(&contract_id).cloned().unwrap_or_default();
+                of_serial.push(ContractFacts { number, states, terms, windows, items: vec![interval.into()] });
             }
-            let (states, terms) = self.contract_terms(contract_id, all).await?;
-            let windows = self.contract_windows(contract_id, all).await?;
-            contracts
-                .push((contract_id, ContractFacts { number, states, terms, windows, items: vec![interval.into()] }));
         }
-        Ok(contracts.into_iter().map(|(_, facts)| facts).collect())
     }
+    Ok(facts)
+}
 
-    async fn contract_windows(&self, contract: ContractId, all: bool) -> Result<Vec<Known<(Time, Time)>>> {
-        let now = if all { "" } else { "AND superseded_at IS NULL" };
-        let rows: Vec<Interval> = Sql::built(format!(
-            "SELECT from_at, to_at, recorded_at, superseded_at FROM coverage_window WHERE contract_id = $1 {now}
-             ORDER BY recorded_at, id LIMIT $2"
-        ))
-        .bind(contract)
-        .bind(MAX_FACTS)
-        .all(self)
-        .await?;
-        Ok(rows.into_iter().map(Known::from).collect())
+/// What is known of a contract, whichever device it covers.
+#[derive(Clone, Default)]
+struct Terms {
+    states: Vec<Known<ContractState>>,
+    plans: Vec<Known<PlanTerms>>,
+    windows: Vec<Known<(Time, Time)>>,
+}
+
+async fn contract_windows(
+    on: &mut On<'_>,
+    contracts: &[ContractId],
+    all: bool,
+    of_contracts: &mut HashMap<ContractId, Terms>,
+) -> Result<()> {
+    let now = if all { "" } else { "AND superseded_at IS NULL" };
+    let rows: Vec<Window> = Sql::built(format!(
+        "SELECT contract_id, from_at, to_at, recorded_at, superseded_at FROM (
+             SELECT contract_id, from_at, to_at, recorded_at, superseded_at,
+                    ROW_NUMBER() OVER (PARTITION BY contract_id ORDER BY recorded_at, id) AS place
+             FROM coverage_window WHERE contract_id IN ({}) {now}
+         ) AS cover WHERE place <= $1 ORDER BY contract_id, place",
+        list(2, contracts.len())
+    ))
+    .bind(i64::from(MAX_FACTS))
+    .bind_all(contracts.iter().copied())
+    .all(&mut *on)
+    .await?;
+    for row in rows {
+        of_contracts.entry(row.contract_id).or_default().windows.push(row.interval.into());
     }
+    Ok(())
+}
 
-    /// States of a contract, and its plan's terms, each with the time in which they were known.
-    async fn contract_terms(
-        &self,
-        contract: ContractId,
-        all: bool,
-    ) -> Result<(Vec<Known<ContractState>>, Vec<Known<PlanTerms>>)> {
-        let before = if all {
-            "SELECT plan_id, state, recorded_at, superseded_at FROM contract_history WHERE contract_id = $1 UNION ALL"
-        } else {
-            ""
-        };
-        let rows: Vec<ContractRow> = Sql::built(format!(
-            "{before} SELECT plan_id, state, COALESCE(recorded_at, created_at) AS recorded_at,
-                             CAST(NULL AS BIGINT) AS superseded_at
-             FROM contract WHERE id = $1 ORDER BY recorded_at LIMIT $2"
-        ))
-        .bind(contract)
-        .bind(MAX_FACTS)
-        .all(self)
-        .await?;
-        let (mut states, mut terms) = (Vec::new(), Vec::new());
-        for ContractRow { plan_id, state, recorded_at, superseded_at } in rows {
-            states.push(Known { fact: state, recorded_at, superseded_at });
-            let under = Known { fact: plan_id, recorded_at, superseded_at };
-            let plans = self.plan_terms(plan_id, all).await?;
-            terms.extend(plans.iter().filter_map(|plan| under.with(plan, |_, plan| plan.clone())));
+/// States of contracts, and their plans' terms, each with the time in which they were known.
+async fn contract_terms(
+    on: &mut On<'_>,
+    contracts: &[ContractId],
+    all: bool,
+    of_contracts: &mut HashMap<ContractId, Terms>,
+) -> Result<()> {
+    let places = list(1, contracts.len());
+    let before = if all {
+        format!(
+            "SELECT contract_id, plan_id, state, recorded_at, superseded_at FROM contract_history
+             WHERE contract_id IN ({places}) UNION ALL"
+        )
+    } else {
+        String::new()
+    };
+    let rows: Vec<ContractRow> = Sql::built(format!(
+        "{before} SELECT id AS contract_id, plan_id, state, COALESCE(recorded_at, created_at) AS recorded_at,
+                         CAST(NULL AS BIGINT) AS superseded_at
+         FROM contract WHERE id IN ({places}) ORDER BY recorded_at"
+    ))
+    .bind_all(contracts.iter().copied())
+    .all(&mut *on)
+    .await?;
+    let plans: BTreeSet<PlanId> = rows.iter().map(|row| row.plan_id).collect();
+    let plans = plan_terms(on, &plans.into_iter().collect::<Vec<_>>(), all).await?;
+    for ContractRow { contract_id, plan_id, state, recorded_at, superseded_at } in rows {
+        let of_contract = of_contracts.entry(contract_id).or_default();
+        // A contract that changed more often is a machine's mistake: what it was last is what is left out least of all.
+        if of_contract.states.len() >= MAX_FACTS as usize {
+            of_contract.states.remove(0);
         }
-        Ok((states, terms))
+        of_contract.states.push(Known { fact: state, recorded_at, superseded_at });
+        let under = Known { fact: plan_id, recorded_at, superseded_at };
+        let terms = plans.get(&plan_id).map(Vec::as_slice).unwrap_or_default();
+        of_contract.plans.extend(terms.iter().filter_map(|plan| under.with(plan, |_, plan| plan.clone())));
     }
+    Ok(())
+}
 
-    /// What a plan is like, or what it was ever like.
-    async fn plan_terms(&self, plan: PlanId, all: bool) -> Result<Vec<Known<PlanTerms>>> {
+/// What plans are like, or what they were ever like.
+async fn plan_terms(on: &mut On<'_>, plans: &[PlanId], all: bool) -> Result<HashMap<PlanId, Vec<Known<PlanTerms>>>> {
+    let mut terms: HashMap<PlanId, Vec<Known<PlanTerms>>> = HashMap::new();
+    for plans in plans.chunks(MAX_PARAMETERS / 2) {
+        let places = list(1, plans.len());
+        let rows: Vec<GrantRow> = Sql::built(format!(
+            "SELECT plan_id, code, family, channel_ceiling FROM plan_grant WHERE plan_id IN ({places})
+             ORDER BY plan_id, position"
+        ))
+        .bind_all(plans.iter().copied())
+        .all(&mut *on)
+        .await?;
+        let mut grants_now: HashMap<PlanId, Vec<Grant>> = HashMap::new();
+        for row in rows {
+            grants_now.entry(row.plan_id).or_default().push(row.grant);
+        }
         let before = if all {
-            "SELECT p.name, h.rule, h.grace_days, h.grants, h.recorded_at, h.superseded_at
-             FROM plan_history h JOIN plan p ON p.id = h.plan_id WHERE h.plan_id = $1 UNION ALL"
+            format!(
+                "SELECT h.plan_id, p.name, h.rule, h.grace_days, h.grants, h.recorded_at, h.superseded_at
+                 FROM plan_history h JOIN plan p ON p.id = h.plan_id WHERE h.plan_id IN ({places}) UNION ALL"
+            )
         } else {
-            ""
+            String::new()
         };
         let rows: Vec<PlanRow> = Sql::built(format!(
-            "{before} SELECT name, rule, grace_days, CAST(NULL AS TEXT) AS grants,
+            "{before} SELECT id AS plan_id, name, rule, grace_days, CAST(NULL AS TEXT) AS grants,
                              COALESCE(recorded_at, created_at) AS recorded_at, CAST(NULL AS BIGINT) AS superseded_at
-             FROM plan WHERE id = $1 ORDER BY recorded_at LIMIT $2"
+             FROM plan WHERE id IN ({places}) ORDER BY recorded_at"
         ))
-        .bind(plan)
-        .bind(MAX_FACTS)
-        .all(self)
+        .bind_all(plans.iter().copied())
+        .all(&mut *on)
         .await?;
-        let mut terms = Vec::with_capacity(rows.len());
         for row in rows {
             let grants: Vec<Grant> = match &row.grants {
                 Some(grants) => serde_json::from_str(grants)
-                    .map_err(|error| StoreError::Corrupt(format!("plan_history of {plan}: {error}")))?,
-                None => self.plan_grants(plan).await?,
+                    .map_err(|error| StoreError::Corrupt(format!("plan_history of {}: {error}", row.plan_id)))?,
+                None => grants_now.get(&row.plan_id).cloned().unwrap_or_default(),
             };
             let fact = PlanTerms { plan: row.name, rule: row.rule, grace_days: row.grace_days, grants };
-            terms.push(Known { fact, recorded_at: row.recorded_at, superseded_at: row.superseded_at });
+            let known = Known { fact, recorded_at: row.recorded_at, superseded_at: row.superseded_at };
+            let of_plan = terms.entry(row.plan_id).or_default();
+            if of_plan.len() >= MAX_FACTS as usize {
+                of_plan.remove(0);
+            }
+            of_plan.push(known);
         }
-        Ok(terms)
     }
+    Ok(terms)
 }
 
 impl Tx {

@@ -1,11 +1,17 @@
 //! What each device was like when: one row for each change that can matter to a decision.
 
+use std::collections::{BTreeSet, HashMap};
+
 use sluice_catalog::Time;
 use sluice_catalog::device::{Device, Installed};
 use sluice_catalog::id::DeviceId;
+use sluice_catalog::text::Version;
 
-use super::sql::json;
+use super::sql::{json, list, places};
 use super::{Result, Sql, Store, StoreError, Tx};
+
+/// Decisions of one transaction: writers on SQLite wait for each other.
+const DECISIONS_AT_ONCE: usize = 500;
 
 /// A device as it was.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -34,7 +40,85 @@ impl DeviceMoment {
     }
 }
 
+/// What a device was told.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct DecisionRow {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Since when it was told so.
+    pub at: Time,
+    /// Whether it was offered a version.
+    pub offered: bool,
+    /// The version offered, or the one the reason is about.
+    pub version: Option<Version>,
+    /// The reason's code.
+    pub reason: String,
+}
+
+impl DecisionRow {
+    fn says_what(&self, other: &Self) -> bool {
+        (self.offered, &self.version, &self.reason) == (other.offered, &other.version, &other.reason)
+    }
+}
+
 impl Store {
+    /// Notes what devices were told, in the order given: of each what differs from what it was told before. The same again changes
+    /// nothing, and a device that is gone is passed over. The number of rows that are new.
+    pub async fn decisions_note(&self, told: &[DecisionRow]) -> Result<u64> {
+        let mut noted = 0;
+        for chunk in told.chunks(DECISIONS_AT_ONCE) {
+            let mut tx = self.begin().await?;
+            let devices: BTreeSet<DeviceId> = chunk.iter().map(|row| row.device_id).collect();
+            let rows: Vec<DecisionRow> = Sql::built(format!(
+                "SELECT d.device_id, d.at, d.offered, d.version, d.reason FROM decision d WHERE d.device_id IN ({})
+                 AND d.at = (SELECT MAX(m.at) FROM decision m WHERE m.device_id = d.device_id)",
+                list(1, devices.len())
+            ))
+            .bind_all(devices)
+            .all(&mut tx)
+            .await?;
+            let mut last: HashMap<DeviceId, DecisionRow> = rows.into_iter().map(|row| (row.device_id, row)).collect();
+            let mut new = Vec::new();
+            for row in chunk {
+                let differs = last.get(&row.device_id).is_none_or(|last| last.at < row.at && !last.says_what(row));
+                if differs {
+                    last.insert(row.device_id, row.clone());
+                    new.push(row);
+                }
+            }
+            if new.is_empty() {
+                continue;
+            }
+            let mut sql = Sql::built(format!(
+                "WITH told (id, at, offered, version, reason) AS (VALUES {})
+                 INSERT INTO decision (device_id, at, offered, version, reason)
+                 SELECT id, at, offered, version, reason FROM told WHERE id IN (SELECT id FROM device)
+                 ON CONFLICT (device_id, at) DO NOTHING",
+                places(new.len(), 5)
+            ));
+            for row in new {
+                sql =
+                    sql.bind(row.device_id).bind(row.at).bind(row.offered).bind(row.version.as_ref()).bind(&row.reason);
+            }
+            noted += sql.execute(&mut tx).await?;
+            tx.commit().await?;
+        }
+        Ok(noted)
+    }
+
+    /// What a device was told from a moment on, oldest first.
+    pub async fn decision_list(&self, device: DeviceId, from: Time, limit: u32) -> Result<Vec<DecisionRow>> {
+        Sql::new(
+            "SELECT device_id, at, offered, version, reason FROM decision WHERE device_id = $1 AND at >= $2
+             ORDER BY at LIMIT $3",
+        )
+        .bind(device)
+        .bind(from)
+        .bind(i64::from(limit))
+        .all(self)
+        .await
+    }
+
     /// A device as it was at a moment; nothing when it was not known then.
     pub async fn device_at(&self, id: DeviceId, at: Time) -> Result<Option<DeviceMoment>> {
         Sql::new(
@@ -47,21 +131,17 @@ impl Store {
         .await
     }
 
-    /// A device's changes after a revision, oldest first; the newest of very many.
-    pub async fn device_history(&self, id: DeviceId, after: i64, limit: u32) -> Result<Vec<DeviceMoment>> {
+    /// A device's changes from a moment on, oldest first.
+    pub async fn device_history(&self, id: DeviceId, from: Time, limit: u32) -> Result<Vec<DeviceMoment>> {
         Sql::new(
             "SELECT seq, at, actor, cause, device, installed FROM device_history
-             WHERE device_id = $1 AND seq > $2 ORDER BY seq DESC LIMIT $3",
+             WHERE device_id = $1 AND at >= $2 ORDER BY at, seq LIMIT $3",
         )
         .bind(id)
-        .bind(after)
+        .bind(from)
         .bind(i64::from(limit))
         .all(self)
         .await
-        .map(|mut rows: Vec<DeviceMoment>| {
-            rows.reverse();
-            rows
-        })
     }
 }
 

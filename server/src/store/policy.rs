@@ -9,11 +9,11 @@ use sluice_catalog::text::Slug;
 use super::sql::json;
 use super::{On, Result, Sql, Store, StoreError, Tx};
 
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "id, customer_id, product_id, scope, target, kind, owner, reason, from_at, to_at, recorded_at, superseded_at";
 const SITE_COLUMNS: &str = "id, customer_id, name, country, time_zone, recorded_at, superseded_at";
 /// Policies of one customer that one decision looks at.
-const MAX_POLICIES: i64 = 10_000;
+pub(super) const MAX_POLICIES: i64 = 10_000;
 
 /// A policy as stored.
 #[derive(Clone, Debug, sqlx::FromRow)]

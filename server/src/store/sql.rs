@@ -33,6 +33,16 @@ impl<'a> From<&'a mut Tx> for On<'a> {
     }
 }
 
+/// The same place again, for one query of several.
+impl<'a> From<&'a mut On<'_>> for On<'a> {
+    fn from(on: &'a mut On<'_>) -> Self {
+        match on {
+            On::Store(store) => On::Store(store),
+            On::Tx(tx) => On::Tx(tx),
+        }
+    }
+}
+
 /// A query with its parameters.
 #[derive(Debug)]
 pub struct Sql {
@@ -99,6 +109,13 @@ impl Sql {
     #[must_use]
     pub fn bind(mut self, value: impl Bind) -> Self {
         self.values.push(value.bind());
+        self
+    }
+
+    /// The next parameters, one for each place of a [`list`].
+    #[must_use]
+    pub fn bind_all<T: Bind>(mut self, values: impl IntoIterator<Item = T>) -> Self {
+        self.values.extend(values.into_iter().map(Bind::bind));
         self
     }
 

@@ -91,6 +91,13 @@ fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Permission>)> {
         get("/api/v1/devices", Permission::Read),
         get("/api/v1/products/none/devices/SN", Permission::Read),
         get("/api/v1/products/none/devices/SN/why", Permission::Read),
+        get("/api/v1/products/none/why", Permission::Read),
+        post(
+            "/api/v1/what-if",
+            json!({"plan": {"name": "none", "change": {"rule": "live", "grace_days": 0, "grants": []}}}),
+            Permission::Contracts,
+        ),
+        get("/api/v1/products/none/forecast?to=2030-01-01", Permission::Read),
         get("/api/v1/customers", Permission::Read),
         get("/api/v1/plans", Permission::Read),
         get("/api/v1/contracts", Permission::Read),

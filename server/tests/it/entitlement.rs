@@ -27,13 +27,13 @@ both_engines!(
 
 const DAY_S: i64 = 24 * 3600;
 
-fn change(world: &World, method: Method, path: &str, body: &Value) -> Answer {
+pub fn change(world: &World, method: Method, path: &str, body: &Value) -> Answer {
     let bytes = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
     world.admin.send(method, path, &[("Content-Type", "application/json")], &bytes)
 }
 
 /// 2.4.0 and 2.5.0, which requires a code and is rolled out to everyone; one device of `globex` that runs the first.
-fn paid(engine: Engine, rule: &str) -> (World, TestDevice, [Release; 2]) {
+pub fn paid(engine: Engine, rule: &str) -> (World, TestDevice, [Release; 2]) {
     let mut world = World::new(engine);
     let first = Release::new(CAM, "2.4.0", 20400, &IMAGES[0]);
     let second = Release::new(CAM, "2.5.0", 20500, &IMAGES[1]).train("2.5", "2026-06-01").requires("FW.CAM.MAJOR");
@@ -398,6 +398,7 @@ fn a_life_is_told_in_order(engine: Engine) {
             DeviceEvent::Attempt { attempt, version, state, .. } => format!("attempt {attempt} {version} {state}"),
             DeviceEvent::Cover { contract, change, .. } => format!("{contract} {change}"),
             DeviceEvent::Swap { rma, new, change, .. } => format!("{rma} {new} {change}"),
+            DeviceEvent::Decision { reason, .. } => panic!("{reason} is told to those who ask for pages"),
         })
         .collect();
     for expected in [

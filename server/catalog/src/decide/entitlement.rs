@@ -1,17 +1,13 @@
 //! Entitlement: may this device have this release? Commercial, never a safety property; safety is what offline keys
 //! signed and the device checks.
 
+use super::path::{self, codes_of_all_images};
 use super::trace::{Evidence, Gate, Trace};
-use super::{DeviceView, ProductView, ReleaseView};
+use super::{DeviceView, ProductView, ReleaseView, wishes};
 use crate::cover::{Cover, CoverRule, Standing};
 use crate::device::DeviceState;
-use crate::policy::{Policy, PolicyKind};
-use crate::release::{Artifact, ReleaseKind};
-use crate::text::Version;
+use crate::release::ReleaseKind;
 use crate::{Reason, TextSet, Time};
-
-/// Stepping stones that are followed from a pinned version back.
-const MAX_STONES: usize = 16;
 
 /// An answer with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +18,11 @@ pub struct Verdict {
     pub reason: Reason,
 }
 
-const fn yes(reason: Reason) -> Verdict {
+pub(super) const fn yes(reason: Reason) -> Verdict {
     Verdict { pass: true, reason }
 }
 
-const fn no(reason: Reason) -> Verdict {
+pub(super) const fn no(reason: Reason) -> Verdict {
     Verdict { pass: false, reason }
 }
 
@@ -38,100 +34,18 @@ pub fn admits(
     now: Time,
     trace: &mut impl Trace,
 ) -> Verdict {
-    let path = reachable(device, product, release, now);
+    let path = path::reachable(device, product, release, now);
     if !path.pass {
-        trace.step(&release.release.version, Gate::Path, false, path.reason, || floor(release, path.reason));
+        trace.step(&release.release.version, Gate::Path, false, path.reason, || path::floor(release, path.reason));
         return path;
     }
     let verdict = entitled(device, product, release, now, trace);
     if !verdict.pass {
         return verdict;
     }
-    let Some((policy, wanted)) = wanted(device, product, release, verdict.reason, now) else { return verdict };
+    let Some((policy, wanted)) = wishes::wanted(device, product, release, verdict.reason, now) else { return verdict };
     trace.step(&release.release.version, Gate::Policy, wanted.pass, wanted.reason, || Evidence::of_policy(policy));
     if wanted.pass { verdict } else { wanted }
-}
-
-/// Whether the device can install the release over what it runs: hardware, channel, order, epoch, floor and counter. The agent
-/// checks the same from offline-signed data; here it only avoids offers that a device must refuse.
-pub fn reachable(device: &DeviceView, product: &ProductView, release: &ReleaseView, now: Time) -> Verdict {
-    if release.release.channel > device.device.channel {
-        return no(Reason::ChannelNotFollowed);
-    }
-    let (mut fits, mut newer, mut newer_for_codes) = (false, false, false);
-    let mut add_on = None;
-    for artifact in release.artifacts.iter().filter(|artifact| artifact.runs_on(device)) {
-        fits = true;
-        let path = image_path(device, product, release, artifact);
-        if !has_image(device, product, release, artifact, now) {
-            // Without its codes it would not be part of the offer.
-            newer_for_codes |= path == Ok(true);
-            continue;
-        }
-        match path {
-            Ok(is_newer) => newer |= is_newer,
-            // An add-on that cannot be installed yet is left out: whoever buys it must not lose the rest.
-            Err(reason) if !artifact.requires.is_empty() => add_on = add_on.or(Some(reason)),
-            Err(reason) => return no(reason),
-        }
-    }
-    if !fits {
-        no(Reason::HardwareMismatch)
-    } else if newer || (newer_for_codes && codes_of_all_images(device, product, release, now).is_some()) {
-        // Without any image that it may have, the codes are the reason and not the path.
-        yes(Reason::Offered)
-    } else {
-        no(add_on.unwrap_or(Reason::NotNewer))
-    }
-}
-
-/// Whether an image is newer than what runs in its component and can be installed over it, or why not.
-fn image_path(
-    device: &DeviceView,
-    product: &ProductView,
-    release: &ReleaseView,
-    artifact: &Artifact,
-) -> Result<bool, Reason> {
-    let installed = device.installed(&artifact.component);
-    if installed.is_some_and(|installed| installed.sha256 == artifact.sha256) {
-        return Ok(false);
-    }
-    let running = device.running_order(product, &artifact.component);
-    if release.release.order <= running {
-        Err(Reason::NotNewer)
-    } else if release.release.signing_epoch > device.device.signing_epoch {
-        Err(Reason::EpochNotReached)
-    } else if artifact.min_installed_order.is_some_and(|floor| running < floor) {
-        Err(Reason::FloorNotMet)
-    } else if installed.is_some_and(|installed| artifact.security_counter < installed.security_counter) {
-        Err(Reason::SecurityCounterLower)
-    } else {
-        Ok(true)
-    }
-}
-
-/// Whether an image is part of an offer that is made for a reason.
-pub(super) fn is_offered(
-    device: &DeviceView,
-    product: &ProductView,
-    release: &ReleaseView,
-    artifact: &Artifact,
-    reason: Reason,
-    now: Time,
-) -> bool {
-    // A component on the way to a later signing epoch must come along, too.
-    let on_the_way = reason == Reason::EpochPath && device.installed(&artifact.component).is_some();
-    artifact.runs_on(device)
-        && (on_the_way || has_image(device, product, release, artifact, now))
-        && image_path(device, product, release, artifact) == Ok(true)
-}
-
-fn floor(release: &ReleaseView, reason: Reason) -> Evidence {
-    let floor = release.artifacts.iter().find_map(|artifact| artifact.min_installed.as_ref());
-    match floor {
-        Some(version) if reason == Reason::FloorNotMet => Evidence::Floor { version: version.clone() },
-        _ => Evidence::None,
-    }
 }
 
 /// Whether the device may have the release, wherever it is on its path.
@@ -195,14 +109,22 @@ fn not_out(device: &DeviceView, release: &ReleaseView, now: Time) -> Option<Reas
         Some(Reason::Withdrawn)
     } else if !release.fits(device) {
         Some(Reason::HardwareMismatch)
-    } else if release.embargo.as_ref().is_some_and(|embargo| now < embargo.until && !sees(device, &embargo.codes, now))
-    {
+    } else if is_embargoed(device, release, now) {
         Some(Reason::Embargoed)
     } else if device.country.as_deref().is_some_and(|country| release.blocked_countries.contains(country)) {
         Some(Reason::CountryBlocked)
     } else {
         None
     }
+}
+
+/// Whether a device shall not hear of a release: it does not exist yet, for everyone or for this one.
+pub(super) fn is_hidden(device: &DeviceView, release: &ReleaseView, now: Time) -> bool {
+    release.release.published_at > now || is_embargoed(device, release, now)
+}
+
+fn is_embargoed(device: &DeviceView, release: &ReleaseView, now: Time) -> bool {
+    release.embargo.as_ref().is_some_and(|embargo| now < embargo.until && !sees(device, &embargo.codes, now))
 }
 
 /// Whether the device is covered now for all of an embargo's codes: it is let in before the others.
@@ -306,7 +228,7 @@ fn covered(device: &DeviceView, release: &ReleaseView, codes: &TextSet, now: Tim
 }
 
 /// Whether all codes are granted, when nobody listens.
-fn has_codes(device: &DeviceView, release: &ReleaseView, codes: &TextSet, now: Time) -> bool {
+pub(super) fn has_codes(device: &DeviceView, release: &ReleaseView, codes: &TextSet, now: Time) -> bool {
     codes.iter().all(|code| granted(device, release, code, now).verdict.pass)
 }
 
@@ -369,39 +291,6 @@ fn answer<'a>(cover: &'a Cover, release: &ReleaseView, code: &str, now: Time) ->
     Answer { verdict, cover: Some(cover), standing }
 }
 
-/// Whether an image belongs to what the device gets with the release. An image may require codes of its own, such as that of an
-/// add-on; a security fix of a component that the device has needs none, nor does a stepping stone to one.
-pub fn has_image(
-    device: &DeviceView,
-    product: &ProductView,
-    release: &ReleaseView,
-    artifact: &Artifact,
-    now: Time,
-) -> bool {
-    let of_security =
-        || release.release.kind == ReleaseKind::Security || product.fix_beyond(&release.release.version).is_some();
-    artifact.requires.is_empty()
-        || (device.installed(&artifact.component).is_some() && of_security())
-        || has_codes(device, release, &artifact.requires, now)
-}
-
-/// The codes of an image, when every image for the device requires codes that it has not.
-fn codes_of_all_images<'a>(
-    device: &DeviceView,
-    product: &ProductView,
-    release: &'a ReleaseView,
-    now: Time,
-) -> Option<&'a TextSet> {
-    let mut codes = None;
-    for artifact in release.artifacts.iter().filter(|artifact| artifact.runs_on(device)) {
-        if has_image(device, product, release, artifact, now) {
-            return None;
-        }
-        codes = codes.or(Some(&artifact.requires));
-    }
-    codes
-}
-
 /// Whether a refusal is a lack of cover, or a wish of the owner about other versions: what a stepping stone passes over. What a
 /// release is held back for by itself (not out, withdrawn, under embargo, blocked in a country) it is held back for on any way.
 pub(super) const fn steps_over(reason: Reason) -> bool {
@@ -418,46 +307,4 @@ pub(super) const fn steps_over(reason: Reason) -> bool {
             | Reason::HeldByPolicy
             | Reason::PinnedByPolicy
     )
-}
-
-/// Whether the owner wants a release, or says nothing.
-pub(super) fn wants(device: &DeviceView, product: &ProductView, release: &ReleaseView, now: Time) -> bool {
-    wanted(device, product, release, Reason::Offered, now).is_none_or(|(_, verdict)| verdict.pass)
-}
-
-/// What the owner's deciding policy says about a release that the device may have for a reason. What lets a version through lets the
-/// stepping stones to it through.
-fn wanted<'a>(
-    device: &'a DeviceView,
-    product: &ProductView,
-    release: &ReleaseView,
-    reason: Reason,
-    now: Time,
-) -> Option<(&'a Policy, Verdict)> {
-    let policy = Policy::deciding(&device.policies, now)?;
-    let of_security = release.release.kind == ReleaseKind::Security || reason == Reason::SecurityPath;
-    let verdict = match &policy.kind {
-        PolicyKind::Hold { security } if *security || !of_security => no(Reason::HeldByPolicy),
-        PolicyKind::Pin { version }
-            if *version != release.release.version && !leads_to(product, &release.release.version, version) =>
-        {
-            no(Reason::PinnedByPolicy)
-        }
-        PolicyKind::Hold { .. } | PolicyKind::Pin { .. } | PolicyKind::Follow => yes(Reason::AllowedByPolicy),
-    };
-    Some((policy, verdict))
-}
-
-/// Whether a version is the oldest over which another installs, or leads to that one in turn.
-fn leads_to(product: &ProductView, stone: &Version, version: &Version) -> bool {
-    let mut at = version;
-    for _ in 0..MAX_STONES {
-        let mut floors = product.release_of_version(at).into_iter().flat_map(|release| &release.artifacts);
-        match floors.find_map(|artifact| artifact.min_installed.as_ref()) {
-            Some(floor) if floor == stone => return true,
-            Some(floor) => at = floor,
-            None => return false,
-        }
-    }
-    false
 }

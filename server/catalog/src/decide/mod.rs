@@ -9,19 +9,28 @@ mod encoding;
 mod entitlement;
 mod epochs;
 mod moments;
+mod outcome;
+mod path;
 mod rollouts;
+mod shift;
 mod texts;
+mod told;
 mod trace;
 mod views;
 mod why;
+mod wishes;
 
-use entitlement::is_offered;
+use path::is_offered;
 
 pub use encoding::{Encodings, choose};
-pub use entitlement::{Verdict, admits, entitled, has_image, is_out, reachable};
+pub use entitlement::{Verdict, admits, entitled, is_out};
 pub use epochs::{Hop, hop};
 pub use moments::next_change;
+pub use outcome::{Outcome, outcome};
+pub use path::{has_image, reachable};
 pub use rollouts::rollout_gate;
+pub use shift::{Shift, codes_in_force, shift};
+pub use told::told;
 pub use trace::{Evidence, Gate, Remedy, Step, Trace};
 pub use views::{DeviceView, ProductView, ReleaseView};
 pub use why::{Why, newest_entitled, why};
@@ -67,60 +76,19 @@ pub fn decide<'a, T: Trace>(device: &DeviceView, product: &'a ProductView, now: 
         if !T::LISTENS && release.release.order <= oldest {
             break;
         }
-        let mut verdict = epochs::admits(device, product, release, hop.as_ref(), now, trace);
-        let hop = hop.as_ref().filter(|hop| std::ptr::eq(hop.floor, release));
-        if let Some(hop) = hop
-            && !verdict.pass
-            && entitlement::steps_over(verdict.reason)
-        {
-            trace.step(&release.release.version, Gate::Path, true, Reason::EpochPath, || hop.evidence());
-            verdict = Verdict { pass: true, reason: Reason::EpochPath };
-        }
-        if !verdict.pass {
-            // A version for other hardware, another channel or an older one says nothing to this device's owner; of one
-            // that is not out nobody shall hear.
-            let silent = matches!(
-                verdict.reason,
-                Reason::HardwareMismatch
-                    | Reason::ChannelNotFollowed
-                    | Reason::NotNewer
-                    | Reason::Withdrawn
-                    | Reason::NotPublished
-                    | Reason::Embargoed
-            );
-            if denial.is_none() && !silent {
-                denial = Some((verdict.reason, release));
+        match gates(device, product, release, hop.as_ref(), now, trace) {
+            // Releases come newest first, so among equal weights the first stays.
+            Passed::All { rollout, reason } => {
+                if best.is_none_or(|(_, chosen, _)| rollout.weight > chosen.weight) {
+                    best = Some((release, rollout, reason));
+                    // Nothing that is older can weigh more: a device that is far behind is asked about no further release.
+                    if !T::LISTENS && product.rollouts.iter().all(|other| other.weight <= rollout.weight) {
+                        break;
+                    }
+                }
             }
-            continue;
-        }
-        let (rollout, reason) = epochs::rollout(device, product, release, hop);
-        trace.step(&release.release.version, Gate::Rollout, rollout.is_some(), reason, || {
-            rollout.map_or(Evidence::None, |rollout| Evidence::Rollout { rollout: rollout.name.clone() })
-        });
-        let Some(rollout) = rollout else {
-            if denial.is_none() {
-                denial = Some((reason, release));
-            }
-            continue;
-        };
-        let failed = device.failed_attempts(release.release.id);
-        if failed >= MAX_FAILED_ATTEMPTS {
-            trace.step(&release.release.version, Gate::Attempt, false, Reason::AttemptFailed, || Evidence::Attempts {
-                failed,
-            });
-            if denial.is_none() {
-                denial = Some((Reason::AttemptFailed, release));
-            }
-            continue;
-        }
-        // An offer of nothing would never end.
-        let images = |artifact: &Artifact| is_offered(device, product, release, artifact, verdict.reason, now);
-        if !release.artifacts.iter().any(images) {
-            continue;
-        }
-        // Releases come newest first, so among equal weights the first stays.
-        if best.is_none_or(|(_, chosen, _)| rollout.weight > chosen.weight) {
-            best = Some((release, rollout, verdict.reason));
+            Passed::Stopped(reason) if denial.is_none() && !is_silent(reason) => denial = Some((reason, release)),
+            Passed::Stopped(_) | Passed::Empty => {}
         }
     }
     match (best, denial) {
@@ -139,6 +107,72 @@ pub fn decide<'a, T: Trace>(device: &DeviceView, product: &'a ProductView, now: 
             Decision::Nothing { reason, about: None }
         }
     }
+}
+
+/// How far one release came.
+enum Passed<'a> {
+    /// Through every gate.
+    All {
+        /// The rollout that brings it.
+        rollout: &'a Rollout,
+        /// Why the device is entitled.
+        reason: Reason,
+    },
+    /// To the gate that gives this reason.
+    Stopped(Reason),
+    /// Through every gate, with nothing to install. An offer of nothing would never end.
+    Empty,
+}
+
+/// Asks every gate about one release.
+fn gates<'a>(
+    device: &DeviceView,
+    product: &'a ProductView,
+    release: &'a ReleaseView,
+    hop: Option<&Hop<'a>>,
+    now: Time,
+    trace: &mut impl Trace,
+) -> Passed<'a> {
+    let mut verdict = epochs::admits(device, product, release, hop, now, trace);
+    let hop = hop.filter(|hop| std::ptr::eq(hop.floor, release));
+    if let Some(hop) = hop
+        && !verdict.pass
+        && entitlement::steps_over(verdict.reason)
+    {
+        trace.step(&release.release.version, Gate::Path, true, Reason::EpochPath, || hop.evidence());
+        verdict = Verdict { pass: true, reason: Reason::EpochPath };
+    }
+    if !verdict.pass {
+        return Passed::Stopped(verdict.reason);
+    }
+    let (rollout, reason) = epochs::rollout(device, product, release, hop);
+    trace.step(&release.release.version, Gate::Rollout, rollout.is_some(), reason, || {
+        rollout.map_or(Evidence::None, |rollout| Evidence::Rollout { rollout: rollout.name.clone() })
+    });
+    let Some(rollout) = rollout else { return Passed::Stopped(reason) };
+    let failed = device.failed_attempts(release.release.id);
+    if failed >= MAX_FAILED_ATTEMPTS {
+        trace.step(&release.release.version, Gate::Attempt, false, Reason::AttemptFailed, || Evidence::Attempts {
+            failed,
+        });
+        return Passed::Stopped(Reason::AttemptFailed);
+    }
+    let images = |artifact: &Artifact| is_offered(device, product, release, artifact, verdict.reason, now);
+    if release.artifacts.iter().any(images) { Passed::All { rollout, reason: verdict.reason } } else { Passed::Empty }
+}
+
+/// Whether a refusal is no answer to the device's owner: a version for other hardware, another channel or an older one says
+/// nothing to them, and of one that is not out nobody shall hear.
+const fn is_silent(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::HardwareMismatch
+            | Reason::ChannelNotFollowed
+            | Reason::NotNewer
+            | Reason::Withdrawn
+            | Reason::NotPublished
+            | Reason::Embargoed
+    )
 }
 
 #[cfg(test)]

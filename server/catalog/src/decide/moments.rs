@@ -1,11 +1,14 @@
 //! When an answer changes by itself: windows begin and end, grace ends, a train is earned, a version comes out, an embargo or a
 //! policy ends. What people do (a renewal, a rollout) has no moment beforehand.
 
+use std::collections::BTreeSet;
+
 use super::{DeviceView, ProductView, ReleaseView};
 use crate::Time;
+use crate::cover::CoverRule;
 
 /// Boundaries that are looked at before it is said that no change is in sight: a device under 64 contracts of many windows
-/// each must not cost a second.
+/// each must not cost a second, nor the memory for all of them.
 const MAX_BOUNDARIES: usize = 2_000;
 
 /// The first moment after `now`, and before `until`, at which `answer` differs from what it is now.
@@ -16,34 +19,47 @@ pub fn next_change<K: PartialEq>(
     until: Time,
     mut answer: impl FnMut(Time) -> K,
 ) -> Option<Time> {
+    let boundaries = boundaries(device, product, now, until);
+    if boundaries.is_empty() {
+        return None;
+    }
     let before = answer(now);
-    let mut at = now;
-    for _ in 0..MAX_BOUNDARIES {
-        at = next_boundary(device, product, at).filter(|&at| at < until)?;
-        if answer(at) != before {
-            return Some(at);
+    boundaries.into_iter().find(|&at| answer(at) != before)
+}
+
+/// The moments between two others at which anything that decides may change: the first of very many.
+fn boundaries(device: &DeviceView, product: &ProductView, after: Time, until: Time) -> BTreeSet<Time> {
+    let mut moments = BTreeSet::new();
+    let mut add = |moment: Time| {
+        if moment > after && moment < until && moment < Time::FOREVER {
+            moments.insert(moment);
+            if moments.len() > MAX_BOUNDARIES {
+                moments.pop_last();
+            }
+        }
+    };
+    for policy in &device.policies {
+        add(policy.from_at);
+        add(policy.to_at);
+    }
+    device.device.fence_at.into_iter().for_each(&mut add);
+    for release in product.releases() {
+        of_release(release).for_each(&mut add);
+    }
+    for cover in &device.covers {
+        // Only such a rule looks at each train; its releases stand one behind the other.
+        let mut seen = None;
+        for release in product.releases() {
+            if seen != Some(release.train_ga) && (seen.is_none() || matches!(cover.rule, CoverRule::Fallback(_))) {
+                cover.boundaries(release.train_ga).for_each(&mut add);
+            }
+            seen = Some(release.train_ga);
         }
     }
-    None
+    moments
 }
 
-/// The first moment after another at which anything that decides may change.
-fn next_boundary(device: &DeviceView, product: &ProductView, after: Time) -> Option<Time> {
-    let of_policies = device.policies.iter().flat_map(|policy| [policy.from_at, policy.to_at]);
-    let of_releases = product.releases().iter().flat_map(|release| of_release(device, release, after));
-    of_policies
-        .chain(of_releases)
-        .chain(device.device.fence_at)
-        .filter(|&moment| moment > after && moment < Time::FOREVER)
-        .min()
-}
-
-fn of_release(device: &DeviceView, release: &ReleaseView, after: Time) -> impl Iterator<Item = Time> {
-    let own = [
-        Some(release.release.published_at),
-        release.release.withdrawn_at,
-        release.embargo.as_ref().map(|embargo| embargo.until),
-    ];
-    let covers = device.covers.iter().filter_map(move |cover| cover.next_boundary(release.train_ga, after));
-    own.into_iter().flatten().chain(covers)
+fn of_release(release: &ReleaseView) -> impl Iterator<Item = Time> {
+    let embargo = release.embargo.as_ref().map(|embargo| embargo.until);
+    [Some(release.release.published_at), release.release.withdrawn_at, embargo].into_iter().flatten()
 }

@@ -4,6 +4,9 @@ use super::{DeviceView, ProductView, ReleaseView};
 use crate::Reason;
 use crate::rollout::{Rollout, RolloutState, Selector, bucket, in_stage};
 
+/// The percentage that reaches every device.
+const ALL: u8 = 100;
+
 /// Whether the audience holds the device.
 fn selects(selector: &Selector, device: &DeviceView) -> bool {
     let one_of = |set: &crate::TextSet, text: Option<&str>| set.is_empty() || text.is_some_and(|t| set.contains(t));
@@ -32,7 +35,8 @@ pub fn rollout_gate<'a>(
             RolloutState::Paused => (4, Reason::RolloutPaused),
             RolloutState::Running | RolloutState::Done => {
                 let percent = rollout.stages.percent(rollout.stage);
-                if in_stage(bucket(&rollout.salt, device.device.cohort_id), percent) {
+                // Everyone is in the last stage, whatever the bucket: most rollouts that poll after poll asks are done.
+                if percent >= ALL || in_stage(bucket(&rollout.salt, device.device.cohort_id), percent) {
                     if best.is_none_or(|chosen| rollout.weight > chosen.weight) {
                         best = Some(rollout);
                     }

@@ -112,6 +112,13 @@ impl ProductView {
         Self { product, releases, rollouts, images, components, versions, stones, newest_epoch }
     }
 
+    /// The same product without some of its releases.
+    #[must_use]
+    pub fn without(&self, gone: impl Fn(&ReleaseView) -> bool) -> Self {
+        let releases = self.releases.iter().filter(|release| !gone(release)).cloned().collect();
+        Self::new(self.product.clone(), releases, self.rollouts.clone())
+    }
+
     /// Its releases, greatest order first.
     pub fn releases(&self) -> &[ReleaseView] {
         &self.releases

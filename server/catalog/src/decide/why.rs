@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::trace::{Evidence, Remedy, Step};
-use super::{Decision, DeviceView, Gate, ProductView, ReleaseView, decide, entitled, epochs, next_change, texts};
+use super::{
+    DeviceView, Gate, Outcome, ProductView, ReleaseView, decide, entitled, epochs, next_change, outcome, texts,
+};
 use crate::text::{Code, ContractNumber, ProductName, TrainName, Version};
 use crate::{Reason, Time};
 
@@ -55,49 +57,31 @@ pub struct Why {
     pub steps: Vec<Step>,
 }
 
-/// What is said about one version, or about all.
-#[derive(PartialEq)]
-struct Outcome {
-    offered: bool,
-    version: Option<Version>,
-    reason: Reason,
-}
-
-fn outcome(device: &DeviceView, product: &ProductView, only: Option<&Version>, at: Time) -> (Outcome, Vec<Step>) {
-    let mut steps = Vec::new();
-    let mut outcome = match decide(device, product, at, &mut steps) {
-        Decision::Offer { release, .. } => {
-            Outcome { offered: true, version: Some(release.release.version.clone()), reason: Reason::Offered }
-        }
-        Decision::Nothing { reason, about } => {
-            Outcome { offered: false, version: about.map(|about| about.release.version.clone()), reason }
-        }
-    };
-    if let Some(only) = only {
-        steps.retain(|step| step.version == *only);
-        let chosen = outcome.offered && outcome.version.as_ref() == Some(only);
-        outcome.offered = chosen;
-        outcome.version = Some(only.clone());
-        if let (false, Some(last)) = (chosen, steps.last()) {
-            outcome.reason = last.reason;
-        }
-    }
-    (outcome, steps)
-}
-
 /// Explains the decision for a device at a moment; about one version only, when one is named. The views hold what was known at
 /// the time that is asked about.
 pub fn why(device: &DeviceView, product: &ProductView, only: Option<&Version>, at: Time) -> Why {
-    let (Outcome { offered, version, reason }, steps) = outcome(device, product, only, at);
+    let mut steps = Vec::new();
+    decide(device, product, at, &mut steps);
+    if let Some(only) = only {
+        steps.retain(|step| step.version == *only);
+    }
+    let release = only.and_then(|only| product.release_of_version(only));
+    // The same without a trace, which costs nothing to ask again at every boundary ahead.
+    let ask = |moment| outcome(device, product, release, moment);
+    let is_asked = |about: &ReleaseView| only.is_none_or(|only| about.release.version == *only);
+    let offers = |said: &Outcome<'_>| said.offered && said.about.is_some_and(is_asked);
+    let said = ask(at);
+    let (offered, reason) = (offers(&said), said.reason);
+    let version = only.or_else(|| said.about.map(|about| &about.release.version)).cloned();
     let newest = newest_entitled(device, product, at);
-    let changes_at = next_change(device, product, at, Time::FOREVER, |moment| outcome(device, product, only, moment).0);
+    let changes_at = next_change(device, product, at, Time::FOREVER, ask);
     let denying = version.as_ref().filter(|_| !offered).and_then(|about| {
         let mut of_version = steps.iter().filter(|step| step.version == *about && !step.pass);
         of_version.rfind(|step| step.reason == reason)
     });
     let mut remedies = denying.map(|step| remedies(device, product, step)).unwrap_or_default();
     if let (Some(until), false) = (changes_at, offered)
-        && outcome(device, product, only, until).0.offered
+        && offers(&ask(until))
     {
         remedies.insert(0, Remedy::Wait { until });
     }

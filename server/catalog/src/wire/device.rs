@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::Digest;
 use crate::device::{DecoderProfile, DeviceState};
 use crate::id::DeviceId;
 use crate::rollout::{AttemptState, Failure};
 use crate::text::{Component, HardwareId, ProductName, Serial, Version};
+use crate::{Digest, Time};
 
 /// Most components a device may report.
 pub const MAX_COMPONENTS: usize = 16;
@@ -214,4 +214,27 @@ pub struct ReportEvent {
 pub struct ReportResponse {
     /// Events that moved an attempt; the others were repeats or too late.
     pub moved: u32,
+}
+
+/// `GET /v1/why`: why the device gets a version, or does not. Of contracts, plans and customers it says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WhyResponse {
+    /// The moment of the answer.
+    pub at: Time,
+    /// The version asked about, the one offered, or the one the reason is about.
+    #[serde(default)]
+    pub version: Option<Version>,
+    /// Whether the device is offered it.
+    pub offered: bool,
+    /// The reason's code; later servers may have more of them.
+    pub reason: String,
+    /// The reason as a sentence.
+    pub sentence: String,
+    /// The newest version that the device may have, whether or not a rollout has reached it.
+    #[serde(default)]
+    pub may_have: Option<Version>,
+    /// When the answer changes by itself, if it does within 400 days.
+    #[serde(default)]
+    pub changes_at: Option<Time>,
 }

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::contract::ContractState;
 use crate::cover::CoverRule;
 use crate::device::{Device, Installed};
+use crate::id::FactId;
 use crate::import::{ImportRow, RowError};
 use crate::policy::{Policy, PolicyKind, PolicyScope};
-use crate::text::{Code, HardwareId, ProductName, Serial, Slug};
+use crate::text::{Code, ContractNumber, HardwareId, ProductName, Serial, Slug, Version};
 use crate::wire::admin::GrantCreate;
 use crate::{TextSet, Time};
 
@@ -104,6 +105,43 @@ pub struct ContractChange {
     pub state: Option<ContractState>,
 }
 
+/// A change that is tried and taken back, to see which devices gain or lose what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum WhatIf {
+    /// Rows are taken in.
+    Import(ImportRequest),
+    /// A plan changes.
+    Plan {
+        /// Its name.
+        name: Slug,
+        /// What it is like then.
+        change: PlanChange,
+    },
+    /// A contract changes.
+    Contract {
+        /// Its number.
+        number: ContractNumber,
+        /// What it is like then.
+        change: ContractChange,
+    },
+    /// A window of a contract is taken back.
+    Window {
+        /// The contract's number.
+        number: ContractNumber,
+        /// The window.
+        id: FactId,
+    },
+    /// A covered device of a contract is taken back.
+    Item {
+        /// The contract's number.
+        number: ContractNumber,
+        /// The item.
+        id: FactId,
+    },
+}
+
 /// What a plan is like from now on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -114,6 +152,9 @@ pub struct PlanChange {
     pub grace_days: u16,
     /// What it grants, in place of what it granted.
     pub grants: Vec<GrantCreate>,
+    /// So many devices may lose a version or a code by it. Without it, a change that takes cover from many is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_loss: Option<u64>,
 }
 
 /// A broken device is replaced by another.
@@ -174,6 +215,17 @@ pub enum DeviceEvent {
         /// First moment no longer covered.
         to: Time,
     },
+    /// It was told something else than before, at a poll.
+    Decision {
+        /// Whether it was offered a version.
+        offered: bool,
+        /// The version offered, or the one the reason is about.
+        version: Option<Version>,
+        /// The reason's code.
+        reason: String,
+        /// The reason as a sentence.
+        sentence: String,
+    },
     /// It took part in a swap.
     Swap {
         /// The number of the return.
@@ -187,10 +239,13 @@ pub enum DeviceEvent {
     },
 }
 
-/// When something happened to a device.
+/// Something that happened to a device, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeviceEntry {
+    /// Where it stands among the entries of its device, for the page that goes on after it.
+    #[serde(default)]
+    pub key: String,
     /// When.
     pub at: Time,
     /// What.
@@ -222,6 +277,9 @@ pub struct ImportRequest {
     /// Say what would change, and change nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// So many devices may lose a version or a code by it. Without it, rows that take cover from many are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_loss: Option<u64>,
 }
 
 /// What an import did, or would do.
@@ -240,4 +298,11 @@ pub struct ImportAnswer {
     pub items: u64,
     /// What is wrong, by line.
     pub errors: Vec<RowError>,
+}
+
+impl ImportAnswer {
+    /// Whether anything is other than before.
+    pub const fn changes(&self) -> bool {
+        self.contracts > 0 || self.plans_changed > 0 || self.windows > 0 || self.items > 0
+    }
 }

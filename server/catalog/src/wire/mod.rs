@@ -5,4 +5,5 @@ pub mod admin;
 pub mod contracts;
 pub mod device;
 pub mod entitlement;
+pub mod fleet;
 pub mod publish;

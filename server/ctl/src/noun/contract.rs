@@ -12,7 +12,7 @@ use sluice_catalog::wire::admin::{
     ContractCreate, ContractDetail, ContractExtend, ItemCreate, MAX_FACTS, WindowCreate,
 };
 
-use sluice_catalog::wire::entitlement::ContractChange;
+use sluice_catalog::wire::entitlement::{ContractChange, WhatIf};
 
 use crate::args::{Paging, item, one_of, window};
 use crate::cli::Session;
@@ -20,7 +20,7 @@ use crate::client::path;
 use crate::failure::Failure;
 use crate::noun::contract_apply::Apply;
 use crate::noun::contract_import::Import;
-use crate::noun::list;
+use crate::noun::{fleet, list};
 use crate::output::{fields, made, table, when};
 
 /// Largest file of items, bytes: 10,000 lines of the longest names stay below it.
@@ -77,6 +77,9 @@ pub enum Command {
         /// `active` or `void`: a void contract never counted, as far as is known from now on.
         #[arg(long, value_parser = one_of::<ContractState>(&["active", "void"]))]
         state: Option<ContractState>,
+        /// Tell which devices would gain or lose what, and change nothing.
+        #[arg(long)]
+        what_if: bool,
     },
     /// Take back a window or a device, which was entered by mistake. It stays on record.
     Retract {
@@ -88,6 +91,9 @@ pub enum Command {
         /// The item's id.
         #[arg(long)]
         item: Option<FactId>,
+        /// Tell which devices would gain or lose what, and change nothing.
+        #[arg(long)]
+        what_if: bool,
     },
     /// List contracts.
     List(Paging),
@@ -120,20 +126,31 @@ impl Command {
             }
             Self::Import(import) => import.run(session),
             Self::Apply(apply) => apply.run(session),
-            Self::Change { number, plan, state } => {
+            Self::Change { number, plan, state, what_if } => {
                 if plan.is_none() && state.is_none() {
                     return Err(Failure::Usage("nothing to change: give --plan or --state".into()));
                 }
+                let change = ContractChange { plan, state };
+                if what_if {
+                    return fleet::what_if(session, &WhatIf::Contract { number, change });
+                }
                 let path = path(&["contracts", number.as_str()]);
-                let detail: ContractDetail = session.client.patch(&path, &ContractChange { plan, state })?.value;
+                let detail: ContractDetail = session.client.patch(&path, &change)?.value;
                 session.out.result(&detail, text)
             }
-            Self::Retract { number, window, item } => {
+            Self::Retract { number, window, item, what_if } => {
                 let (kind, id) = match (window, item) {
                     (Some(window), _) => ("windows", window),
                     (_, Some(item)) => ("items", item),
                     _ => return Err(Failure::Usage("give --window or --item".into())),
                 };
+                if what_if {
+                    let change = match window {
+                        Some(id) => WhatIf::Window { number, id },
+                        None => WhatIf::Item { number, id },
+                    };
+                    return fleet::what_if(session, &change);
+                }
                 let path = path(&["contracts", number.as_str(), kind, &id.to_string()]);
                 let detail: ContractDetail = session.client.delete_from(&path)?;
                 session.out.result(&detail, text)

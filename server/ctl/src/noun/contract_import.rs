@@ -9,11 +9,12 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use sluice_catalog::import::{ImportRow, MAX_ROWS, RowError};
-use sluice_catalog::wire::entitlement::{ImportAnswer, ImportRequest, OnError};
+use sluice_catalog::wire::entitlement::{ImportAnswer, ImportRequest, OnError, WhatIf};
 
 use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
+use crate::noun::fleet::Shifts;
 use crate::output::{fields, table};
 
 /// Rows of one request, unless said otherwise: enough that the round trip does not matter.
@@ -31,6 +32,13 @@ pub struct Import {
     /// Say what would change and what is wrong, and change nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Tell which devices would gain or lose what, and change nothing. Of a large file each request is looked at by itself, as if it came
+    /// first.
+    #[arg(long, conflicts_with = "dry_run")]
+    what_if: bool,
+    /// So many devices may lose a version or a code by each request; without it rows that take cover from many are refused.
+    #[arg(long, value_name = "DEVICES")]
+    accept_loss: Option<u64>,
     /// Take in the rows that are right although others are wrong. Without it the whole file is looked at first, and nothing is taken
     /// in when any row is wrong.
     #[arg(long)]
@@ -46,6 +54,9 @@ pub struct Import {
 impl Import {
     pub fn run(self, session: &Session) -> Result<(), Failure> {
         let mut total = ImportAnswer::default();
+        if self.what_if {
+            return self.what_if(session);
+        }
         if !self.skip_bad {
             self.pass(session, true, "checking", &mut total)?;
             if !total.errors.is_empty() {
@@ -59,6 +70,28 @@ impl Import {
             self.pass(session, true, "checking", &mut total)?;
         }
         Self::show(session, &total)
+    }
+
+    /// Asks of every batch of the file what it would do.
+    fn what_if(&self, session: &Session) -> Result<(), Failure> {
+        let (mut shifts, mut rows, mut requests) = (Shifts::default(), Vec::new(), 0_u64);
+        let on_error = if self.skip_bad { OnError::Skip } else { OnError::Refuse };
+        let mut ask = |rows: &mut Vec<ImportRow>| {
+            requests += 1;
+            let request = ImportRequest { rows: std::mem::take(rows), on_error, ..ImportRequest::default() };
+            shifts.ask(session, &WhatIf::Import(request))
+        };
+        read(&self.file, self.from_line, &mut |row, _| {
+            rows.push(row);
+            if rows.len() >= usize::from(self.batch) { ask(&mut rows) } else { Ok(()) }
+        })?;
+        if !rows.is_empty() {
+            ask(&mut rows)?;
+        }
+        if requests > 1 {
+            session.out.note(&format!("The file goes in {requests} requests; each was looked at as if it came first."));
+        }
+        shifts.show(session)
     }
 
     /// Sends every batch of the file once.
@@ -81,7 +114,8 @@ impl Import {
         let mut contradictions = Vec::new();
         let mut rows = Vec::new();
         let mut send = |rows: &mut Vec<ImportRow>, first: &mut u64, next: u64| -> Result<(), Failure> {
-            let request = ImportRequest { rows: std::mem::take(rows), on_error, dry_run };
+            let request =
+                ImportRequest { rows: std::mem::take(rows), on_error, dry_run, accept_loss: self.accept_loss };
             let answer = session.client.post::<ImportAnswer>(&path(&["contract-imports"]), &request);
             let answer = answer.inspect_err(|_| {
                 if !dry_run {

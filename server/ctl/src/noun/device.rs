@@ -18,8 +18,10 @@ use crate::failure::Failure;
 use crate::noun::list;
 use crate::output::{fields, joined, made, or_dash, table, when};
 
+/// Entries of a device's life in one answer.
+const STORY_PAGE: usize = 1_000;
 /// Names of the states, as they are filtered by.
-const STATES: &[&str] = &["pending", "active", "rma_pending", "replaced", "blocked", "retired"];
+pub const STATES: &[&str] = &["pending", "active", "rma_pending", "replaced", "blocked", "retired"];
 
 /// Names one device: serials are unique within a product only.
 #[derive(Args, Clone)]
@@ -96,7 +98,7 @@ impl Command {
                 session.out.result(&detail, text)
             }
             Self::History(name) => {
-                let story: Vec<DeviceEntry> = session.client.get(&name.path(&["history"]), &[])?;
+                let story = story(session, &name)?;
                 session.out.result(&story, |story| {
                     table(
                         &["AT", "WHAT", "DETAIL"],
@@ -173,6 +175,22 @@ fn print_list(
     )
 }
 
+/// A device's whole life, page by page.
+fn story(session: &Session, name: &Name) -> Result<Vec<DeviceEntry>, Failure> {
+    let mut story: Vec<DeviceEntry> = Vec::new();
+    loop {
+        let after = story.last().map(|entry| entry.key.clone());
+        let query = [("after", after.clone()), ("limit", Some(STORY_PAGE.to_string()))];
+        let page: Vec<DeviceEntry> = session.client.get(&name.path(&["history"]), &query)?;
+        // A server that knows no pages tells everything at once, and no keys.
+        let goes_on = page.len() == STORY_PAGE && page.last().is_some_and(|last| Some(&last.key) > after.as_ref());
+        story.extend(page);
+        if !goes_on {
+            return Ok(story);
+        }
+    }
+}
+
 /// An event in words.
 fn told(event: &DeviceEvent) -> (&'static str, String) {
     match event {
@@ -187,6 +205,10 @@ fn told(event: &DeviceEvent) -> (&'static str, String) {
         }
         DeviceEvent::Cover { contract, change, from, to } => {
             ("cover", format!("{contract} {change}: {} to {}", when(*from), when(*to)))
+        }
+        DeviceEvent::Decision { offered, version, reason, .. } => {
+            let about = version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+            ("decision", format!("{}{about}: {reason}", if *offered { "offered" } else { "not offered" }))
         }
         DeviceEvent::Swap { rma, old, new, change } => ("swap", format!("{rma} {change}: {old} by {new}")),
     }

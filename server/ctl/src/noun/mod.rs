@@ -8,6 +8,8 @@ pub mod contract_import;
 pub mod customer;
 pub mod device;
 pub mod enrol_token;
+pub mod entitlement;
+pub mod fleet;
 pub mod held;
 pub mod installation;
 pub mod job;

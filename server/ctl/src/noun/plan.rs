@@ -5,13 +5,13 @@ use sluice_catalog::contract::Grant;
 use sluice_catalog::cover::CoverRule;
 use sluice_catalog::text::Slug;
 use sluice_catalog::wire::admin::{GrantCreate, PlanCreate, PlanDetail};
-use sluice_catalog::wire::entitlement::PlanChange;
+use sluice_catalog::wire::entitlement::{PlanChange, WhatIf};
 
 use crate::args::{Paging, grant};
 use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
-use crate::noun::list;
+use crate::noun::{fleet, list};
 use crate::output::{joined, made};
 
 #[derive(Subcommand)]
@@ -44,6 +44,12 @@ pub enum Command {
         /// See `plan create`; in place of what it granted.
         #[arg(long = "grant", value_name = "CODE[@FAMILY][:CEILING]", value_parser = grant)]
         grants: Vec<GrantCreate>,
+        /// Tell which devices would gain or lose what, and change nothing.
+        #[arg(long)]
+        what_if: bool,
+        /// So many devices may lose a version or a code; without it a change that takes cover from many is refused.
+        #[arg(long, value_name = "DEVICES")]
+        accept_loss: Option<u64>,
     },
     /// List support plans.
     List(Paging),
@@ -53,9 +59,13 @@ impl Command {
     pub fn run(self, session: &Session) -> Result<(), Failure> {
         let path = path(&["plans"]);
         match self {
-            Self::Change { name, rule, grace_days, grants } => {
+            Self::Change { name, rule, grace_days, grants, what_if, accept_loss } => {
+                let change = PlanChange { rule, grace_days, grants, accept_loss };
+                if what_if {
+                    return fleet::what_if(session, &WhatIf::Plan { name, change });
+                }
                 let path = crate::client::path(&["plans", name.as_str()]);
-                let detail = session.client.put::<PlanDetail>(&path, &PlanChange { rule, grace_days, grants })?.value;
+                let detail = session.client.put::<PlanDetail>(&path, &change)?.value;
                 session.out.result(&detail, |detail| {
                     format!(
                         "plan {} is {}, {} days of grace",

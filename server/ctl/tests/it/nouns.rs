@@ -362,7 +362,7 @@ fn a_life_is_a_table() {
         { "at": AT, "kind": "attempt", "attempt": 1, "version": "2.0.0", "state": "failed", "failure": "disk_full" },
         { "at": AT, "kind": "swap", "rma": "RMA-7", "old": "C1", "new": "C2", "change": "swapped" },
     ]);
-    let script = || vec![answer("GET /api/v1/products/acme-cam/devices/C1/history", 200, &story)];
+    let script = || vec![answer("GET /api/v1/products/acme-cam/devices/C1/history?limit=1000", 200, &story)];
     assert_snapshot!(run(&["device", "history", "acme-cam", "C1"], script()).text());
     assert_eq!(run(&["--json", "device", "history", "acme-cam", "C1"], script()).json().as_array().unwrap().len(), 4);
 }

@@ -18,7 +18,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::super::auth::Acting;
 use super::super::{Answer, Shared};
 use super::{Paging, made, page};
-use crate::app::FactKind;
+use crate::app::{FactKind, MAX_ENTRIES, Pages};
+use crate::error::Error;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
@@ -259,9 +260,18 @@ async fn swap_undo(shared: web::Data<Shared>, actor: Acting, rma: web::Path<Slug
     Ok(web::Json(shared.app.run(async move { app.swap_undo(&actor.0, &rma).await }).await?))
 }
 
-/// Everything that happened to a device, oldest first.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct OfStory {
+    /// After the entry with this key.
+    after: Option<String>,
+    /// At most so many entries, 1 to 10,000. Without it all are told at once, and without what the device was told at its polls.
+    limit: Option<u32>,
+}
+
+/// Everything that happened to a device, oldest first: a page after the key of an entry, or all at once.
 #[utoipa::path(
-    params(("product" = String, Path), ("serial" = String, Path)), responses((status = 200, body = Vec<DeviceEntry>)),
+    params(("product" = String, Path), ("serial" = String, Path), OfStory), responses((status = 200, body = Vec<DeviceEntry>)),
     tag = "entitlement"
 )]
 #[get("/api/v1/products/{product}/devices/{serial}/history")]
@@ -269,7 +279,13 @@ async fn history(
     shared: web::Data<Shared>,
     actor: Acting,
     path: web::Path<(ProductName, Serial)>,
+    of: web::Query<OfStory>,
 ) -> Answer<web::Json<Vec<DeviceEntry>>> {
     let app = Arc::clone(&shared.app);
-    Ok(web::Json(shared.app.run(async move { app.device_story(&actor.0, &path.0, &path.1).await }).await?))
+    let OfStory { after, limit } = of.into_inner();
+    if let Some(limit) = limit.filter(|limit| !(1..=MAX_ENTRIES).contains(limit)) {
+        return Err(Error::invalid("limit", format!("{limit}: 1 to {MAX_ENTRIES}")).into());
+    }
+    let pages = Pages { after, limit };
+    Ok(web::Json(shared.app.run(async move { app.device_story(&actor.0, &path.0, &path.1, pages).await }).await?))
 }

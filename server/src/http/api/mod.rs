@@ -3,6 +3,7 @@
 mod contracts;
 mod devices;
 mod entitlement;
+mod fleet;
 mod held;
 mod principals;
 mod products;
@@ -30,6 +31,7 @@ fn routes(config: &mut ServiceConfig) {
         .configure(contracts::configure)
         .configure(devices::configure)
         .configure(entitlement::configure)
+        .configure(fleet::configure)
         .configure(rollouts::configure)
         .configure(publish::configure)
         .configure(held::configure)

@@ -167,6 +167,69 @@ proptest! {
         };
         let traced = told(decide(&asked, &product, day(now), &mut Vec::new()));
         prop_assert_eq!(told(decide(&asked, &product, day(now), &mut ())), traced);
+        for release in product.releases() {
+            let why = why(&asked, &product, Some(&release.release.version), day(now));
+            let last = why.steps.last().unwrap();
+            prop_assert!(why.offered || why.reason == last.reason, "{} {:?}", release.release.version, last);
+            prop_assert!(!why.offered || traced.1 == Some(release.release.order));
+        }
+    }
+
+    /// What a device is told is the same whether a version is under embargo for it, not out yet, or not there at all.
+    #[test]
+    fn a_device_hears_nothing_of_what_is_not_out_for_it(
+        contracts in any_contracts(), runs in 0i64..6, hidden in 1i64..6, ends in 1i64..200, unpublished in any::<bool>(), now in 0i64..200,
+        percent in 1u8..=100,
+    ) {
+        let with = (1..=5i64).map(|order| {
+            let mut made = release(Make { order, train: ("1.0", 0), ..FEATURE });
+            made.release.requires = ["A"].into_iter().collect();
+            if order == hidden {
+                let until = day(now + ends);
+                if unpublished {
+                    made.release.published_at = until;
+                } else {
+                    made.embargo = Some(crate::release::Embargo { codes: ["NOBODY"].into_iter().collect(), until });
+                }
+            }
+            made
+        });
+        let rollouts: Vec<Rollout> = (1..=5).map(|order| rollout_of(order, percent)).collect();
+        let with = product(with.collect(), rollouts);
+        let without = with.without(|release| release.release.order == hidden);
+        // What it runs exists, so that is not what is hidden.
+        let runs = if runs == hidden { 0 } else { runs };
+        let asked = device(runs, contracts.iter().map(|contract| contract.cover(14)).collect());
+        prop_assert_eq!(told(&asked, &with, None, day(now)), told(&asked, &without, None, day(now)));
+        for order in 1..=6 {
+            let version = format!("v{order}").parse().unwrap();
+            let said = told(&asked, &with, Some(&version), day(now));
+            prop_assert_eq!(said.is_some(), order != hidden && order != 6);
+            prop_assert_eq!(said, told(&asked, &without, Some(&version), day(now)));
+        }
+    }
+
+    /// A shift is empty for the same device, and taking a contract away is never a gain.
+    #[test]
+    fn less_cover_is_no_gain(contracts in any_contracts(), gone in 0usize..4, runs in 0i64..4, now in 0i64..300) {
+        let releases = (1..=3i64).map(|order| {
+            let mut made = release(Make { order, train: ("1.0", order * 30), ..FEATURE });
+            made.release.requires = [["A", "B", "A"][usize::try_from(order).unwrap() - 1]].into_iter().collect();
+            made
+        });
+        let product = product(releases.collect(), vec![]);
+        let before = device(runs, contracts.iter().map(|contract| contract.cover(14)).collect());
+        let mut after = before.clone();
+        if gone < after.covers.len() {
+            after.covers.remove(gone);
+        }
+        prop_assert_eq!(shift((&before, day(now)), (&before, day(now)), &product), None);
+        if let Some(less) = shift((&before, day(now)), (&after, day(now)), &product) {
+            prop_assert!(less.is_loss() && !less.is_gain(), "{less:?}");
+            let more = shift((&after, day(now)), (&before, day(now)), &product).unwrap();
+            prop_assert!(more.is_gain() && !more.is_loss());
+            prop_assert_eq!((more.before, more.lost), (less.after, less.gained));
+        }
     }
 
     /// Between now and the moment that is told, asking at any time gives the same answer; at that moment another.

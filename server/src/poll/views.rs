@@ -1,0 +1,116 @@
+//! What the decision looks at, read from the database: of a page of devices by what is known now, or of one device by what was known
+//! at any moment.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use sluice_catalog::Time;
+use sluice_catalog::decide::DeviceView;
+use sluice_catalog::device::{Device, Installed};
+use sluice_catalog::facts::{self, ContractFacts};
+use sluice_catalog::id::{CustomerId, DeviceId, ProductId};
+use sluice_catalog::text::Serial;
+
+use super::live::Live;
+use crate::store::{self, DeviceRow, On, Result, Store};
+
+/// Devices that are read at once: what a page of a whole fleet holds in memory, with their contracts.
+pub const MAX_ROWS: u32 = 500;
+
+/// The decision's view of each device, by what is known now, in the order of the rows; at most [`MAX_ROWS`]. Everything that holds is in
+/// it, whenever it is asked about: a copy in memory serves for a while.
+pub async fn of_rows(on: &mut On<'_>, live: &Live, rows: Vec<DeviceRow>) -> Result<Vec<DeviceView>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<DeviceId> = rows.iter().map(|row| row.device.id).collect();
+    let mut installed = store::installed_of(on, &ids).await?;
+    let mut failed = store::failed_of(on, &ids).await?;
+    let mut countries = store::countries_of(on, &ids).await?;
+    let owners: BTreeSet<CustomerId> = rows.iter().filter_map(|row| row.device.customer_id).collect();
+    let policies = store::policies_of(on, &owners.into_iter().collect::<Vec<_>>()).await?;
+    let mut serials: BTreeMap<ProductId, Vec<Serial>> = BTreeMap::new();
+    for row in &rows {
+        serials.entry(row.device.product_id).or_default().push(row.device.serial.clone());
+    }
+    let mut contracts: HashMap<ProductId, HashMap<Serial, Vec<ContractFacts>>> = HashMap::new();
+    for (id, serials) in serials {
+        let name = live.products().get(id).map(|product| product.product.name.clone());
+        if let Some(name) = name {
+            contracts.insert(id, store::contract_facts(on, &name, &serials, false).await?);
+        }
+    }
+    let products = live.products();
+    let mut views = Vec::with_capacity(rows.len());
+    for DeviceRow { device, customer, .. } in rows {
+        let of_device = contracts.get(&device.product_id).and_then(|of| of.get(&device.serial));
+        let covers = match (products.get(device.product_id), of_device) {
+            (Some(product), Some(contracts)) => facts::covers(contracts, &product.product.family, Time::FOREVER),
+            _ => Vec::new(),
+        };
+        let wishes = device.customer_id.and_then(|owner| policies.get(&owner)).into_iter().flatten();
+        let policies =
+            wishes.filter(|row| row.concerns(&device)).map(store::PolicyRow::policy).collect::<Result<_>>()?;
+        let failed = failed.remove(&device.id).unwrap_or_default().into_iter();
+        views.push(DeviceView {
+            customer,
+            installed: installed.remove(&device.id).unwrap_or_default(),
+            covers,
+            policies,
+            country: countries.remove(&device.id).flatten(),
+            failed: failed.map(|(release, count)| (release, u32::try_from(count).unwrap_or(u32::MAX))).collect(),
+            device,
+        });
+    }
+    Ok(views)
+}
+
+/// At which moment, and by what was known when.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Policies that were over by then, and failures after it, say nothing.
+    pub at: Time,
+    /// By what was known then; by what is known now when absent.
+    pub known_at: Option<Time>,
+    /// Failures that count were known by then.
+    pub failed_by: Option<Time>,
+}
+
+/// The decision's view of a device as it was or is, by what was known at a moment or is known now.
+pub async fn view_of(
+    store: &Store,
+    live: &Live,
+    device: Device,
+    installed: Vec<Installed>,
+    Moment { at, known_at, failed_by }: Moment,
+) -> Result<DeviceView> {
+    let customer = match device.customer_id {
+        Some(owner) => store.customer_name(owner).await?,
+        None => None,
+    };
+    let failed = store
+        .failed_attempts(device.id, failed_by)
+        .await?
+        .into_iter()
+        .map(|(release, count)| (release, u32::try_from(count).unwrap_or(u32::MAX)))
+        .collect();
+    let covers = match live.products().get(device.product_id) {
+        Some(product) => {
+            let (name, family) = (&product.product.name, &product.product.family);
+            let contracts = store.contract_facts(name, &device.serial, known_at.is_some()).await?;
+            facts::covers(&contracts, family, known_at.unwrap_or(Time::FOREVER))
+        }
+        None => Vec::new(),
+    };
+    let (mut policies, mut country) = (Vec::new(), None);
+    if let Some(owner) = device.customer_id {
+        for row in store.policy_known(owner, known_at, at).await? {
+            if row.concerns(&device) {
+                policies.push(row.policy()?);
+            }
+        }
+        if let Some(site) = &device.site {
+            country = store.site_known(owner, site, known_at).await?.and_then(|site| site.country);
+        }
+    }
+    Ok(DeviceView { customer, device, installed, covers, policies, country, failed })
+}

@@ -1,0 +1,193 @@
+//! What a change of contracts would do is what it does; and a change that would take cover from many is refused.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sluice_catalog::Kind;
+use sluice_catalog::wire::admin::ContractDetail;
+use sluice_catalog::wire::fleet::{DeviceShift, FleetLine, ShiftSummary};
+use ureq::http::Method;
+
+use crate::harness::world::{CAM, IMAGES};
+use crate::harness::{Engine, Release, TestDevice, World};
+
+both_engines!(
+    what_is_foretold_is_what_comes,
+    a_change_that_takes_cover_from_many_is_refused,
+    what_cannot_be_done_cannot_be_foretold,
+);
+
+/// 2.4.0 free for all and 2.5.0 for a code; so many devices under contract `C-1` of plan `plus`, and a plan `basic` that grants nothing
+/// of it.
+fn covered(engine: Engine, devices: usize) -> (World, Vec<TestDevice>) {
+    let mut world = World::new(engine);
+    world.release(&Release::new(CAM, "2.4.0", 20400, &IMAGES[0]));
+    world.release(&Release::new(CAM, "2.5.0", 20500, &IMAGES[1]).train("2.5", "2026-06-01").requires("FW.CAM.MAJOR"));
+    let serials: Vec<String> = (0..devices).map(|number| format!("SN-{number:02}")).collect();
+    let now = world.server.now();
+    let (from, to) = (now.plus_days(-400).to_string(), now.plus_days(300).to_string());
+    world.contract("live", &from, &to, &serials.iter().map(String::as_str).collect::<Vec<_>>());
+    let plan = json!({"name": "basic", "rule": "live", "grace_days": 0, "grants": [{"code": "OTHER"}]});
+    world.admin.post("/api/v1/plans", &plan).expect(201);
+    let devices = serials.iter().map(|serial| {
+        world.register(CAM, serial, &json!({"customer": "globex"}));
+        TestDevice::new(&world.server, CAM, serial)
+    });
+    let devices = devices.collect();
+    (world, devices)
+}
+
+fn foretold(world: &World, change: &Value) -> (BTreeMap<String, DeviceShift>, ShiftSummary) {
+    let answer = world.server.unchanged(|| world.admin.post("/api/v1/what-if", change)).expect(200);
+    let text = answer.text();
+    let mut lines: Vec<FleetLine> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let Some(FleetLine::Shifts(summary)) = lines.pop() else { panic!("no summary at the end") };
+    let shifts = lines.into_iter().map(|line| match line {
+        FleetLine::Shift(shift) => (shift.serial.to_string(), shift),
+        other => panic!("{other:?}"),
+    });
+    (shifts.collect(), summary)
+}
+
+fn newest(world: &World, devices: &[TestDevice]) -> BTreeMap<String, Option<String>> {
+    let ask = |device: &TestDevice| world.why(device, "").newest_entitled.map(|version| version.to_string());
+    devices.iter().map(|device| (device.serial.clone(), ask(device))).collect()
+}
+
+fn what_is_foretold_is_what_comes(engine: Engine) {
+    let (world, devices) = covered(engine, 3);
+    let contract: ContractDetail = world.admin.get("/api/v1/contracts/C-1").expect(200).json();
+    let (window, item) = (contract.windows[0].id, contract.items[1].id);
+    let row = |serial: &str, plan: &str| {
+        json!({"line": 2, "contract": "C-2", "customer": "globex", "plan": plan, "from": "2020-01-01", "to": "2040-01-01",
+            "product": CAM, "serial": serial})
+    };
+    let grants = |code: &str| json!({"rule": "live", "grace_days": 0, "grants": [{"code": code}]});
+    // Each change, how it is made, and which devices it touches and how.
+    let changes: Vec<(Value, Method, String, Value, [u64; 3])> = vec![
+        (
+            json!({"contract": {"number": "C-1", "change": {"plan": "basic"}}}),
+            Method::PATCH,
+            "/api/v1/contracts/C-1".into(),
+            json!({"plan": "basic"}),
+            [3, 3, 0],
+        ),
+        (
+            json!({"contract": {"number": "C-1", "change": {"plan": "plus"}}}),
+            Method::PATCH,
+            "/api/v1/contracts/C-1".into(),
+            json!({"plan": "plus"}),
+            [3, 3, 0],
+        ),
+        (
+            json!({"item": {"number": "C-1", "id": item}}),
+            Method::DELETE,
+            format!("/api/v1/contracts/C-1/items/{item}"),
+            Value::Null,
+            [3, 1, 0],
+        ),
+        (
+            json!({"import": {"rows": [row("SN-01", "plus")]}}),
+            Method::POST,
+            "/api/v1/contract-imports".into(),
+            json!({"rows": [row("SN-01", "plus")]}),
+            [1, 0, 1],
+        ),
+        (
+            json!({"plan": {"name": "plus", "change": grants("OTHER")}}),
+            Method::PUT,
+            "/api/v1/plans/plus".into(),
+            grants("OTHER"),
+            [3, 3, 0],
+        ),
+        (
+            json!({"plan": {"name": "plus", "change": grants("FW.CAM.MAJOR")}}),
+            Method::PUT,
+            "/api/v1/plans/plus".into(),
+            grants("FW.CAM.MAJOR"),
+            [3, 3, 0],
+        ),
+        (
+            json!({"window": {"number": "C-1", "id": window}}),
+            Method::DELETE,
+            format!("/api/v1/contracts/C-1/windows/{window}"),
+            Value::Null,
+            [2, 2, 0],
+        ),
+    ];
+    let mut all = Vec::new();
+    for (what_if, method, path, body, [touched, losses, gains]) in changes {
+        world.server.advance_s(60);
+        let (shifts, summary) = foretold(&world, &what_if);
+        assert_eq!((summary.devices, summary.losses, summary.gains), (touched, losses, gains), "{what_if}");
+        assert!(!summary.cut);
+        let before = newest(&world, &devices);
+        let bytes = if body.is_null() { Vec::new() } else { serde_json::to_vec(&body).unwrap() };
+        let done = world.admin.send(method, &path, &[("Content-Type", "application/json")], &bytes);
+        assert_eq!(done.status, 200, "{path}: {}", done.text());
+        let after = newest(&world, &devices);
+        for serial in before.keys() {
+            let text = |version: &Option<sluice_catalog::text::Version>| version.as_ref().map(ToString::to_string);
+            let told = shifts.get(serial).map(|shift| (text(&shift.before), text(&shift.after)));
+            let changed = before[serial] != after[serial];
+            assert_eq!(told.as_ref().is_some_and(|(old, new)| old != new), changed, "{serial} {what_if}");
+            if let Some(told) = told {
+                assert_eq!(told, (before[serial].clone(), after[serial].clone()), "{serial} {what_if}");
+            }
+        }
+        all.push(after);
+        // Made already, it would do nothing more.
+        if !what_if.to_string().contains("\"id\"") {
+            let (shifts, summary) = foretold(&world, &what_if);
+            assert_eq!((shifts.len(), summary.losses + summary.gains), (0, 0), "{what_if}");
+        }
+    }
+    assert_eq!(all[0]["SN-00"].as_deref(), Some("2.4.0"));
+    assert_eq!(all[5]["SN-00"].as_deref(), Some("2.5.0"));
+}
+
+fn a_change_that_takes_cover_from_many_is_refused(engine: Engine) {
+    let (world, devices) = covered(engine, 21);
+    let change = |more: Value| {
+        let mut body = json!({"rule": "live", "grace_days": 0, "grants": [{"code": "OTHER"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let bytes = serde_json::to_vec(&body).unwrap();
+        world.admin.send(Method::PUT, "/api/v1/plans/plus", &[("Content-Type", "application/json")], &bytes)
+    };
+    let import = |more: Value| {
+        let row = json!({"line": 2, "contract": "C-1", "customer": "globex", "plan": "basic", "product": CAM, "serial": "SN-00"});
+        let mut body = json!({"rows": [row]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        world.admin.post("/api/v1/contract-imports", &body)
+    };
+    world.server.unchanged(|| {
+        for refused in [
+            change(json!({})),
+            change(json!({"accept_loss": 20})),
+            import(json!({})),
+            import(json!({"accept_loss": 20})),
+        ] {
+            let detail = refused.refused(Kind::Conflict).detail;
+            assert!(detail.contains("21 of the 21") && detail.contains("--accept-loss 21"), "{detail}");
+        }
+    });
+    assert!(newest(&world, &devices).values().all(|newest| newest.as_deref() == Some("2.5.0")));
+    import(json!({"accept_loss": 21})).expect(200);
+    assert!(newest(&world, &devices).values().all(|newest| newest.as_deref() == Some("2.4.0")));
+    // What takes nothing away from anybody needs no leave: the plan has no contract any more.
+    change(json!({})).expect(200);
+}
+
+fn what_cannot_be_done_cannot_be_foretold(engine: Engine) {
+    let (world, _) = covered(engine, 1);
+    let ask = |body: Value| world.admin.post("/api/v1/what-if", &body);
+    world.server.unchanged(|| {
+        ask(json!({"contract": {"number": "C-9", "change": {"state": "void"}}})).refused(Kind::NotFound);
+        ask(json!({"plan": {"name": "plus", "change": {"rule": "live", "grace_days": 999, "grants": []}}}))
+            .refused(Kind::Invalid);
+        let row = json!({"line": 7, "contract": "C-1", "customer": "nobody", "plan": "plus"});
+        let detail = ask(json!({"import": {"rows": [row]}})).refused(Kind::Invalid).detail;
+        assert!(detail.contains("line 7, customer"), "{detail}");
+        ask(json!({"something": {}})).refused(Kind::Malformed);
+    });
+}
