@@ -2,6 +2,7 @@
 
 mod access;
 mod errors;
+mod fleet;
 mod help;
 mod lists;
 mod nouns;
