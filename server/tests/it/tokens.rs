@@ -12,7 +12,7 @@ use sluice_catalog::wire::publish::{PublishDocument, PublishRequest};
 use sluice_server::clock::Clock;
 use sluice_server::keys::Reference;
 use sluice_server::store::Repository;
-use sluice_signer::{DirectorExpect, DirectorTrust, Limits, OnlineKeys, OnlineRole, PublicKey};
+use sluice_signer::{CertificateExpect, DirectorExpect, DirectorTrust, Limits, OnlineKeys, OnlineRole, PublicKey};
 use sluice_token::TokenUri;
 use tempfile::TempDir;
 
@@ -118,8 +118,8 @@ impl Scene {
     }
 }
 
-/// Goes from the first roots to what is current, as a device does; the version of the image root, and the answer of the
-/// director.
+/// Goes from the first roots to what is current, as a device does, and gives the version of the image root: the answer of the
+/// director, and the certificate of its key E, hold.
 fn walk_all(device: &TestDevice) -> u64 {
     let newest = walk(&device.client, now());
     let root = |version: u64| device.client.get(&format!("/director/{version}.root.json"));
@@ -130,6 +130,16 @@ fn walk_all(device: &TestDevice) -> u64 {
     let answer: PollResponse = device.poll_answer().expect(200).json();
     let expect = DirectorExpect { device_id: &device.id, nonce: Some(NONCE), now: now(), last_version: 0 };
     trust.verify_director(answer.director.get().as_bytes(), &expect).unwrap();
+    let key = device.public_key();
+    let expect = CertificateExpect {
+        product: &device.product,
+        serial: &device.serial,
+        device_key: &key,
+        now: now(),
+        kept: None,
+    };
+    let certificate = device.client.get("/v1/entitlement").expect(200);
+    trust.verify_certificate(&certificate.body, &expect).unwrap();
     newest
 }
 fn start(hsm: &SoftHsm, data: &Path, database: &Database) -> Process {
