@@ -13,6 +13,14 @@ const MIN_PATCH_MEMORY_MIB: u64 = 64;
 /// A tebibyte: more is a mistake of unit.
 const MAX_PATCH_MEMORY_MIB: u64 = 1 << 20;
 
+/// With less, who reads events once a month misses some.
+const MIN_EVENTS_DAYS: u32 = 31;
+/// Ten years: more is a mistake of unit.
+const MAX_EVENTS_DAYS: u32 = 3660;
+
+/// A thousand a second from one address: more is no limit.
+const MAX_ASKS: u32 = 60_000;
+
 /// Everything that can be configured. Unknown settings are refused, so that a typing error is found at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -45,6 +53,12 @@ pub struct Settings {
     pub patch_memory_mib: u64,
     /// Devices kept in memory.
     pub device_cache: usize,
+    /// Days that events are kept.
+    pub events_days: u32,
+    /// Enrolments, sessions, registrations and look-ups that one address may ask for in a minute, and at once.
+    pub asks_per_minute: u32,
+    /// The header in which the reverse proxy says who asks, such as `X-Forwarded-For`. Only behind a proxy that sets it.
+    pub client_address_header: Option<String>,
     /// TLS, needed beyond loopback unless a proxy is trusted.
     pub tls: Option<Tls>,
     /// A reverse proxy in front terminates TLS.
@@ -94,6 +108,9 @@ impl Default for Settings {
             patch_max_percent: 70,
             patch_memory_mib: 2048,
             device_cache: 200_000,
+            events_days: 400,
+            asks_per_minute: 600,
+            client_address_header: None,
             tls: None,
             behind_tls_proxy: false,
             log_format: LogFormat::Text,
@@ -138,6 +155,12 @@ pub const TEMPLATE: &str = r#"# Sluice server configuration. Every line is a def
 #patch_memory_mib = 2048
 # Devices kept in memory (about 2 kB each).
 #device_cache = 200000
+# Days that events (`sluicectl events`) are kept.
+#events_days = 400
+# Enrolments, sessions, registrations and look-ups that one address may ask for in a minute.
+#asks_per_minute = 600
+# The header in which a reverse proxy says who asks; only behind a proxy that sets it. Without it all behind one are one address.
+# client_address_header = "X-Forwarded-For"
 
 # Own certificate ...
 #[tls]
@@ -198,6 +221,19 @@ impl Settings {
         }
         if !(1..=100).contains(&self.patch_max_percent) {
             bail!("patch_max_percent {}: 1 to 100", self.patch_max_percent);
+        }
+        if !(MIN_EVENTS_DAYS..=MAX_EVENTS_DAYS).contains(&self.events_days) {
+            bail!("events_days {}: {MIN_EVENTS_DAYS} to {MAX_EVENTS_DAYS}", self.events_days);
+        }
+        if !(1..=MAX_ASKS).contains(&self.asks_per_minute) {
+            bail!("asks_per_minute {}: 1 to {MAX_ASKS}", self.asks_per_minute);
+        }
+        if let Some(header) = &self.client_address_header
+            && (header.is_empty()
+                || header.len() > 64
+                || !header.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+        {
+            bail!("client_address_header `{header}`: the name of a header, such as X-Forwarded-For");
         }
         if !(MIN_PATCH_MEMORY_MIB..=MAX_PATCH_MEMORY_MIB).contains(&self.patch_memory_mib) {
             bail!("patch_memory_mib {}: {MIN_PATCH_MEMORY_MIB} to {MAX_PATCH_MEMORY_MIB}", self.patch_memory_mib);

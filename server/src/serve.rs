@@ -21,6 +21,8 @@ const REFRESH: Duration = Duration::from_millis(500);
 const FLUSH: Duration = Duration::from_secs(5);
 /// How often the age of the timestamp is looked at, and the lease of who signs is renewed.
 const PUBLISHER: Duration = Duration::from_secs(30);
+/// How often is looked for what is to be told.
+const NOTICES: Duration = Duration::from_mins(1);
 /// Changed devices are looked for this far back: longer than any transaction of ours stays open.
 const CHANGES_OVERLAP_MS: i64 = 15_000;
 /// More changes than this in that time, which is more than a database takes, and every copy is dropped instead.
@@ -79,6 +81,7 @@ pub fn background(app: &Arc<App>, workers: usize) -> Background {
         tokio::spawn(every(REFRESH, stopped.clone(), Arc::clone(app), Tick::Refresh)),
         tokio::spawn(every(FLUSH, stopped.clone(), Arc::clone(app), Tick::Flush)),
         tokio::spawn(every(PUBLISHER, stopped.clone(), Arc::clone(app), Tick::Publish)),
+        tokio::spawn(every(NOTICES, stopped.clone(), Arc::clone(app), Tick::Notices)),
     ];
     for number in 0..workers {
         let name = format!("{}-{number}", std::process::id());
@@ -100,6 +103,9 @@ impl Background {
         if let Err(error) = self.app.publisher_stop().await {
             tracing::warn!(%error, "another replica signs only when this one's lease has lapsed: {error}");
         }
+        if let Err(error) = self.app.notices_stop().await {
+            tracing::warn!(%error, "another replica looks for notices only when this one's lease has lapsed: {error}");
+        }
         self.app.store.close().await;
     }
 }
@@ -109,6 +115,7 @@ enum Tick {
     Refresh,
     Flush,
     Publish,
+    Notices,
 }
 
 async fn every(period: Duration, mut stop: watch::Receiver<bool>, app: Arc<App>, tick: Tick) {
@@ -125,6 +132,11 @@ async fn every(period: Duration, mut stop: watch::Receiver<bool>, app: Arc<App>,
         match tick {
             Tick::Refresh => refresh(&app).await,
             Tick::Flush => flush(&app).await,
+            Tick::Notices => {
+                if let Err(error) = app.notices_tick().await {
+                    tracing::error!(%error, cause = ?error.cause, "what is to be told could not be written: {error}");
+                }
+            }
             Tick::Publish => match app.publisher_tick().await {
                 Ok(signed) => {
                     if signed {
@@ -150,6 +162,9 @@ async fn refresh(app: &Arc<App>) {
         Ok(changes) if changes.len() >= MAX_CHANGES as usize => app.devices.forget_all(),
         Ok(changes) => app.devices.reconcile(&changes),
         Err(error) => tracing::warn!(%error, "changed devices could not be read: {error}"),
+    }
+    if let Err(error) = app.events_look().await {
+        tracing::warn!(%error, "who waits for events is not told: {error}");
     }
     app.expiry_tick();
     app.wake_at_the_moment();

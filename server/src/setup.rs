@@ -9,7 +9,7 @@ use sluice_catalog::Digest;
 use sluice_catalog::wire::admin::OnlineKeys;
 use sluice_signer::NamedKeys;
 
-use crate::app::{App, Expiries, Fleets, Publisher, Rules};
+use crate::app::{App, AskLimits, Expiries, Fleets, Notices, Publisher, Rules};
 use crate::blobs::Blobs;
 use crate::clock::{Clock, Dice};
 use crate::config::{Settings, TEMPLATE};
@@ -103,6 +103,7 @@ pub async fn app_with(
             patch_memory: settings.patch_memory_mib << 20,
             snapshot_renew_percent: settings.snapshot_renew_percent,
             certificate_days: settings.certificate_days,
+            events_days: settings.events_days,
             newest_epoch: settings.newest_epoch,
             bootstrap,
         },
@@ -111,10 +112,13 @@ pub async fn app_with(
         metrics: Metrics::default(),
         publisher: Publisher::new(format!("{}-{}", std::process::id(), hex::encode(dice.bytes::<4>()))),
         expiries: Expiries::default(),
+        limits_of_asking: AskLimits::new(settings.asks_per_minute, settings.client_address_header.clone()),
+        notices: Notices::default(),
         fleets: Fleets::default(),
         runtime: tokio::runtime::Handle::current(),
     });
     app.refresh().await.map_err(anyhow::Error::new).context("reading the catalogue")?;
+    app.notices_begin().await.map_err(anyhow::Error::new).context("beginning to tell events")?;
     Ok(app)
 }
 

@@ -36,6 +36,15 @@ pub struct RequestLabels {
     pub status: String,
 }
 
+/// What was asked too often, and by what that was counted.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct LimitLabels {
+    /// `enrol`, `session`, `register`, or `cover`.
+    pub surface: String,
+    /// `address` or `serial`.
+    pub by: String,
+}
+
 /// A role of one of the two repositories.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct RoleLabels {
@@ -72,6 +81,9 @@ pub struct Metrics {
     pub publications: Counter,
     /// Documents that were held and could not be published at their moment.
     pub embargo_refused: Counter,
+    limited: Family<LimitLabels, Counter>,
+    /// The number of the newest event.
+    pub events_newest: Gauge,
     role_expires_s: Family<RoleLabels, Gauge>,
     token_errors: Family<KeyLabels, Counter>,
     key_missing: Family<KeyLabels, Gauge>,
@@ -86,6 +98,10 @@ impl Default for Metrics {
         let (polls, jobs, requests) = (Family::default(), Family::default(), Family::default());
         let (blob_bytes, publications, embargo_refused) = (Counter::default(), Counter::default(), Counter::default());
         let role_expires_s: Family<RoleLabels, Gauge> = Family::default();
+        let limited: Family<LimitLabels, Counter> = Family::default();
+        registry.register("limited", "Requests refused because they came too often", limited.clone());
+        let events_newest = Gauge::default();
+        registry.register("events_newest", "Number of the newest event", events_newest.clone());
         let token_errors: Family<KeyLabels, Counter> = Family::default();
         let key_missing: Family<KeyLabels, Gauge> = Family::default();
         let certificates: Family<CertificateLabels, Counter> = Family::default();
@@ -126,6 +142,8 @@ impl Default for Metrics {
             blob_bytes,
             publications,
             embargo_refused,
+            limited,
+            events_newest,
             role_expires_s,
             token_errors,
             key_missing,
@@ -153,6 +171,11 @@ impl Metrics {
             Some(seconds) => drop(self.role_expires_s.get_or_create(&labels).set(seconds)),
             None => drop(self.role_expires_s.remove(&labels)),
         }
+    }
+
+    /// Counts a request that came too often.
+    pub fn limited(&self, surface: &str, by: &str) {
+        self.limited.get_or_create(&LimitLabels { surface: surface.to_owned(), by: by.to_owned() }).inc();
     }
 
     /// Counts a signature that a token did not make.

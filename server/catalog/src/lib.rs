@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod audit;
+pub mod bucket;
 pub mod contract;
 pub mod cover;
 pub mod customer;
@@ -18,6 +19,7 @@ pub mod facts;
 pub mod id;
 pub mod import;
 pub mod job;
+pub mod notice;
 pub mod offline;
 pub mod patch;
 pub mod policy;
@@ -25,6 +27,7 @@ pub mod principal;
 pub mod problem;
 pub mod product;
 pub mod reason;
+pub mod registration;
 pub mod release;
 pub mod rollout;
 pub mod set;

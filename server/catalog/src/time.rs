@@ -67,6 +67,19 @@ impl Time {
         later.map_or(Self::FOREVER, |later| Self::from_ms(later.timestamp().as_millisecond()))
     }
 
+    /// This many calendar days earlier at the same time of day in a zone: where clocks change, a day has 23 or 25 hours.
+    #[must_use]
+    pub fn days_before_in(self, days: u8, zone: &jiff::tz::TimeZone) -> Self {
+        let zoned = self.timestamp().to_zoned(zone.clone());
+        let earlier = zoned.checked_sub(jiff::Span::new().days(i64::from(days)));
+        earlier.map_or(Self::EPOCH, |earlier| Self::from_ms(earlier.timestamp().as_millisecond()))
+    }
+
+    /// The date in a zone, `YYYY-MM-DD`.
+    pub fn date_in(self, zone: &jiff::tz::TimeZone) -> String {
+        self.timestamp().to_zoned(zone.clone()).strftime("%Y-%m-%d").to_string()
+    }
+
     /// Midnight UTC of a `YYYY-MM-DD` date.
     pub fn from_date(text: &str) -> Result<Self, TimeError> {
         let date: jiff::civil::Date = text.parse().map_err(|_| TimeError(text.chars().take(40).collect()))?;

@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::noun::{
-    access, audit, contract, customer, device, enrol_token, entitlement, held, installation, job, plan, policy,
+    access, audit, contract, customer, device, enrol_token, entitlement, events, held, installation, job, plan, policy,
     principal, product, release, rollout, site, swap, token, why,
 };
 use crate::output::Output;
@@ -112,6 +112,8 @@ enum Command {
     /// Tokens of principals.
     #[command(subcommand)]
     Token(token::Command),
+    /// What is to be told: cover that ends or was gained, swaps, versions that are denied.
+    Events(events::Events),
     /// Background jobs.
     #[command(subcommand)]
     Job(job::Command),
@@ -170,6 +172,7 @@ impl Cli {
             Command::Rollout(command) => command.run(&session),
             Command::Principal(command) => command.run(&session),
             Command::Token(command) => command.run(&session),
+            Command::Events(events) => events.run(&session),
             Command::Job(command) => command.run(&session),
             Command::Audit(command) => command.run(&session),
             Command::Status => installation::status(&session),

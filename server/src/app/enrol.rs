@@ -11,6 +11,7 @@ use sluice_catalog::wire::device::{
 };
 use sluice_catalog::{Digest, Kind};
 
+use super::registration::Proof;
 use super::{Actor, App};
 use crate::error::{Error, Result};
 use crate::poll::tokens::{SESSION_LIFETIME_S, Session};
@@ -97,6 +98,10 @@ impl App {
         let now = self.now();
         let product = self.product_view(&request.product)?;
         let mut tx = self.store.begin().await?;
+        if let Some(secret) = &request.token {
+            // Before the serial is looked at: who has no token of ours is told nothing of it.
+            self.token_there(&mut tx, secret, product.product.id).await?;
+        }
         let there = tx.device_by_serial(product.product.id, &request.serial).await?;
         if let Some(row) = &there
             && let Some(bound) = &row.device.public_key
@@ -177,18 +182,25 @@ impl App {
         secret: &str,
         product: sluice_catalog::id::ProductId,
     ) -> Result<EnrolToken> {
-        let refuse = || Error::new(Kind::Unauthenticated, "the enrolment token is unknown, spent, expired or revoked");
-        if secret.len() > 128 {
-            return Err(refuse());
-        }
-        let token = tx.enrol_token_by_hash(Digest::of(secret.as_bytes())).await?.ok_or_else(refuse)?;
-        if token.product_id != product {
-            return Err(refuse());
-        }
+        let token = self.token_there(tx, secret, product).await?;
         if !tx.enrol_token_use(token.id, self.now()).await? {
-            return Err(refuse());
+            return Err(token_refused());
         }
         Ok(token)
+    }
+
+    /// A token of the product, spent or not.
+    async fn token_there(
+        &self,
+        tx: &mut crate::store::Tx,
+        secret: &str,
+        product: sluice_catalog::id::ProductId,
+    ) -> Result<EnrolToken> {
+        if secret.len() > 128 {
+            return Err(token_refused());
+        }
+        let token = tx.enrol_token_by_hash(Digest::of(secret.as_bytes())).await?;
+        token.filter(|token| token.product_id == product).ok_or_else(token_refused)
     }
 
     /// Something to sign.
@@ -204,12 +216,13 @@ impl App {
         if !self.keys.tokens.challenge_ok(&request.challenge, now) {
             return Err(Error::new(Kind::Unauthenticated, "the challenge is not ours or too old; ask for a new one"));
         }
-        let product = self.live.products().by_name(request.product.as_str()).cloned().ok_or_else(refuse)?;
-        let row = self.store.device_by_serial(product.product.id, &request.serial).await?.ok_or_else(refuse)?;
-        let key = row.device.public_key.as_deref().ok_or_else(refuse)?;
-        let key = public_key(key)?;
-        verify(&key, &session_message(&request.product, &request.serial, &request.challenge), &request.signature)
-            .map_err(|_| refuse())?;
+        let message = session_message(&request.product, &request.serial, &request.challenge);
+        let proof =
+            Proof::Signature { challenge: &request.challenge, message: &message, signature: &request.signature };
+        let row = self.prove(&request.product, &request.serial, proof).await.map_err(|error| match error.kind {
+            Kind::Unauthenticated => refuse(),
+            _ => error,
+        })?;
         if matches!(row.device.state, DeviceState::Blocked | DeviceState::Retired) {
             return Err(Error::new(Kind::Forbidden, format!("this device is {}", row.device.state.as_str())));
         }
@@ -223,7 +236,11 @@ impl App {
     }
 }
 
-fn public_key(text: &str) -> Result<VerifyingKey> {
+fn token_refused() -> Error {
+    Error::new(Kind::Unauthenticated, "the enrolment token is unknown, spent, expired or revoked")
+}
+
+pub(super) fn public_key(text: &str) -> Result<VerifyingKey> {
     let rule = "an ed25519 public key, 64 hexadecimal digits";
     let mut bytes = [0; 32];
     hex::decode_to_slice(text, &mut bytes).map_err(|_| Error::invalid("public_key", rule))?;
@@ -235,7 +252,7 @@ fn public_key(text: &str) -> Result<VerifyingKey> {
     Ok(key)
 }
 
-fn verify(key: &VerifyingKey, message: &[u8], signature: &str) -> Result<()> {
+pub(super) fn verify(key: &VerifyingKey, message: &[u8], signature: &str) -> Result<()> {
     let mut bytes = [0; 64];
     hex::decode_to_slice(signature, &mut bytes)
         .map_err(|_| Error::invalid("signature", "an ed25519 signature, 128 hexadecimal digits"))?;

@@ -149,6 +149,7 @@ impl App {
         }
         tx.windows_add(&windows, now).await?;
         tx.items_add(&items, now).await?;
+        super::events::zones_from(tx, &request.rows).await?;
         for contract in touched {
             tx.contract_touch_devices(contract, now).await?;
         }

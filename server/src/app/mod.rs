@@ -9,15 +9,20 @@ mod contracts;
 mod devices;
 mod embargo;
 mod enrol;
+mod events;
 mod expiry;
 mod fleet;
 mod history;
 mod imports;
 mod keys;
+mod limits;
+mod lookup;
+mod notices;
 mod policies;
 mod principals;
 mod products;
 mod publish;
+mod registration;
 mod reports;
 mod rollouts;
 mod status;
@@ -28,9 +33,12 @@ mod why;
 
 pub use crate::store::{DeviceFilter, FactKind, Repository};
 pub use certificates::keep;
+pub use events::EventQuery;
 pub use expiry::Expiries;
 pub use fleet::{FLEETS_AT_ONCE, Fleets, Lines};
 pub use history::{MAX_ENTRIES, Pages};
+pub use limits::{AskLimits, RetryAfter};
+pub use notices::{NOTICES_LEASE, NOTICES_LEASE_S, Notices};
 pub use publish::{LEASE, LEASE_S, Publisher};
 pub use reports::Moved;
 pub use why::Question;
@@ -63,6 +71,8 @@ pub struct Rules {
     pub snapshot_renew_percent: u8,
     /// Days that an entitlement certificate lives.
     pub certificate_days: u32,
+    /// Days that events are kept.
+    pub events_days: u32,
     /// The newest signing epoch that this server's verifier knows.
     pub newest_epoch: u64,
     /// SHA-256 of the bootstrap token, while there is one.
@@ -94,6 +104,10 @@ pub struct App {
     pub publisher: Publisher,
     /// Which roles' coming ends were told.
     pub expiries: Expiries,
+    /// How often outsiders may ask.
+    pub limits_of_asking: AskLimits,
+    /// Who waits for events, and where the look for them stands.
+    pub notices: Notices,
     /// Answers about whole fleets that run.
     pub fleets: Fleets,
     /// The runtime on which the database pool and the blob store's client live. Actix workers are runtimes of their own
@@ -141,6 +155,14 @@ impl Actor {
             Ok(())
         } else {
             Err(Error::new(Kind::Forbidden, format!("{} lacks the permission `{}`", self.name(), permission.as_str())))
+        }
+    }
+
+    /// The customer to whose devices and contracts a principal is restricted.
+    pub fn customer(&self) -> Option<sluice_catalog::id::CustomerId> {
+        match self {
+            Self::Principal { principal, .. } => principal.customer_id,
+            _ => None,
         }
     }
 

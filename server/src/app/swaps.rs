@@ -9,8 +9,10 @@ use sluice_catalog::principal::Permission;
 use sluice_catalog::swap::{Before, DEFAULT_OVERLAP_DAYS, MAX_OVERLAP_DAYS, Moved, Swap, carry};
 use sluice_catalog::text::Slug;
 use sluice_catalog::wire::entitlement::SwapCreate;
+use sluice_catalog::wire::event::EventData;
 use sluice_catalog::{Kind, Time};
 
+use super::notices::swap_event;
 use super::{Actor, App, Made};
 use crate::error::{Error, Result};
 use crate::store::{SwapRow, Tx};
@@ -126,6 +128,9 @@ impl App {
         let subject = format!("device:{}/{}", request.product, request.old);
         let detail = json!({"rma": request.rma, "new": request.new, "fence_at": fence_at, "items": items.len()});
         tx.audit_add(now, actor.name(), "device.swap", &subject, &detail).await?;
+        let row = tx.swap_by_number(&request.rma).await?.ok_or_else(|| Error::not_found("swap", &request.rma))?;
+        let told = swap_event(&row, old.customer_id, now, EventData::SwapStarted);
+        tx.outbox_add(&[told], now).await?;
         tx.commit().await?;
         self.devices.forget_all();
         Ok(Made::New(self.swap_get(actor, &request.rma).await?))
@@ -206,6 +211,7 @@ impl App {
         }
         let old = tx.device_get(row.old_id).await?.ok_or_else(|| gone(row.old_id))?.device;
         let new = tx.device_get(row.new_id).await?.ok_or_else(|| gone(row.new_id))?.device;
+        let owner = old.customer_id;
         // A device that the swap entered stays known, but waits to be accepted for something else.
         let new_before = moved.new.unwrap_or_else(|| Before {
             state: DeviceState::Pending,
@@ -224,6 +230,7 @@ impl App {
         }
         let subject = format!("device:{}/{}", row.product, row.old_serial);
         tx.audit_add(now, actor.name(), "device.swap_undo", &subject, &json!({"rma": number})).await?;
+        tx.outbox_add(&[swap_event(&row, owner, now, EventData::SwapUndone)], now).await?;
         tx.commit().await?;
         self.devices.forget_all();
         self.swap_get(actor, number).await

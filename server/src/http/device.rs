@@ -14,6 +14,7 @@ use sluice_catalog::{Kind, Time};
 use sluice_signer::OnlineRole;
 
 use super::auth::{self, DeviceSession};
+use super::limits::{Surface, failed, limit};
 use super::{Answer, Shared};
 use crate::error::{Error, Result};
 use crate::poll::{Answer as PollAnswer, CachedDevice};
@@ -32,28 +33,41 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
             .service(poll_unchanged)
             .service(report)
             .service(super::entitlement::entitlement)
-            .service(why),
+            .service(why)
+            .configure(super::register::configure),
     );
 }
 
 #[post("/enrol")]
-async fn enrol(shared: web::Data<Shared>, request: web::Json<EnrolRequest>) -> Answer<web::Json<EnrolResponse>> {
+async fn enrol(
+    shared: web::Data<Shared>,
+    asked: HttpRequest,
+    request: web::Json<EnrolRequest>,
+) -> Answer<web::Json<EnrolResponse>> {
+    limit(&shared, &asked, Surface::Enrol, None)?;
     let app = Arc::clone(&shared.app);
-    Ok(web::Json(shared.app.run(async move { app.enrol(&request).await }).await?))
+    let about = (request.product.clone(), request.serial.clone());
+    let enrolled = shared.app.run(async move { app.enrol(&request).await }).await;
+    Ok(web::Json(enrolled.map_err(|error| failed(&shared, Surface::Enrol, &about, error))?))
 }
 
 #[post("/challenge")]
-async fn challenge(shared: web::Data<Shared>) -> web::Json<ChallengeResponse> {
-    web::Json(ChallengeResponse { challenge: shared.app.challenge() })
+async fn challenge(shared: web::Data<Shared>, asked: HttpRequest) -> Answer<web::Json<ChallengeResponse>> {
+    limit(&shared, &asked, Surface::Session, None)?;
+    Ok(web::Json(ChallengeResponse { challenge: shared.app.challenge() }))
 }
 
 #[post("/session")]
 async fn session_open(
     shared: web::Data<Shared>,
+    asked: HttpRequest,
     request: web::Json<SessionRequest>,
 ) -> Answer<web::Json<SessionResponse>> {
+    limit(&shared, &asked, Surface::Session, None)?;
     let app = Arc::clone(&shared.app);
-    Ok(web::Json(shared.app.run(async move { app.session(&request).await }).await?))
+    let about = (request.product.clone(), request.serial.clone());
+    let opened = shared.app.run(async move { app.session(&request).await }).await;
+    Ok(web::Json(opened.map_err(|error| failed(&shared, Surface::Session, &about, error))?))
 }
 
 /// The full form: what the device runs, and a nonce that the signed answer repeats.

@@ -7,8 +7,10 @@ mod device;
 mod entitlement;
 mod graphql;
 mod health;
+mod limits;
 mod problem;
 mod ranges;
+mod register;
 mod tuf;
 
 use std::net::TcpListener;

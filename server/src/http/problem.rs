@@ -44,7 +44,8 @@ impl ResponseError for HttpError {
                 response.insert_header(("WWW-Authenticate", "Bearer"));
             }
             Kind::Unavailable | Kind::RateLimited => {
-                response.insert_header(("Retry-After", "5"));
+                let wait = self.0.cause.as_ref().and_then(|cause| cause.downcast_ref::<crate::app::RetryAfter>());
+                response.insert_header(("Retry-After", wait.map_or(5, |wait| wait.0).to_string()));
             }
             _ => {}
         }

@@ -110,6 +110,18 @@ impl Store {
     }
 }
 
+/// States, terms and windows of a contract that were ever recorded.
+pub(super) async fn contract_recorded(on: &mut On<'_>, contract: ContractId) -> Result<Recorded> {
+    let mut of_contracts = HashMap::new();
+    contract_terms(on, &[contract], true, &mut of_contracts).await?;
+    contract_windows(on, &[contract], true, &mut of_contracts).await?;
+    let Terms { states, plans, windows } = of_contracts.remove(&contract).unwrap_or_default();
+    Ok((states, plans, windows))
+}
+
+/// What [`contract_recorded`] reads.
+pub(super) type Recorded = (Vec<Known<ContractState>>, Vec<Known<PlanTerms>>, Vec<Known<(Time, Time)>>);
+
 /// What contracts say of each of these serials of a product, in the order of contract numbers: as it holds now, or everything that was
 /// ever recorded. However many serials, it takes the same few questions.
 pub async fn contract_facts(

@@ -11,7 +11,7 @@ use sluice_catalog::text::{ProductName, Serial, Slug};
 use super::sql::{json, list};
 use super::{On, Result, Sql, Store, StoreError, Tx};
 
-const ROW: &str = "SELECT s.number, s.product_id, p.name AS product, s.old_id, s.new_id, o.serial AS old_serial, n.serial AS new_serial, \
+pub(super) const ROW: &str = "SELECT s.number, s.product_id, p.name AS product, s.old_id, s.new_id, o.serial AS old_serial, n.serial AS new_serial, \
                    s.at, s.fence_at, s.actor, s.moved, s.undone_at \
                    FROM swap s JOIN product p ON p.id = s.product_id JOIN device o ON o.id = s.old_id JOIN device n ON n.id = s.new_id";
 

@@ -36,6 +36,7 @@ killed_at!(
 #[test]
 fn every_failpoint_is_killed_at() {
     let mut all = TESTED.to_vec();
+    all.extend(crate::notices::TESTED);
     all.extend(crate::publisher::TESTED);
     all.extend(crate::rotation::TESTED);
     all.sort_unstable();

@@ -7,12 +7,14 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use sluice_catalog::contract::{Contract, ContractState};
 use sluice_catalog::id::FactId;
-use sluice_catalog::text::{ContractNumber, Slug};
+use sluice_catalog::text::{Code, ContractNumber, ProductName, Serial, Slug};
 use sluice_catalog::wire::admin::{
     ContractCreate, ContractDetail, ContractExtend, ItemCreate, MAX_FACTS, WindowCreate,
 };
 
 use sluice_catalog::wire::entitlement::{ContractChange, WhatIf};
+use sluice_catalog::wire::event::ZoneSet;
+use sluice_catalog::wire::registration::{CoverAnswer, SerialCover};
 
 use crate::args::{Paging, item, one_of, window};
 use crate::cli::Session;
@@ -21,7 +23,7 @@ use crate::failure::Failure;
 use crate::noun::contract_apply::Apply;
 use crate::noun::contract_import::Import;
 use crate::noun::{fleet, list};
-use crate::output::{fields, made, table, when};
+use crate::output::{fields, joined, made, or_dash, table, when};
 
 /// Largest file of items, bytes: 10,000 lines of the longest names stay below it.
 const ITEMS_FILE_MAX: u64 = 4 << 20;
@@ -95,6 +97,21 @@ pub enum Command {
         #[arg(long)]
         what_if: bool,
     },
+    /// Look up what contracts say of a serial.
+    Lookup {
+        /// The serial.
+        serial: Serial,
+        /// Of this product only.
+        #[arg(long)]
+        product: Option<ProductName>,
+    },
+    /// Set the time zone in which a contract's days are counted, for notices.
+    Zone {
+        /// The contract's number.
+        number: ContractNumber,
+        /// Its IANA name, such as Europe/Amsterdam [default: UTC].
+        zone: Option<String>,
+    },
     /// List contracts.
     List(Paging),
     /// Show a contract with its windows and devices.
@@ -126,6 +143,18 @@ impl Command {
             }
             Self::Import(import) => import.run(session),
             Self::Apply(apply) => apply.run(session),
+            Self::Lookup { serial, product } => {
+                let query = [("serial", Some(serial.to_string())), ("product", product.map(|name| name.to_string()))];
+                let found: Vec<SerialCover> = session.client.get(&path(&["cover"]), &query)?;
+                session.out.result(&found, |found| found.iter().map(looked_up).collect::<Vec<_>>().join("\n\n"))
+            }
+            Self::Zone { number, zone } => {
+                let path = path(&["contracts", number.as_str(), "zone"]);
+                let set: ZoneSet = session.client.put(&path, &ZoneSet { zone })?.value;
+                session.out.result(&set, |set| {
+                    format!("days of {number} are counted in {}", set.zone.as_deref().unwrap_or("UTC"))
+                })
+            }
             Self::Change { number, plan, state, what_if } => {
                 if plan.is_none() && state.is_none() {
                     return Err(Failure::Usage("nothing to change: give --plan or --state".into()));
@@ -197,6 +226,37 @@ impl Facts {
         }
         Ok((self.windows, items))
     }
+}
+
+fn looked_up(found: &SerialCover) -> String {
+    let state = |cover: &CoverAnswer| format!("{:?}", cover.state).to_lowercase();
+    let codes = |cover: &CoverAnswer| joined(cover.codes.iter().map(Code::as_str));
+    let mut text = fields(&[
+        ("device", format!("{}/{}", found.product, found.serial)),
+        ("state", found.device.map(|state| state.as_str().to_owned()).unwrap_or_default()),
+        ("owner", or_dash(found.customer.as_ref())),
+        ("cover", state(&found.cover)),
+        ("until", when(found.cover.until)),
+        ("grace until", when(found.cover.grace_until)),
+        ("from", when(found.cover.from)),
+        ("codes", codes(&found.cover)),
+    ]);
+    text.push('\n');
+    text.push_str(&table(
+        &["CONTRACT", "CUSTOMER", "PLAN", "STATE", "COVER", "UNTIL", "CODES"],
+        found.contracts.iter().map(|contract| {
+            vec![
+                contract.number.to_string(),
+                contract.customer.to_string(),
+                contract.plan.to_string(),
+                contract.state.as_str().to_owned(),
+                state(&contract.cover),
+                when(contract.cover.until),
+                codes(&contract.cover),
+            ]
+        }),
+    ));
+    text
 }
 
 fn text(detail: &ContractDetail) -> String {

@@ -10,6 +10,7 @@ use sluice_catalog::product::Product;
 use sluice_catalog::text::{HardwareId, ProductName, Serial, Slug, TrainName};
 use sluice_catalog::wire::admin::{DeviceCreate, DeviceDetail, DeviceStateChange};
 use sluice_catalog::wire::entitlement::{DeviceEntry, DeviceEvent};
+use sluice_catalog::wire::registration::{CodeCreate, CodeMade, Registration, RegistrationCreate, TransferCreate};
 
 use crate::args::{LIST_MAX, Paging, one_of};
 use crate::cli::Session;
@@ -75,6 +76,35 @@ pub enum Command {
     Retire(Name),
     /// Tell a device's life: what it was, what it ran and was offered, its cover and its swaps; --json exports it.
     History(Name),
+    /// Register a device to its owner, with the code that it shows or that was printed.
+    Register {
+        #[command(flatten)]
+        name: Name,
+        /// Whose it becomes.
+        #[arg(long)]
+        customer: Slug,
+        /// The code.
+        #[arg(long)]
+        code: String,
+    },
+    /// Make a registration code to be printed and packed with a device. It is shown this once.
+    RegistrationCode {
+        #[command(flatten)]
+        name: Name,
+        /// Days that it is good [default: 3660].
+        #[arg(long)]
+        days: Option<u32>,
+    },
+    /// Give a device up: it is nobody's until somebody registers it, and its codes are void.
+    Release(Name),
+    /// Give a device to another customer. Administrators only.
+    Transfer {
+        #[command(flatten)]
+        name: Name,
+        /// Whose it becomes.
+        #[arg(long)]
+        customer: Slug,
+    },
     /// Void every session token of a device. It must prove its key again.
     Revoke(Name),
 }
@@ -112,6 +142,26 @@ impl Command {
             Self::Accept(name) => name.change(session, DeviceState::Active),
             Self::Block(name) => name.change(session, DeviceState::Blocked),
             Self::Retire(name) => name.change(session, DeviceState::Retired),
+            Self::Register { name, customer, code } => {
+                let Name { product, serial } = name;
+                let request = RegistrationCreate { product, serial, customer, code };
+                let done: Registration = session.client.post(&path(&["registrations"]), &request)?.value;
+                session.out.result(&done, owned)
+            }
+            Self::RegistrationCode { name, days } => {
+                let made: CodeMade =
+                    session.client.post(&name.path(&["registration-code"]), &CodeCreate { days })?.value;
+                session.out.result(&made, |made| format!("{}\ngood until {}", made.code, when(made.expires_at)))
+            }
+            Self::Release(name) => {
+                let done: Registration = session.client.post(&name.path(&["release"]), &serde_json::json!({}))?.value;
+                session.out.result(&done, owned)
+            }
+            Self::Transfer { name, customer } => {
+                let done: Registration =
+                    session.client.post(&name.path(&["transfer"]), &TransferCreate { customer })?.value;
+                session.out.result(&done, owned)
+            }
             Self::Revoke(name) => {
                 let device: Device = session.client.post(&name.path(&["revoke"]), &serde_json::json!({}))?.value;
                 session.out.result(&device, |device| {
@@ -173,6 +223,14 @@ fn print_list(
             ]
         },
     )
+}
+
+/// Whose a device is, in words.
+fn owned(done: &Registration) -> String {
+    match &done.customer {
+        Some(customer) => format!("{}/{} is registered to {customer}", done.product, done.serial),
+        None => format!("{}/{} is nobody's", done.product, done.serial),
+    }
 }
 
 /// A device's whole life, page by page.

@@ -9,6 +9,7 @@ pub mod customer;
 pub mod device;
 pub mod enrol_token;
 pub mod entitlement;
+pub mod events;
 pub mod fleet;
 pub mod held;
 pub mod installation;

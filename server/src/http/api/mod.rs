@@ -3,11 +3,13 @@
 mod contracts;
 mod devices;
 mod entitlement;
+mod events;
 mod fleet;
 mod held;
 mod principals;
 mod products;
 mod publish;
+mod registrations;
 mod rollouts;
 mod status;
 
@@ -31,6 +33,8 @@ fn routes(config: &mut ServiceConfig) {
         .configure(contracts::configure)
         .configure(devices::configure)
         .configure(entitlement::configure)
+        .configure(events::configure)
+        .configure(registrations::configure)
         .configure(fleet::configure)
         .configure(rollouts::configure)
         .configure(publish::configure)

@@ -56,8 +56,19 @@ impl TestServer {
         Self::start_knowing(NEWEST_EPOCH, database, place, data, clock)
     }
 
+    /// Behind a proxy that says who asks, with so many questions a minute from one address.
+    pub fn start_trusting(engine: Engine, header: &str, asks_per_minute: u32) -> Self {
+        let more = Settings { client_address_header: Some(header.to_owned()), asks_per_minute, ..Settings::default() };
+        let data = tempfile::tempdir().unwrap();
+        Self::start_set(more, Database::new(engine), Place::Local, data, Clock::default())
+    }
+
     /// The same as a later program, whose verifier knows this signing epoch.
     pub fn start_knowing(newest_epoch: u64, database: Database, place: Place, data: TempDir, clock: Clock) -> Self {
+        Self::start_set(Settings { newest_epoch, ..Settings::default() }, database, place, data, clock)
+    }
+
+    fn start_set(settings: Settings, database: Database, place: Place, data: TempDir, clock: Clock) -> Self {
         // What a failed request does not tell its client stands in the log, which a failed test shows.
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_test_writer().try_init();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -66,8 +77,7 @@ impl TestServer {
             listen: "127.0.0.1:0".into(),
             database: database.url(),
             blobs: if s3.is_some() { S3::place() } else { "blobs".into() },
-            newest_epoch,
-            ..Settings::default()
+            ..settings
         };
         let settings = settings.resolve(data.path()).unwrap();
         let options = s3.as_ref().map(S3::options);
