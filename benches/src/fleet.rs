@@ -13,14 +13,13 @@ use sluice_catalog::Digest;
 use sluice_catalog::device::{DecoderProfile, DeviceState};
 use sluice_catalog::rollout::RolloutState;
 use sluice_catalog::text::{ProductName, Serial};
-use sluice_catalog::wire::admin::{
-    EnrolTokenCreated, MAX_FACTS, OnlineKeys as OnlineKeysBody, RolloutDetail, TokenCreated,
-};
+use sluice_catalog::wire::admin::{EnrolTokenCreated, MAX_FACTS, OnlineKeys as OnlineKeysBody, TokenCreated};
 use sluice_catalog::wire::device::{
     ChallengeResponse, EnrolRequest, EnrolResponse, InstalledReport, PollRequest, SessionRequest, SessionResponse,
     enrol_message, session_message,
 };
 use sluice_catalog::wire::publish::PublishResponse;
+use sluice_catalog::wire::rollout::RolloutDetail;
 use sluice_fixtures::{Change, Firmware};
 use sluice_signer::{DirectorTrust, Limits, OnlineKeys};
 

@@ -11,7 +11,7 @@ use sluice_catalog::device::{DecoderProfile, Device, DeviceState, Installed};
 use sluice_catalog::id::{ArtifactId, CohortId, DeviceId, ProductId, ReleaseId, RolloutId};
 use sluice_catalog::product::{Channel, Product, Visibility};
 use sluice_catalog::release::{Artifact, Release, ReleaseKind};
-use sluice_catalog::rollout::{Rollout, RolloutState, Selector, Stage, Stages};
+use sluice_catalog::rollout::{Rollout, RolloutState, Rules, Selector, Stage, Stages};
 use sluice_catalog::{Digest, TextSet, Time};
 use sluice_signer::{
     Delta, DirectorDocument, DirectorTarget, DirectorTrust, FullEncoding, FullImage, Limits, OnlineKeys, SigningKey,
@@ -107,11 +107,16 @@ pub fn product(percent: u8) -> Result<ProductView> {
             id: RolloutId::new(day(order * 2), number(order)),
             release_id: release_id(order),
             name: format!("rollout-{order}").parse()?,
+            author: String::new(),
             state: RolloutState::Running,
             salt: format!("{order:016x}"),
             weight: 0,
-            stages: Stages(vec![Stage { percent }]),
+            stages: Stages(vec![Stage::of(percent)]),
             stage: 0,
+            stage_since: day(order * 2),
+            reached: 0,
+            excluded: TextSet::default(),
+            rules: Rules::default(),
             selector: Selector::default(),
             created_at: day(order * 2),
         })
@@ -219,6 +224,7 @@ pub fn device(runs: u32) -> Result<DeviceView> {
         }],
         policies: vec![],
         country: None,
+        time_zone: None,
         failed: vec![],
     })
 }

@@ -19,6 +19,8 @@ use crate::jobs;
 const REFRESH: Duration = Duration::from_millis(500);
 /// How often last-seen times are written.
 const FLUSH: Duration = Duration::from_secs(5);
+/// How often rollouts that move by themselves are looked at.
+const ROLLOUTS: Duration = Duration::from_secs(2);
 /// How often the age of the timestamp is looked at, and the lease of who signs is renewed.
 const PUBLISHER: Duration = Duration::from_secs(30);
 /// How often is looked for what is to be told.
@@ -74,7 +76,7 @@ pub fn start(app: &Arc<App>, settings: &Settings, workers: bool) -> anyhow::Resu
     Ok(Running { address, url, server, background })
 }
 
-/// Starts the background tasks: snapshots, last-seen times, the publisher, and so many job workers.
+/// Starts the background tasks: snapshots, last-seen times, the publisher, rollouts, and so many job workers.
 pub fn background(app: &Arc<App>, workers: usize) -> Background {
     let (stop, stopped) = watch::channel(false);
     let mut tasks = vec![
@@ -82,6 +84,7 @@ pub fn background(app: &Arc<App>, workers: usize) -> Background {
         tokio::spawn(every(FLUSH, stopped.clone(), Arc::clone(app), Tick::Flush)),
         tokio::spawn(every(PUBLISHER, stopped.clone(), Arc::clone(app), Tick::Publish)),
         tokio::spawn(every(NOTICES, stopped.clone(), Arc::clone(app), Tick::Notices)),
+        tokio::spawn(every(ROLLOUTS, stopped.clone(), Arc::clone(app), Tick::Rollouts)),
     ];
     for number in 0..workers {
         let name = format!("{}-{number}", std::process::id());
@@ -116,6 +119,7 @@ enum Tick {
     Flush,
     Publish,
     Notices,
+    Rollouts,
 }
 
 async fn every(period: Duration, mut stop: watch::Receiver<bool>, app: Arc<App>, tick: Tick) {
@@ -135,6 +139,11 @@ async fn every(period: Duration, mut stop: watch::Receiver<bool>, app: Arc<App>,
             Tick::Notices => {
                 if let Err(error) = app.notices_tick().await {
                     tracing::error!(%error, cause = ?error.cause, "what is to be told could not be written: {error}");
+                }
+            }
+            Tick::Rollouts => {
+                if let Err(error) = app.rollouts_tick().await {
+                    tracing::error!(error = %error, cause = ?error.cause, "rollouts could not be looked at: {error}");
                 }
             }
             Tick::Publish => match app.publisher_tick().await {

@@ -40,4 +40,4 @@ pub use digest::Digest;
 pub use problem::{Kind, Problem};
 pub use reason::Reason;
 pub use set::TextSet;
-pub use time::Time;
+pub use time::{Period, Time};

@@ -127,6 +127,14 @@ reasons! {
     /// Rollout gate.
     StageWait = "STAGE_WAIT": "The rollout's stage has not reached the device.";
     /// Rollout gate.
+    HardwareStopped = "HARDWARE_STOPPED": "A stop rule took this hardware out of the rollout.";
+    /// Rollout gate.
+    WindowClosed = "WINDOW_CLOSED": "The rollout's window is closed where the device stands.";
+    /// Rollout gate.
+    StoppedAll = "STOPPED_ALL": "All rollouts are stopped.";
+    /// Rollout gate.
+    RollingBack = "ROLLING_BACK": "The rollout of what the device runs goes back, by way of this version.";
+    /// Rollout gate.
     InStage = "IN_STAGE": "The rollout's stage has reached the device.";
 
     /// Attempt gate.

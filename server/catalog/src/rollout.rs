@@ -3,14 +3,29 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::id::{CohortId, DeviceId, ReleaseId, RolloutId};
+use crate::id::{CohortId, ReleaseId, RolloutId};
 use crate::text::Slug;
-use crate::{TextSet, Time};
+use crate::{Period, TextSet, Time};
+
+mod approval;
+mod attempt;
+mod planner;
+mod rules;
+mod schedule;
+pub mod simulate;
+mod stages;
+mod stats;
+
+pub use approval::approval_message;
+pub use attempt::{Attempt, AttemptState, Failure};
+pub use planner::{Cause, Figures, MIN_STOP, StopClass, Transition, Waits, plan, waits};
+pub use rules::{MAX_APPROVALS, Prepare, Preset, Rules, RulesError, StageGate, StopAction, StopLimit, StopRules};
+pub use schedule::{Blackout, Clock, Day, Schedule, WeeklyWindow};
+pub use stages::{MAX_STAGES, Stage, Stages, StagesError};
+pub use stats::{Class, Counts, Observed, Stats, Tally, wilson_lower, wilson_upper};
 
 /// Buckets a fleet is spread over: one is a hundredth of a percent.
 pub const BUCKETS: u64 = 10_000;
-/// Most stages a rollout may have.
-pub const MAX_STAGES: usize = 32;
 
 /// Where a rollout stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,14 +35,22 @@ pub const MAX_STAGES: usize = 32;
 pub enum RolloutState {
     /// Being written.
     Draft,
+    /// Waiting for approvals; an edit sends it back to draft.
+    Review,
+    /// Approved by enough people, and not started.
+    Approved,
     /// Patches for the versions in the field are being built.
     Preparing,
+    /// Waiting for its start.
+    Scheduled,
     /// Making offers.
     Running,
     /// Making no new offers; attempts under way go on.
     Paused,
     /// Ended before its time: makes no new offers, never resumes.
     Halted,
+    /// Ended before its time: those who run its release are offered the version that its rules name.
+    RollingBack,
     /// Complete: it goes on making offers to its whole audience.
     Done,
 }
@@ -37,10 +60,14 @@ impl RolloutState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Draft => "draft",
+            Self::Review => "review",
+            Self::Approved => "approved",
             Self::Preparing => "preparing",
+            Self::Scheduled => "scheduled",
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Halted => "halted",
+            Self::RollingBack => "rolling_back",
             Self::Done => "done",
         }
     }
@@ -48,80 +75,6 @@ impl RolloutState {
     /// Whether a device in stage may be offered the release.
     pub const fn makes_offers(self) -> bool {
         matches!(self, Self::Running | Self::Done)
-    }
-}
-
-/// One stage: the share of the audience it reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Stage {
-    /// Percent of the audience, 1 to 100; never less than the stage before.
-    pub percent: u8,
-}
-
-/// A rollout's stages, in order. In the database a JSON text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = Vec<Stage>))]
-pub struct Stages(pub Vec<Stage>);
-
-impl TryFrom<String> for Stages {
-    type Error = serde_json::Error;
-
-    fn try_from(json: String) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(&json)
-    }
-}
-
-/// Stages that no rollout can have.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum StagesError {
-    /// None, or more than [`MAX_STAGES`].
-    #[error("stages: {0} given, 1 to {MAX_STAGES} allowed")]
-    Count(usize),
-    /// A percentage outside 1 to 100.
-    #[error("stages[{index}].percent: {percent}, 1 to 100 allowed")]
-    Percent {
-        /// Which stage, from 0.
-        index: usize,
-        /// What it says.
-        percent: u8,
-    },
-    /// A stage that reaches fewer devices than the one before.
-    #[error("stages[{index}].percent: {percent} after {before}: a stage never shrinks")]
-    Shrinks {
-        /// Which stage, from 0.
-        index: usize,
-        /// What it says.
-        percent: u8,
-        /// What the stage before says.
-        before: u8,
-    },
-}
-
-impl Stages {
-    /// Checks count, range and order.
-    pub fn check(&self) -> Result<(), StagesError> {
-        if self.0.is_empty() || self.0.len() > MAX_STAGES {
-            return Err(StagesError::Count(self.0.len()));
-        }
-        let mut before = 0;
-        for (index, &Stage { percent }) in self.0.iter().enumerate() {
-            if !(1..=100).contains(&percent) {
-                return Err(StagesError::Percent { index, percent });
-            }
-            if percent < before {
-                return Err(StagesError::Shrinks { index, percent, before });
-            }
-            before = percent;
-        }
-        Ok(())
-    }
-
-    /// The percentage at a stage, counted from 0; none past the end.
-    pub fn percent(&self, stage: i32) -> u8 {
-        usize::try_from(stage).ok().and_then(|i| self.0.get(i)).map_or(0, |s| s.percent)
     }
 }
 
@@ -161,6 +114,9 @@ pub struct Rollout {
     pub release_id: ReleaseId,
     /// Unique short name.
     pub name: Slug,
+    /// Who wrote it, and cannot approve it.
+    #[serde(default)]
+    pub author: String,
     /// Where it stands.
     pub state: RolloutState,
     /// Random text that spreads the fleet differently for each rollout.
@@ -172,6 +128,20 @@ pub struct Rollout {
     pub stages: Stages,
     /// The current stage, counted from 0.
     pub stage: i32,
+    /// Since when that stage is open, or since when it goes on after a pause.
+    #[serde(default = "epoch")]
+    pub stage_since: Time,
+    /// Buckets that were reached then: what a ramp starts from.
+    #[serde(default)]
+    pub reached: i32,
+    /// Hardware ids that a stop rule took out.
+    #[cfg_attr(feature = "sql", sqlx(try_from = "String"))]
+    #[serde(default)]
+    pub excluded: TextSet,
+    /// What it is held to.
+    #[cfg_attr(feature = "sql", sqlx(try_from = "String"))]
+    #[serde(default)]
+    pub rules: Rules,
     /// Its audience.
     #[cfg_attr(feature = "sql", sqlx(try_from = "String"))]
     pub selector: Selector,
@@ -179,9 +149,67 @@ pub struct Rollout {
     pub created_at: Time,
 }
 
+impl Rollout {
+    /// Buckets reached at a moment: a device is in stage when its own is below. It never falls as long as the rollout runs.
+    pub fn reach(&self, now: Time) -> u16 {
+        let hundred = |percent: u8| i64::from(percent) * 100;
+        let target = hundred(self.stages.percent(self.stage));
+        let ramp_ms = self.stages.stage(self.stage).map_or(0, |stage| stage.ramp.as_ms());
+        let reached = if ramp_ms == 0 {
+            target
+        } else {
+            let before = hundred(self.stages.percent(self.stage - 1));
+            let elapsed = (now.as_ms() - self.stage_since.as_ms()).clamp(0, ramp_ms);
+            // After a pause it goes on from where it was, at the same pace.
+            (i64::from(self.reached).max(before) + (target - before) * elapsed / ramp_ms).min(target)
+        };
+        // What was reached stays: stages may be edited while a rollout is paused, and a clock may be set back.
+        let reached = reached.max(i64::from(self.reached));
+        u16::try_from(reached).unwrap_or(0)
+    }
+
+    /// The rollout after a move at a moment: what it had reached then is what it goes on from. A new stage, and going on after a
+    /// pause, begin their soak time anew.
+    #[must_use]
+    pub fn moved(&self, state: RolloutState, stage: i32, now: Time) -> Self {
+        let made_offers = self.state.makes_offers();
+        let reached = if made_offers { i32::from(self.reach(now)).max(self.reached) } else { self.reached };
+        let begins = stage != self.stage || (state.makes_offers() && !made_offers);
+        let stage_since = if begins { now } else { self.stage_since };
+        Self { state, stage, stage_since, reached, ..self.clone() }
+    }
+
+    /// The rollout after a transition.
+    #[must_use]
+    pub fn after(&self, transition: &Transition, now: Time) -> Self {
+        let mut after = self.moved(transition.state, transition.stage, now);
+        after.excluded = self.excluded.iter().chain(transition.exclude.as_deref()).collect();
+        after
+    }
+
+    /// When the present stage's ramp comes to a bucket; none when it is there from the opening on, or not in this stage.
+    pub fn reached_at(&self, bucket: u16) -> Option<Time> {
+        let ramp = self.stages.stage(self.stage)?.ramp;
+        let end = self.stage_since.plus(ramp);
+        if ramp == Period::ZERO || bucket < self.reach(self.stage_since) || bucket >= self.reach(end) {
+            return None;
+        }
+        // The reach only grows: halve the time until the second is found.
+        let (mut before, mut at) = (self.stage_since.as_s(), end.as_s() + 1);
+        while at - before > 1 {
+            let middle = before + (at - before) / 2;
+            if bucket < self.reach(Time::EPOCH.plus_s(middle)) { at = middle } else { before = middle }
+        }
+        Some(Time::EPOCH.plus_s(at))
+    }
+}
+
+const fn epoch() -> Time {
+    Time::EPOCH
+}
+
 /// A transition of a rollout: kept for ever, so that "which stage was it in then" stays answerable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "sql", derive(sqlx::FromRow))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RolloutTransition {
     /// When.
@@ -194,6 +222,12 @@ pub struct RolloutTransition {
     pub stage: i32,
     /// Why, in words.
     pub cause: String,
+    /// What the server rested it on, when it moved by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Transition>,
+    /// A digest over all of that, with the state it left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<crate::Digest>,
 }
 
 /// A device's bucket in a rollout: the first eight bytes, big-endian, of `SHA-256(salt ‖ cohort id)` mod 10 000, where
@@ -210,137 +244,33 @@ pub const fn in_stage(bucket: u16, percent: u8) -> bool {
     (bucket as u32) < (percent as u32) * 100
 }
 
-/// How far one device has come with one release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "sql", derive(sqlx::Type), sqlx(type_name = "text", rename_all = "snake_case"))]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum AttemptState {
-    /// An offer was made; nothing has come back.
-    Offered,
-    /// It asked for a blob: the attempt has begun.
-    Downloading,
-    /// The image is in the inactive slot and its digest is right.
-    Verified,
-    /// The slot switched.
-    Applied,
-    /// It came up on the new image.
-    Booted,
-    /// It polled on the new version and calls itself healthy: success.
-    Healthy,
-    /// It refused or failed.
-    Failed,
-    /// It went back to the old slot.
-    RolledBack,
-    /// A newer offer took its place.
-    Superseded,
-}
-
-impl AttemptState {
-    /// The stored name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Offered => "offered",
-            Self::Downloading => "downloading",
-            Self::Verified => "verified",
-            Self::Applied => "applied",
-            Self::Booted => "booted",
-            Self::Healthy => "healthy",
-            Self::Failed => "failed",
-            Self::RolledBack => "rolled_back",
-            Self::Superseded => "superseded",
-        }
-    }
-
-    /// Whether nothing more can happen.
-    pub const fn is_final(self) -> bool {
-        matches!(self, Self::Healthy | Self::Failed | Self::RolledBack | Self::Superseded)
-    }
-
-    /// Whether a report may move an attempt from this state to that one. States only move forward; a repeated or late
-    /// report is harmless. A patch failure goes back to downloading the full image within the same attempt, which is
-    /// reported as `Downloading` again and changes nothing.
-    pub fn may_become(self, next: Self) -> bool {
-        !self.is_final() && next > self
-    }
-}
-
-/// Why an attempt failed. Closed: stop rules count by class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "sql", derive(sqlx::Type), sqlx(type_name = "text", rename_all = "snake_case"))]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum Failure {
-    /// The metadata did not verify.
-    MetadataRejected,
-    /// The device's own policy refused: hardware, security counter, channel or floor.
-    PolicyRejected,
-    /// The download broke and did not resume.
-    DownloadFailed,
-    /// A patch was refused or gave a wrong image; the full image may still have succeeded.
-    DeltaMismatch,
-    /// The full image's digest was wrong.
-    DigestMismatch,
-    /// No room or memory.
-    OutOfSpace,
-    /// The new image did not come up or did not stay healthy.
-    Unhealthy,
-    /// Anything else.
-    Other,
-}
-
-impl Failure {
-    /// The stored name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MetadataRejected => "metadata_rejected",
-            Self::PolicyRejected => "policy_rejected",
-            Self::DownloadFailed => "download_failed",
-            Self::DeltaMismatch => "delta_mismatch",
-            Self::DigestMismatch => "digest_mismatch",
-            Self::OutOfSpace => "out_of_space",
-            Self::Unhealthy => "unhealthy",
-            Self::Other => "other",
-        }
-    }
-}
-
-/// One device's try at one release. Its number is per device and fits an `i32` above zero: it is also the hawkBit DDI
-/// action id, and device clients read that as a C `int`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "sql", derive(sqlx::FromRow))]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Attempt {
-    /// The device.
-    pub device_id: DeviceId,
-    /// 1, 2, 3 … for each device.
-    pub seq: i32,
-    /// The release offered.
-    pub release_id: ReleaseId,
-    /// The rollout that offered it.
-    pub rollout_id: RolloutId,
-    /// How far it came.
-    pub state: AttemptState,
-    /// Why it failed, if it did.
-    pub failure: Option<Failure>,
-    /// `patch`, `zstd` or `raw`, as the device reported it.
-    pub encoding: Option<String>,
-    /// Bytes downloaded, as the device reported them.
-    pub bytes: Option<i64>,
-    /// When the offer was made.
-    pub offered_at: Time,
-    /// When it began: the first blob request or report.
-    pub began_at: Option<Time>,
-    /// When its state last changed.
-    pub changed_at: Time,
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use uuid::Uuid;
 
     use super::*;
+
+    /// A rollout that has just opened its first stage.
+    pub(crate) fn sample(stages: Stages, rules: Rules) -> Rollout {
+        Rollout {
+            id: RolloutId(Uuid::from_u128(1)),
+            release_id: ReleaseId(Uuid::from_u128(2)),
+            name: "spring".parse().unwrap(),
+            author: "ann".into(),
+            state: RolloutState::Running,
+            salt: "salt".into(),
+            weight: 0,
+            stages,
+            stage: 0,
+            stage_since: Time::EPOCH,
+            reached: 0,
+            excluded: TextSet::default(),
+            rules,
+            selector: Selector::default(),
+            created_at: Time::EPOCH,
+        }
+    }
 
     fn cohort(text: &str) -> CohortId {
         text.parse().unwrap()
@@ -360,24 +290,33 @@ mod tests {
         assert_eq!(count, 8);
     }
 
-    #[test]
-    fn stages_never_shrink_and_stay_in_range() {
-        let stages = |list: &[u8]| Stages(list.iter().map(|&percent| Stage { percent }).collect());
-        assert_eq!(stages(&[10, 50, 100]).check(), Ok(()));
-        assert_eq!(stages(&[]).check(), Err(StagesError::Count(0)));
-        assert_eq!(stages(&[0]).check(), Err(StagesError::Percent { index: 0, percent: 0 }));
-        assert_eq!(stages(&[50, 40]).check(), Err(StagesError::Shrinks { index: 1, percent: 40, before: 50 }));
-        assert_eq!(stages(&[10, 50]).percent(7), 0);
-    }
-
-    #[test]
-    fn attempts_only_move_forward() {
-        assert!(AttemptState::Offered.may_become(AttemptState::Applied));
-        assert!(!AttemptState::Applied.may_become(AttemptState::Downloading));
-        assert!(!AttemptState::Healthy.may_become(AttemptState::Failed));
-    }
-
     proptest! {
+        #[test]
+        fn a_ramp_only_grows_pauses_keep_it_and_it_ends_at_its_percentage(
+            before in 0u8..=100, more in 0u8..=100, ramp in 1u32..600, looks in prop::collection::vec((0i64..120, any::<bool>()), 1..20),
+        ) {
+            let target = before.saturating_add(more).clamp(1, 100);
+            let mut rollout = sample(Stages(vec![Stage::of(target)]), Rules::default());
+            let first = Stage::of(before.clamp(1, target));
+            rollout.stages = Stages(vec![first, Stage { percent: target, ramp: Period::minutes(ramp), gate: None }]);
+            rollout.stage = 1;
+            let mut now = rollout.stage_since;
+            let mut reached = rollout.reach(now);
+            prop_assert_eq!(u32::from(reached), u32::from(first.percent) * 100);
+            for (minutes, pause) in looks {
+                now = now.plus_s(60 * minutes);
+                let next = rollout.reach(now);
+                prop_assert!(next >= reached && u32::from(next) <= u32::from(target) * 100);
+                reached = next;
+                if pause {
+                    (rollout.reached, rollout.stage_since) = (i32::from(reached), now.plus_s(3600));
+                    now = now.plus_s(3600);
+                    prop_assert_eq!(rollout.reach(now), reached, "it goes on from where it was");
+                }
+            }
+            prop_assert_eq!(u32::from(rollout.reach(now.plus_s(60 * i64::from(ramp)))), u32::from(target) * 100);
+        }
+
         #[test]
         fn raising_a_percentage_keeps_every_device(id: u128, salt in "[a-z0-9]{1,20}", low in 0u8..=100, more in 0u8..=100) {
             let bucket = bucket(&salt, CohortId(Uuid::from_u128(id)));

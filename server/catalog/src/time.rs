@@ -53,6 +53,18 @@ impl Time {
         self.plus_ms(s.saturating_mul(1000))
     }
 
+    /// This much later.
+    #[must_use]
+    pub const fn plus(self, period: Period) -> Self {
+        self.plus_ms(period.as_ms())
+    }
+
+    /// This much earlier.
+    #[must_use]
+    pub const fn minus(self, period: Period) -> Self {
+        self.plus_ms(-period.as_ms())
+    }
+
     /// This many days of 24 hours later.
     #[must_use]
     pub const fn plus_days(self, days: i64) -> Self {
@@ -94,6 +106,89 @@ impl Time {
 
     fn timestamp(self) -> jiff::Timestamp {
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+    }
+}
+
+/// A length of time in whole seconds. In documents a text such as `90s`, `45m`, `24h` or `6d`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, example = "24h"))]
+pub struct Period(u32);
+
+const UNITS: [(u32, char); 4] = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+
+impl Period {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+
+    /// So many seconds.
+    pub const fn seconds(seconds: u32) -> Self {
+        Self(seconds)
+    }
+
+    /// So many minutes.
+    pub const fn minutes(minutes: u32) -> Self {
+        Self(minutes.saturating_mul(60))
+    }
+
+    /// So many hours.
+    pub const fn hours(hours: u32) -> Self {
+        Self(hours.saturating_mul(3600))
+    }
+
+    /// So many days of 24 hours.
+    pub const fn days(days: u32) -> Self {
+        Self(days.saturating_mul(86_400))
+    }
+
+    /// In seconds.
+    pub const fn as_s(self) -> u32 {
+        self.0
+    }
+
+    /// In milliseconds.
+    pub const fn as_ms(self) -> i64 {
+        self.0 as i64 * 1000
+    }
+}
+
+impl fmt::Display for Period {
+    /// In the largest unit that divides it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, letter) =
+            UNITS.into_iter().find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit)).unwrap_or((1, 's'));
+        write!(f, "{}{letter}", self.0 / unit)
+    }
+}
+
+/// A text that is no length of time.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no length of time: write a number and its unit, such as 90s, 45m, 24h or 6d")]
+pub struct PeriodError(String);
+
+impl std::str::FromStr for Period {
+    type Err = PeriodError;
+
+    fn from_str(text: &str) -> Result<Self, PeriodError> {
+        let read = || {
+            let letter = text.chars().next_back()?;
+            let digits = text.strip_suffix(letter)?;
+            let (unit, _) = UNITS.into_iter().find(|(_, known)| *known == letter)?;
+            let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            plain.then(|| digits.parse::<u32>().ok()?.checked_mul(unit)).flatten()
+        };
+        read().map(Self).ok_or_else(|| PeriodError(text.chars().take(20).collect()))
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -150,6 +245,21 @@ mod tests {
     fn the_end_of_an_open_interval_prints_and_reads_back() {
         assert_eq!(Time::FOREVER.to_string(), "9999-12-30T00:00:00Z");
         assert_eq!(Time::FOREVER.to_string().parse(), Ok(Time::FOREVER));
+    }
+
+    #[test]
+    fn periods_read_back_in_their_largest_unit_and_others_are_refused() {
+        for (text, seconds) in
+            [("0s", 0), ("90s", 90), ("45m", 2700), ("24h", 86_400), ("36h", 129_600), ("6d", 518_400)]
+        {
+            assert_eq!(text.parse(), Ok(Period::seconds(seconds)));
+        }
+        assert_eq!(Period::hours(24).to_string(), "1d");
+        assert_eq!(Period::minutes(90).to_string(), "90m");
+        assert_eq!(Period::ZERO.to_string(), "0s");
+        for text in ["", "s", "5", "-5m", "+5m", "5 m", "5M", "1.5h", "5µ", "99999999999s", "60000d"] {
+            assert!(text.parse::<Period>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -86,9 +86,8 @@ pub fn item(text: &str) -> Result<ItemCreate, String> {
 
 /// `10,50,100`: percentages that never shrink.
 pub fn stages(text: &str) -> Result<Stages, String> {
-    let stage = |percent: &str| {
-        percent.trim().parse().map(|percent| Stage { percent }).map_err(|_| format!("`{percent}` is no percentage"))
-    };
+    let stage =
+        |percent: &str| percent.trim().parse().map(Stage::of).map_err(|_| format!("`{percent}` is no percentage"));
     let stages = Stages(text.split(',').map(stage).collect::<Result<_, _>>()?);
     stages.check().map_err(shown)?;
     Ok(stages)

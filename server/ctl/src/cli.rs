@@ -7,8 +7,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::noun::{
-    access, audit, contract, customer, device, enrol_token, entitlement, events, held, installation, job, plan, policy,
-    principal, product, release, rollout, site, swap, token, why,
+    access, approver, audit, contract, customer, device, enrol_token, entitlement, events, held, installation, job,
+    plan, policy, principal, product, release, rollout, site, swap, token, why,
 };
 use crate::output::Output;
 use crate::settings::Settings;
@@ -106,6 +106,9 @@ enum Command {
     /// Rollouts: bring a release to devices in stages.
     #[command(subcommand)]
     Rollout(rollout::Command),
+    /// Keys with which people approve rollouts.
+    #[command(subcommand)]
+    Approver(approver::Command),
     /// People and machines that administer.
     #[command(subcommand)]
     Principal(principal::Command),
@@ -152,6 +155,7 @@ impl Cli {
             Command::Login(args) => return args.run(&settings),
             _ => {}
         }
+        let config_path = settings.config_path.clone();
         let session = Session { client: settings.client()?, out: settings.output };
         match self.command {
             Command::Bootstrap(_) | Command::Login(_) | Command::Completion { .. } => Ok(()),
@@ -169,7 +173,8 @@ impl Cli {
             Command::Policy(command) => command.run(&session),
             Command::Site(command) => command.run(&session),
             Command::EnrolToken(command) => command.run(&session),
-            Command::Rollout(command) => command.run(&session),
+            Command::Rollout(command) => command.run(&session, &config_path),
+            Command::Approver(command) => command.run(&session, &config_path),
             Command::Principal(command) => command.run(&session),
             Command::Token(command) => command.run(&session),
             Command::Events(events) => events.run(&session),

@@ -4,7 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sluice_catalog::wire::admin::{ContractCreate, RolloutCreate};
+use sluice_catalog::wire::admin::ContractCreate;
+use sluice_catalog::wire::rollout::RolloutCreate;
 use sluice_catalog::wire::device::{EnrolRequest, PollRequest, ReportRequest, SessionRequest};
 use sluice_catalog::wire::publish::PublishRequest;
 

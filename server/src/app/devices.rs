@@ -211,6 +211,9 @@ impl App {
         let mut tx = self.store.begin().await?;
         tx.device_reported(&said, &installed, now).await?;
         // What it can decode decides about encodings alone, and may be another with every poll.
+        if before != installed.as_slice() {
+            self.went_back(&mut tx, device, &installed, now).await?;
+        }
         if before != installed.as_slice() || device.signing_epoch != said.signing_epoch {
             tx.device_note(device.id, "device", "reported", now).await?;
         }

@@ -1,9 +1,11 @@
 //! What devices report about their attempts.
 
-use sluice_catalog::Kind;
+use sluice_catalog::device::{Device, Installed};
 use sluice_catalog::id::{DeviceId, ReleaseId, RolloutId};
+use sluice_catalog::release::Artifact;
 use sluice_catalog::rollout::{AttemptState, Failure};
 use sluice_catalog::wire::device::{MAX_DETAIL_LEN, MAX_EVENTS, ReportRequest};
+use sluice_catalog::{Kind, Time};
 
 use super::App;
 use crate::error::{Error, Result};
@@ -112,13 +114,37 @@ impl App {
         Ok(moved)
     }
 
-    /// Whether a device was last seen running every image that a release has for it.
-    async fn runs(
+    /// A device that had called itself healthy on a version and polls on an older one went back by itself, days later perhaps: its
+    /// success was none. What the device says of its attempt cannot say so, as that has ended.
+    pub(super) async fn went_back(
         &self,
         tx: &mut crate::store::Tx,
-        device: &sluice_catalog::device::Device,
-        release: ReleaseId,
-    ) -> Result<bool> {
+        device: &Device,
+        installed: &[Installed],
+        now: Time,
+    ) -> Result<()> {
+        let Some(success) = tx.attempt_succeeded(device.id).await? else { return Ok(()) };
+        let products = self.live.products_full();
+        let Some((product, release)) = products.release(success.release_id) else { return Ok(()) };
+        let older = installed.iter().any(|one| {
+            let running = product.release_of_image(&one.component, one.sha256);
+            let of_release =
+                |image: &&Artifact| image.component == one.component && image.hw_ids.contains(device.hw_id.as_str());
+            let was = release.artifacts.iter().find(of_release);
+            was.is_some_and(|image| image.sha256 != one.sha256)
+                && running.is_some_and(|running| running.release.order < release.release.order)
+        });
+        if older {
+            let detail = Some("polled on an older version after it had been healthy");
+            let (state, failure) = (AttemptState::RolledBack, Some(Failure::Unhealthy));
+            tx.attempt_move(&success, state, failure, None, None, detail, now).await?;
+            tx.device_touch(device.id, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a device was last seen running every image that a release has for it.
+    async fn runs(&self, tx: &mut crate::store::Tx, device: &Device, release: ReleaseId) -> Result<bool> {
         let installed = tx.installed_list(device.id).await?;
         let products = self.live.products();
         let view = products
@@ -131,11 +157,7 @@ impl App {
         }))
     }
 
-    fn train_of(
-        &self,
-        device: &sluice_catalog::device::Device,
-        release: ReleaseId,
-    ) -> Option<sluice_catalog::text::TrainName> {
+    fn train_of(&self, device: &Device, release: ReleaseId) -> Option<sluice_catalog::text::TrainName> {
         let products = self.live.products();
         let product = products.get(device.product_id)?;
         product.releases().iter().find(|view| view.release.id == release).map(|view| view.release.train.clone())

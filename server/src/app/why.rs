@@ -6,7 +6,6 @@ use sluice_catalog::decide::{self, ProductView, Why};
 use sluice_catalog::facts::Known;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::release::ReleaseFact;
-use sluice_catalog::rollout::{Rollout, RolloutState};
 use sluice_catalog::text::{ProductName, Serial, Version};
 use sluice_catalog::wire::device::WhyResponse;
 use sluice_catalog::{Kind, Time};
@@ -95,7 +94,7 @@ impl App {
     async fn product_at(&self, view: &ProductView, moment: Time, known_at: Option<Time>) -> Result<ProductView> {
         let mut rollouts = Vec::new();
         for rollout in &view.rollouts {
-            if let Some(then) = self.rollout_at(rollout, moment).await? {
+            if let Some(then) = self.store.rollout_then(rollout, moment).await? {
                 rollouts.push(then);
             }
         }
@@ -117,16 +116,5 @@ impl App {
             }
         }
         Ok(ProductView::new(view.product.clone(), releases, rollouts))
-    }
-
-    /// A rollout as it was at a moment, by its transitions; nothing when it was not there yet.
-    async fn rollout_at(&self, rollout: &Rollout, moment: Time) -> Result<Option<Rollout>> {
-        let transitions = self.store.rollout_transitions(rollout.id).await?;
-        let (state, stage) = match transitions.iter().rfind(|transition| transition.at <= moment) {
-            Some(then) => (then.state, then.stage),
-            None if rollout.created_at <= moment => (RolloutState::Draft, 0),
-            None => return Ok(None),
-        };
-        Ok(Some(Rollout { state, stage, ..rollout.clone() }))
     }
 }

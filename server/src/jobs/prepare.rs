@@ -12,12 +12,10 @@ use sluice_catalog::rollout::RolloutState;
 use super::{Claim, Ended, new_job};
 use crate::app::App;
 use crate::error::Result;
-use crate::store::Tx;
+use crate::store::{Because, Tx};
 
 /// The job's kind.
 pub const KIND: &str = "prepare";
-/// Longest time that patches may hold a rollout back.
-const DEADLINE_MS: i64 = 30 * 60 * 1000;
 /// How often it looks.
 const AGAIN_MS: i64 = 500;
 
@@ -48,22 +46,28 @@ pub async fn run(app: &Arc<App>, claim: &Claim) -> Result<Ended> {
         return Ok(ended);
     };
     let progress = app.patch_progress(found.release_id).await?;
-    let late = now.as_ms() - claim.job.created_at.as_ms() > DEADLINE_MS;
-    if progress.pending > 0 && !late {
+    let rules = found.rules.prepare;
+    let late = now >= claim.job.created_at.plus(rules.deadline);
+    let (settled, wanted) = (progress.ready + progress.not_worth + progress.parked, progress.pending);
+    let enough = settled * 100 >= (settled + wanted) * i64::from(rules.percent);
+    if !enough && !late {
         return Ok(Ended::Again(AGAIN_MS));
     }
     let cause = format!(
         "{}: {} patches ready, {} not worth their bytes, {} pending, {} failed",
-        if progress.pending > 0 { "patches took too long" } else { "patches stand" },
+        if enough { "patches stand" } else { "patches took too long" },
         progress.ready,
         progress.not_worth,
         progress.pending,
         progress.parked
     );
+    let waits = found.rules.start_at.is_some_and(|at| at > now);
+    let state = if waits { RolloutState::Scheduled } else { RolloutState::Running };
+    let moved = found.moved(state, found.stage, now);
     let mut tx = app.store.begin().await?;
-    if tx.rollout_move(&found, RolloutState::Running, found.stage, now, "server", &cause).await? {
+    if tx.rollout_move(&found, &moved, now, Because { actor: "server", cause: &cause, evidence: None }).await? {
         tx.generation_raise("rollouts").await?;
-        let detail = json!({"from": found.state, "to": RolloutState::Running, "stage": found.stage, "cause": cause});
+        let detail = json!({"from": found.state, "to": state, "stage": found.stage, "cause": cause});
         tx.audit_add(now, "server", "rollout.open", &format!("rollout:{}", found.name), &detail).await?;
     }
     if !claim.done(&mut tx, now).await? {

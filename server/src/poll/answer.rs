@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
-use sluice_catalog::decide::{Decision, ProductView, choose, decide, next_change};
+use sluice_catalog::decide::{Decision, ProductView, choose, decide, next_change, poll_within};
 use sluice_catalog::id::{DeviceId, ReleaseId, RolloutId};
 use sluice_catalog::patch::{Full, FullEncoding, Patch};
 use sluice_catalog::release::Artifact;
 use sluice_catalog::wire::device::PollResponse;
-use sluice_catalog::{Digest, Reason, Time};
+use sluice_catalog::{Digest, Period, Reason, Time};
 use sluice_signer::{Delta, DirectorDocument, DirectorTarget, Envelope, FullImage, Limits, PublicKey};
 
 use super::decided::Said;
@@ -39,6 +39,8 @@ pub struct Answer {
     expires: Time,
     repo_id: Option<String>,
     epoch: Option<u32>,
+    /// Poll again within so long, as a rollout asks for.
+    poll: Option<Period>,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,7 @@ impl Answer {
         repo_id: Option<String>,
         now: Time,
     ) -> Self {
+        let poll = poll_within(&device.view, product);
         match decide(&device.view, product, now, &mut ()) {
             Decision::Offer { release, artifacts, rollout, reason } => {
                 let images = artifacts
@@ -76,6 +79,7 @@ impl Answer {
                     expires: now.plus_s(OFFER_LIFETIME_S),
                     repo_id,
                     epoch: None,
+                    poll,
                 }
             }
             Decision::Nothing { reason, about } => {
@@ -85,7 +89,7 @@ impl Answer {
                 let changes_at = next_change(&device.view, product, now, day, offered);
                 let expires = changes_at.map_or(day, |at| day.min(at.max(now.plus_s(RENEW_BEFORE_S))));
                 let about = about.map(|release| release.release.id);
-                Self { offer: None, about, reason, images: Vec::new(), expires, repo_id, epoch: None }
+                Self { offer: None, about, reason, images: Vec::new(), expires, repo_id, epoch: None, poll }
             }
         }
     }
@@ -254,7 +258,7 @@ impl Answer {
             blob_token,
             attempt,
             epoch: self.epoch,
-            next_poll_s: poll_interval_s,
+            next_poll_s: self.poll.map_or(poll_interval_s, |poll| poll.as_s().min(poll_interval_s)),
             notice: None,
             entitlement: None,
         };

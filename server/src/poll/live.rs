@@ -85,6 +85,7 @@ struct Parts {
     products: Vec<Product>,
     releases: HashMap<ProductId, Vec<ReleaseView>>,
     rollouts: Vec<Rollout>,
+    stopped: bool,
 }
 
 /// The snapshots.
@@ -144,6 +145,7 @@ impl Live {
         }
         if rollouts {
             parts.rollouts = store.rollout_all().await?;
+            parts.stopped = store.stop_all().await?.stopped;
         }
         if releases || rollouts {
             self.products.store(Arc::new(combine(&parts)));
@@ -204,7 +206,8 @@ fn combine(parts: &Parts) -> Products {
         if let Some(pid) = &product.pid {
             products.pids.insert(pid.to_string(), product.id);
         }
-        let view = ProductView::new(product.clone(), releases, rollouts);
+        let mut view = ProductView::new(product.clone(), releases, rollouts);
+        view.stopped = parts.stopped;
         products.views.insert(product.id, Arc::new(view));
     }
     products

@@ -25,7 +25,7 @@ pub async fn of_rows(on: &mut On<'_>, live: &Live, rows: Vec<DeviceRow>) -> Resu
     let ids: Vec<DeviceId> = rows.iter().map(|row| row.device.id).collect();
     let mut installed = store::installed_of(on, &ids).await?;
     let mut failed = store::failed_of(on, &ids).await?;
-    let mut countries = store::countries_of(on, &ids).await?;
+    let mut places = store::places_of(on, &ids).await?;
     let owners: BTreeSet<CustomerId> = rows.iter().filter_map(|row| row.device.customer_id).collect();
     let policies = store::policies_of(on, &owners.into_iter().collect::<Vec<_>>()).await?;
     let mut serials: BTreeMap<ProductId, Vec<Serial>> = BTreeMap::new();
@@ -51,12 +51,14 @@ pub async fn of_rows(on: &mut On<'_>, live: &Live, rows: Vec<DeviceRow>) -> Resu
         let policies =
             wishes.filter(|row| row.concerns(&device)).map(store::PolicyRow::policy).collect::<Result<_>>()?;
         let failed = failed.remove(&device.id).unwrap_or_default().into_iter();
+        let (country, time_zone) = places.remove(&device.id).unwrap_or_default();
         views.push(DeviceView {
             customer,
             installed: installed.remove(&device.id).unwrap_or_default(),
             covers,
             policies,
-            country: countries.remove(&device.id).flatten(),
+            country,
+            time_zone,
             failed: failed.map(|(release, count)| (release, u32::try_from(count).unwrap_or(u32::MAX))).collect(),
             device,
         });
@@ -101,16 +103,18 @@ pub async fn view_of(
         }
         None => Vec::new(),
     };
-    let (mut policies, mut country) = (Vec::new(), None);
+    let (mut policies, mut country, mut time_zone) = (Vec::new(), None, None);
     if let Some(owner) = device.customer_id {
         for row in store.policy_known(owner, known_at, at).await? {
             if row.concerns(&device) {
                 policies.push(row.policy()?);
             }
         }
-        if let Some(site) = &device.site {
-            country = store.site_known(owner, site, known_at).await?.and_then(|site| site.country);
+        if let Some(site) = &device.site
+            && let Some(site) = store.site_known(owner, site, known_at).await?
+        {
+            (country, time_zone) = (site.country, site.time_zone);
         }
     }
-    Ok(DeviceView { customer, device, installed, covers, policies, country, failed })
+    Ok(DeviceView { customer, device, installed, covers, policies, country, time_zone, failed })
 }

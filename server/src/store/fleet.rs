@@ -102,17 +102,20 @@ pub async fn failed_of(on: &mut On<'_>, devices: &[DeviceId]) -> Result<HashMap<
     Ok(grouped(rows.into_iter().map(|(device, release, count)| (device, (release, count)))))
 }
 
-/// The country of each device's site, where it is known.
-pub async fn countries_of(on: &mut On<'_>, devices: &[DeviceId]) -> Result<HashMap<DeviceId, Option<String>>> {
-    let rows: Vec<(DeviceId, Option<String>)> = Sql::built(format!(
-        "SELECT d.id, s.country FROM device d JOIN site s ON s.customer_id = d.customer_id AND s.name = d.site
+/// A site's country and time zone, as far as it says.
+pub type Place = (Option<String>, Option<String>);
+
+/// Country and time zone of each device's site, where they are known.
+pub async fn places_of(on: &mut On<'_>, devices: &[DeviceId]) -> Result<HashMap<DeviceId, Place>> {
+    let rows: Vec<(DeviceId, Option<String>, Option<String>)> = Sql::built(format!(
+        "SELECT d.id, s.country, s.time_zone FROM device d JOIN site s ON s.customer_id = d.customer_id AND s.name = d.site
          WHERE s.superseded_at IS NULL AND d.id IN ({}) ORDER BY s.recorded_at, s.id",
         list(1, devices.len())
     ))
     .bind_all(devices.iter().copied())
     .all(on)
     .await?;
-    Ok(rows.into_iter().collect())
+    Ok(rows.into_iter().map(|(id, country, time_zone)| (id, (country, time_zone))).collect())
 }
 
 /// Policies of each of these customers that nobody has lifted: the newest of very many.

@@ -4,6 +4,8 @@
 //! whichever engine is configured. Migrations are paired files. Writers on SQLite share one connection and begin with
 //! `BEGIN IMMEDIATE`, so that a writer waits instead of failing half-way. Nothing outside this module knows SQL.
 
+mod approval;
+mod attempt;
 mod audit;
 mod bind;
 mod branch;
@@ -33,13 +35,14 @@ mod sql;
 mod status;
 mod swap;
 
+pub use approval::ApprovalRow;
 pub use bind::Bind;
 pub use branch::BranchDocument;
 pub use contract::{NewItem, NewWindow};
 pub use device::DeviceRow;
 pub use document::{Document, Repository};
 pub use facts::{FactKind, contract_facts};
-pub use fleet::{DeviceFilter, countries_of, device_page, devices_of, failed_of, installed_of, policies_of};
+pub use fleet::{DeviceFilter, device_page, devices_of, failed_of, installed_of, places_of, policies_of};
 pub use held::HeldRow;
 pub use history::{DecisionRow, DeviceMoment};
 pub use import::ContractHead;
@@ -49,6 +52,7 @@ pub use outbox::NewEvent;
 pub use policy::PolicyRow;
 pub use registration::CodeRow;
 pub use release::ReleaseFactRow;
+pub use rollout::Because;
 pub use source::Told;
 pub use sql::{On, Row, Sql};
 pub use swap::{ItemRow, SwapRow};

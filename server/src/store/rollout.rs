@@ -1,15 +1,15 @@
-//! Rollouts, their transitions, and attempts.
+//! Rollouts, their transitions and approvals.
 
-use sluice_catalog::Time;
-use sluice_catalog::id::{DeviceId, ReleaseId, RolloutId};
-use sluice_catalog::rollout::{Attempt, AttemptState, Failure, Rollout, RolloutState, RolloutTransition};
+use sluice_catalog::id::RolloutId;
+use sluice_catalog::rollout::{Rollout, RolloutState, RolloutTransition, Transition};
 use sluice_catalog::text::Slug;
+use sluice_catalog::wire::rollout::StopAll;
+use sluice_catalog::{Digest, TextSet, Time};
 
-use super::{On, Result, Sql, Store, Tx};
+use super::{On, Result, Sql, Store, StoreError, Tx};
 
-const COLUMNS: &str = "id, release_id, name, state, salt, weight, stages, stage, selector, created_at";
-const ATTEMPT_COLUMNS: &str =
-    "device_id, seq, release_id, rollout_id, state, failure, encoding, bytes, offered_at, began_at, changed_at";
+const COLUMNS: &str = "id, release_id, name, author, state, salt, weight, stages, stage, stage_since, reached, excluded, rules, \
+                       selector, created_at";
 
 async fn by_name<'a>(on: impl Into<On<'a>>, name: &Slug) -> Result<Option<Rollout>> {
     Sql::built(format!("SELECT {COLUMNS} FROM rollout WHERE name = $1")).bind(name).optional(on).await
@@ -37,35 +37,101 @@ impl Store {
 
     /// A rollout's transitions, oldest first, at most 500.
     pub async fn rollout_transitions(&self, id: RolloutId) -> Result<Vec<RolloutTransition>> {
-        Sql::new(
-            "SELECT at, actor, state, stage, cause FROM rollout_transition WHERE rollout_id = $1 ORDER BY seq LIMIT 500",
+        let rows: Vec<TransitionRow> = Sql::new(
+            "SELECT at, actor, state, stage, cause, evidence, digest FROM rollout_transition
+             WHERE rollout_id = $1 ORDER BY seq LIMIT 500",
         )
         .bind(id)
         .all(self)
-        .await
+        .await?;
+        rows.into_iter().map(TransitionRow::transition).collect()
     }
 
-    /// A rollout's attempts, counted by state.
-    pub async fn attempt_counts(&self, id: RolloutId) -> Result<Vec<(String, i64)>> {
-        Sql::new(
-            "SELECT state, CAST(COUNT(*) AS BIGINT) FROM attempt WHERE rollout_id = $1 GROUP BY state ORDER BY state",
+    /// A rollout as it stood at a moment: state, stage, since when, what it had reached, hardware that was out. Nothing before
+    /// its first transition.
+    pub async fn rollout_then(&self, rollout: &Rollout, at: Time) -> Result<Option<Rollout>> {
+        let then: Option<(RolloutState, i32, Time, i32, String)> = Sql::new(
+            "SELECT state, stage, stage_since, reached, excluded FROM rollout_transition
+             WHERE rollout_id = $1 AND at <= $2 ORDER BY seq DESC LIMIT 1",
         )
-        .bind(id)
-        .all(self)
-        .await
+        .bind(rollout.id)
+        .bind(at)
+        .optional(self)
+        .await?;
+        let Some((state, stage, stage_since, reached, excluded)) = then else { return Ok(None) };
+        let excluded = TextSet::try_from(excluded).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        Ok(Some(Rollout { state, stage, stage_since, reached, excluded, ..rollout.clone() }))
     }
+}
 
-    /// A device's last attempts, newest first.
-    pub async fn attempt_list(&self, device: DeviceId, limit: u32) -> Result<Vec<Attempt>> {
-        Sql::built(format!("SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE device_id = $1 ORDER BY seq DESC LIMIT $2"))
-            .bind(device)
-            .bind(i64::from(limit))
-            .all(self)
-            .await
+/// A transition as stored.
+#[derive(sqlx::FromRow)]
+struct TransitionRow {
+    at: Time,
+    actor: String,
+    state: RolloutState,
+    stage: i32,
+    cause: String,
+    evidence: Option<String>,
+    digest: Option<Vec<u8>>,
+}
+
+impl TransitionRow {
+    fn transition(self) -> Result<RolloutTransition> {
+        let evidence: Option<Transition> = self
+            .evidence
+            .map(|json| serde_json::from_str(&json))
+            .transpose()
+            .map_err(|error| StoreError::Corrupt(format!("evidence of a transition: {error}")))?;
+        let Self { at, actor, state, stage, cause, .. } = self;
+        let digest = self.digest.and_then(|bytes| bytes.try_into().ok()).map(Digest);
+        Ok(RolloutTransition { at, actor, state, stage, cause, evidence, digest })
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    // Texts and numbers alone: there is nothing that JSON cannot say.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Who moved a rollout, why, and on what evidence with which digest.
+#[derive(Clone, Copy, Debug)]
+pub struct Because<'a> {
+    /// The principal, or `server`.
+    pub actor: &'a str,
+    /// In words.
+    pub cause: &'a str,
+    /// Of a move that the server made by itself.
+    pub evidence: Option<(&'a Transition, Digest)>,
+}
+
+/// The setting that holds the switch which stops every rollout.
+const STOP_ALL: &str = "stop_all";
+
+async fn stop_all<'a>(on: impl Into<On<'a>>) -> Result<StopAll> {
+    let row: Option<(String,)> = Sql::new("SELECT value FROM meta WHERE key = $1").bind(STOP_ALL).optional(on).await?;
+    let read = row.map(|(json,)| serde_json::from_str(&json)).transpose();
+    read.map(Option::unwrap_or_default).map_err(|error| StoreError::Corrupt(format!("setting {STOP_ALL}: {error}")))
+}
+
+impl Store {
+    /// The switch that stops every rollout.
+    pub async fn stop_all(&self) -> Result<StopAll> {
+        stop_all(self).await
     }
 }
 
 impl Tx {
+    /// The switch that stops every rollout.
+    pub async fn stop_all(&mut self) -> Result<StopAll> {
+        stop_all(self).await
+    }
+
+    /// Turns it.
+    pub async fn stop_all_put(&mut self, set: &StopAll) -> Result<()> {
+        self.meta_put(STOP_ALL, &json(set)).await
+    }
+
     /// A rollout by name.
     pub async fn rollout_by_name(&mut self, name: &Slug) -> Result<Option<Rollout>> {
         by_name(self, name).await
@@ -76,188 +142,82 @@ impl Tx {
         Sql::built(format!("SELECT {COLUMNS} FROM rollout WHERE id = $1")).bind(id).optional(self).await
     }
 
-    /// Makes a rollout.
-    pub async fn rollout_add(&mut self, rollout: &Rollout) -> Result<()> {
-        let json = |value: serde_json::Result<String>| value.unwrap_or_default();
-        Sql::new(
-            "INSERT INTO rollout (id, release_id, name, state, salt, weight, stages, stage, selector, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        )
+    /// Makes a rollout, or writes an edited plan over one with the same id.
+    pub async fn rollout_put(&mut self, rollout: &Rollout) -> Result<()> {
+        Sql::built(format!(
+            "INSERT INTO rollout ({COLUMNS})
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+             ON CONFLICT (id) DO UPDATE SET release_id = excluded.release_id, author = excluded.author, weight = excluded.weight,
+                 stages = excluded.stages, rules = excluded.rules, selector = excluded.selector"
+        ))
         .bind(rollout.id)
         .bind(rollout.release_id)
         .bind(&rollout.name)
+        .bind(&rollout.author)
         .bind(rollout.state)
         .bind(&rollout.salt)
         .bind(rollout.weight)
-        .bind(json(serde_json::to_string(&rollout.stages)))
+        .bind(json(&rollout.stages))
         .bind(rollout.stage)
-        .bind(json(serde_json::to_string(&rollout.selector)))
+        .bind(rollout.stage_since)
+        .bind(rollout.reached)
+        .bind(rollout.excluded.to_json())
+        .bind(json(&rollout.rules))
+        .bind(json(&rollout.selector))
         .bind(rollout.created_at)
         .execute(self)
         .await
         .map(|_| ())
     }
 
-    /// Moves a rollout from the state and stage it was read in, and keeps the transition; false when someone else moved
-    /// it meanwhile.
-    pub async fn rollout_move(
-        &mut self,
-        rollout: &Rollout,
-        state: RolloutState,
-        stage: i32,
-        at: Time,
-        actor: &str,
-        cause: &str,
-    ) -> Result<bool> {
-        let rows = Sql::new("UPDATE rollout SET state = $1, stage = $2 WHERE id = $3 AND state = $4 AND stage = $5")
-            .bind(state)
-            .bind(stage)
-            .bind(rollout.id)
-            .bind(rollout.state)
-            .bind(rollout.stage)
-            .execute(&mut *self)
-            .await?;
+    /// Moves a rollout from what it was when it was read to what it is to be, and keeps the transition; false when someone else
+    /// moved it meanwhile.
+    pub async fn rollout_move(&mut self, was: &Rollout, is: &Rollout, at: Time, because: Because<'_>) -> Result<bool> {
+        let rows = Sql::new(
+            "UPDATE rollout SET state = $1, stage = $2, stage_since = $3, reached = $4, excluded = $5
+             WHERE id = $6 AND state = $7 AND stage = $8 AND stage_since = $9 AND excluded = $10",
+        )
+        .bind(is.state)
+        .bind(is.stage)
+        .bind(is.stage_since)
+        .bind(is.reached)
+        .bind(is.excluded.to_json())
+        .bind(was.id)
+        .bind(was.state)
+        .bind(was.stage)
+        .bind(was.stage_since)
+        .bind(was.excluded.to_json())
+        .execute(&mut *self)
+        .await?;
         if rows != 1 {
             return Ok(false);
         }
-        self.rollout_transition_add(rollout.id, state, stage, at, actor, cause).await?;
+        self.rollout_transition_add(is, at, because).await?;
         Ok(true)
     }
 
-    /// Keeps a transition.
-    pub async fn rollout_transition_add(
-        &mut self,
-        id: RolloutId,
-        state: RolloutState,
-        stage: i32,
-        at: Time,
-        actor: &str,
-        cause: &str,
-    ) -> Result<()> {
+    /// Keeps a transition to what a rollout is now.
+    pub async fn rollout_transition_add(&mut self, is: &Rollout, at: Time, because: Because<'_>) -> Result<()> {
+        let evidence = because.evidence.map(|(transition, _)| json(transition));
         Sql::new(
-            "INSERT INTO rollout_transition (rollout_id, seq, at, actor, state, stage, cause)
-             SELECT $1, CAST(COALESCE(MAX(seq), 0) + 1 AS INTEGER), $2, $3, $4, $5, $6
+            "INSERT INTO rollout_transition
+                 (rollout_id, seq, at, actor, state, stage, stage_since, reached, excluded, cause, evidence, digest)
+             SELECT $1, CAST(COALESCE(MAX(seq), 0) + 1 AS INTEGER), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
              FROM rollout_transition WHERE rollout_id = $1",
         )
-        .bind(id)
+        .bind(is.id)
         .bind(at)
-        .bind(actor)
-        .bind(state)
-        .bind(stage)
-        .bind(cause)
+        .bind(because.actor)
+        .bind(is.state)
+        .bind(is.stage)
+        .bind(is.stage_since)
+        .bind(is.reached)
+        .bind(is.excluded.to_json())
+        .bind(because.cause)
+        .bind(evidence)
+        .bind(because.evidence.map(|(_, digest)| digest))
         .execute(self)
         .await
         .map(|_| ())
-    }
-
-    /// Opens a device's next attempt: closes any that is still open and takes the next number.
-    pub async fn attempt_open(
-        &mut self,
-        device: DeviceId,
-        release: ReleaseId,
-        rollout: RolloutId,
-        at: Time,
-    ) -> Result<i32> {
-        let (seq,): (i32,) = Sql::new(
-            "UPDATE device SET attempt_seq = attempt_seq + 1, revision = revision + 1, changed_at = $1 WHERE id = $2
-             RETURNING attempt_seq",
-        )
-        .bind(at)
-        .bind(device)
-        .one(&mut *self)
-        .await?;
-        Sql::new(
-            "UPDATE attempt SET state = 'superseded', changed_at = $1
-             WHERE device_id = $2 AND state NOT IN ('healthy', 'failed', 'rolled_back', 'superseded')",
-        )
-        .bind(at)
-        .bind(device)
-        .execute(&mut *self)
-        .await?;
-        Sql::new(
-            "INSERT INTO attempt (device_id, seq, release_id, rollout_id, state, offered_at, changed_at)
-             VALUES ($1, $2, $3, $4, 'offered', $5, $5)",
-        )
-        .bind(device)
-        .bind(seq)
-        .bind(release)
-        .bind(rollout)
-        .bind(at)
-        .execute(self)
-        .await?;
-        Ok(seq)
-    }
-
-    /// The attempt that is open, if one is.
-    pub async fn attempt_current(&mut self, device: DeviceId) -> Result<Option<Attempt>> {
-        Sql::built(format!(
-            "SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE device_id = $1
-             AND state NOT IN ('healthy', 'failed', 'rolled_back', 'superseded') ORDER BY seq DESC LIMIT 1"
-        ))
-        .bind(device)
-        .optional(self)
-        .await
-    }
-
-    /// An attempt by number.
-    pub async fn attempt_get(&mut self, device: DeviceId, seq: i32) -> Result<Option<Attempt>> {
-        Sql::built(format!("SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE device_id = $1 AND seq = $2"))
-            .bind(device)
-            .bind(seq)
-            .optional(self)
-            .await
-    }
-
-    /// Moves an attempt and keeps what was reported with it.
-    #[expect(clippy::too_many_arguments, reason = "one column each")]
-    pub async fn attempt_move(
-        &mut self,
-        attempt: &Attempt,
-        state: AttemptState,
-        failure: Option<Failure>,
-        encoding: Option<&str>,
-        bytes: Option<i64>,
-        detail: Option<&str>,
-        at: Time,
-    ) -> Result<()> {
-        Sql::new(
-            "UPDATE attempt SET state = $1, failure = COALESCE($2, failure), encoding = COALESCE($3, encoding),
-                                bytes = COALESCE($4, bytes), detail = COALESCE($5, detail),
-                                began_at = COALESCE(began_at, $6), changed_at = $6
-             WHERE device_id = $7 AND seq = $8",
-        )
-        .bind(state)
-        .bind(failure)
-        .bind(encoding)
-        .bind(bytes)
-        .bind(detail)
-        .bind(at)
-        .bind(attempt.device_id)
-        .bind(attempt.seq)
-        .execute(self)
-        .await
-        .map(|_| ())
-    }
-
-    /// How many devices reported a wrong image from a patch to this release.
-    pub async fn mismatch_devices(&mut self, release: ReleaseId) -> Result<i64> {
-        let (count,): (i64,) = Sql::new(
-            "SELECT CAST(COUNT(DISTINCT device_id) AS BIGINT) FROM attempt
-             WHERE release_id = $1 AND failure = 'delta_mismatch'",
-        )
-        .bind(release)
-        .one(self)
-        .await?;
-        Ok(count)
-    }
-
-    /// Marks a device's copy in every cache as stale.
-    pub async fn device_touch(&mut self, device: DeviceId, at: Time) -> Result<()> {
-        Sql::new("UPDATE device SET revision = revision + 1, changed_at = $1 WHERE id = $2")
-            .bind(at)
-            .bind(device)
-            .execute(self)
-            .await
-            .map(|_| ())
     }
 }

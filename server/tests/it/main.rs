@@ -30,6 +30,7 @@ mod registration;
 mod rollouts;
 mod rotation;
 mod stack;
+mod staging;
 mod store;
 mod tokens;
 mod told;

@@ -43,7 +43,7 @@ pub fn hop<'a>(device: &DeviceView, product: &'a ProductView, now: Time) -> Opti
             if !may || !wishes::wants(device, product, towards, now) {
                 continue;
             }
-            let rollout = rollout_gate(device, product, towards).0;
+            let rollout = rollout_gate(device, product, towards, now).0;
             // More entitlement only adds to the choice, so that more cover never means less.
             let rank = |hop: &Hop<'_>| (hop.rollout.is_some(), hop.towards.release.order);
             let found = Hop { floor, towards, rollout };
@@ -169,14 +169,15 @@ pub(super) fn rollout<'a>(
     product: &'a ProductView,
     release: &ReleaseView,
     hop: Option<&Hop<'a>>,
+    now: Time,
 ) -> (Option<&'a Rollout>, Reason) {
-    let own = rollout_gate(device, product, release);
+    let own = rollout_gate(device, product, release, now);
     let Some(hop) = hop.filter(|_| own.0.is_none()) else { return own };
-    if matches!(own.1, Reason::RolloutPaused | Reason::RolloutHalted) {
+    if matches!(own.1, Reason::RolloutPaused | Reason::RolloutHalted | Reason::HardwareStopped | Reason::StoppedAll) {
         return own;
     }
     match hop.rollout {
         Some(rollout) => (Some(rollout), Reason::InStage),
-        None => rollout_gate(device, product, hop.towards),
+        None => rollout_gate(device, product, hop.towards, now),
     }
 }

@@ -28,7 +28,7 @@ pub use epochs::{Hop, hop};
 pub use moments::next_change;
 pub use outcome::{Outcome, outcome};
 pub use path::{has_image, reachable};
-pub use rollouts::rollout_gate;
+pub use rollouts::{poll_within, rollout_gate};
 pub use shift::{Shift, codes_in_force, shift};
 pub use told::told;
 pub use trace::{Evidence, Gate, Remedy, Step, Trace};
@@ -145,7 +145,7 @@ fn gates<'a>(
     if !verdict.pass {
         return Passed::Stopped(verdict.reason);
     }
-    let (rollout, reason) = epochs::rollout(device, product, release, hop);
+    let (rollout, reason) = epochs::rollout(device, product, release, hop, now);
     trace.step(&release.release.version, Gate::Rollout, rollout.is_some(), reason, || {
         rollout.map_or(Evidence::None, |rollout| Evidence::Rollout { rollout: rollout.name.clone() })
     });

@@ -1,9 +1,9 @@
 //! When an answer changes by itself: windows begin and end, grace ends, a train is earned, a version comes out, an embargo or a
-//! policy ends. What people do (a renewal, a rollout) has no moment beforehand.
+//! policy ends, a rollout's window opens or its ramp comes to the device. What people do (a renewal, a rollout) has no moment beforehand.
 
 use std::collections::BTreeSet;
 
-use super::{DeviceView, ProductView, ReleaseView};
+use super::{DeviceView, ProductView, ReleaseView, rollouts};
 use crate::Time;
 use crate::cover::CoverRule;
 
@@ -45,6 +45,9 @@ fn boundaries(device: &DeviceView, product: &ProductView, after: Time, until: Ti
     device.device.fence_at.into_iter().for_each(&mut add);
     for release in product.releases() {
         of_release(release).for_each(&mut add);
+    }
+    for rollout in &product.rollouts {
+        rollouts::edges(device, rollout, after, until).into_iter().for_each(&mut add);
     }
     for cover in &device.covers {
         // Only such a rule looks at each train; its releases stand one behind the other.

@@ -1,11 +1,9 @@
 //! The rollout gate: has any rollout of this release reached this device?
 
 use super::{DeviceView, ProductView, ReleaseView};
-use crate::Reason;
-use crate::rollout::{Rollout, RolloutState, Selector, bucket, in_stage};
-
-/// The percentage that reaches every device.
-const ALL: u8 = 100;
+use crate::release::ReleaseKind;
+use crate::rollout::{BUCKETS, Rollout, RolloutState, Selector, bucket};
+use crate::{Reason, Time};
 
 /// Whether the audience holds the device.
 fn selects(selector: &Selector, device: &DeviceView) -> bool {
@@ -24,33 +22,104 @@ pub fn rollout_gate<'a>(
     device: &DeviceView,
     product: &'a ProductView,
     release: &ReleaseView,
+    now: Time,
 ) -> (Option<&'a Rollout>, Reason) {
-    let mut best: Option<&Rollout> = None;
+    if product.stopped {
+        return (None, Reason::StoppedAll);
+    }
+    let mut best: Option<(&Rollout, Reason)> = None;
     let mut nearest = (0, Reason::NoRollout);
-    for rollout in product.rollouts.iter().filter(|rollout| rollout.release_id == release.release.id) {
-        let answer = match rollout.state {
-            _ if !selects(&rollout.selector, device) => (1, Reason::NotInAudience),
-            RolloutState::Halted => (2, Reason::RolloutHalted),
-            RolloutState::Draft | RolloutState::Preparing => (3, Reason::RolloutNotStarted),
-            RolloutState::Paused => (4, Reason::RolloutPaused),
-            RolloutState::Running | RolloutState::Done => {
-                let percent = rollout.stages.percent(rollout.stage);
-                // Everyone is in the last stage, whatever the bucket: most rollouts that poll after poll asks are done.
-                if percent >= ALL || in_stage(bucket(&rollout.salt, device.device.cohort_id), percent) {
-                    if best.is_none_or(|chosen| rollout.weight > chosen.weight) {
-                        best = Some(rollout);
-                    }
-                    continue;
-                }
-                (5, Reason::StageWait)
-            }
+    for rollout in &product.rollouts {
+        let (rank, reason) = if rollout.release_id == release.release.id {
+            brings(device, rollout, release, now)
+        } else if leads_back(device, product, rollout, release) {
+            (YES, Reason::RollingBack)
+        } else {
+            continue;
         };
-        if answer.0 > nearest.0 {
-            nearest = answer;
+        if rank == YES {
+            if best.is_none_or(|(chosen, _)| rollout.weight > chosen.weight) {
+                best = Some((rollout, reason));
+            }
+        } else if rank > nearest.0 {
+            nearest = (rank, reason);
         }
     }
     match best {
-        Some(rollout) => (Some(rollout), Reason::InStage),
+        Some((rollout, reason)) => (Some(rollout), reason),
         None => (None, nearest.1),
     }
+}
+
+/// The rank of a rollout that offers.
+const YES: u8 = u8::MAX;
+
+/// How near a rollout is to offering its release to a device, and the reason.
+fn brings(device: &DeviceView, rollout: &Rollout, release: &ReleaseView, now: Time) -> (u8, Reason) {
+    if !selects(&rollout.selector, device) {
+        return (1, Reason::NotInAudience);
+    }
+    match rollout.state {
+        RolloutState::Halted | RolloutState::RollingBack => return (2, Reason::RolloutHalted),
+        RolloutState::Draft
+        | RolloutState::Review
+        | RolloutState::Approved
+        | RolloutState::Preparing
+        | RolloutState::Scheduled => return (3, Reason::RolloutNotStarted),
+        RolloutState::Paused => return (5, Reason::RolloutPaused),
+        RolloutState::Running | RolloutState::Done => {}
+    }
+    if rollout.excluded.contains(device.device.hw_id.as_str()) {
+        return (4, Reason::HardwareStopped);
+    }
+    let bucket = || bucket(&rollout.salt, device.device.cohort_id);
+    let reach = rollout.reach(now);
+    // Everyone is in the last stage, whatever the bucket: most rollouts that poll after poll asks are done.
+    if u64::from(reach) < BUCKETS && bucket() >= reach {
+        return (6, Reason::StageWait);
+    }
+    let schedule = &rollout.rules.schedule;
+    let waits = !schedule.is_always() && (release.release.kind != ReleaseKind::Security || schedule.security_too);
+    if waits && schedule.next_open(now, device.time_zone.as_deref(), bucket()).is_none_or(|at| at > now) {
+        return (7, Reason::WindowClosed);
+    }
+    (YES, Reason::InStage)
+}
+
+/// Whether a rollout that goes back leads a device on to this release: it runs the one that is taken back, and this is what the
+/// rules name for it.
+fn leads_back(device: &DeviceView, product: &ProductView, rollout: &Rollout, release: &ReleaseView) -> bool {
+    rollout.state == RolloutState::RollingBack
+        && rollout.rules.rollback_to.as_ref() == Some(&release.release.version)
+        && device.installed.iter().any(|installed| {
+            product
+                .release_of_image(&installed.component, installed.sha256)
+                .is_some_and(|running| running.release.id == rollout.release_id)
+        })
+}
+
+/// How soon a device is to poll again because a rollout that it is for asks for it; the shortest of several.
+pub fn poll_within(device: &DeviceView, product: &ProductView) -> Option<crate::Period> {
+    let asks = |rollout: &&Rollout| rollout.state == RolloutState::Running && selects(&rollout.selector, device);
+    product
+        .rollouts
+        .iter()
+        .filter(|rollout| rollout.rules.poll.is_some())
+        .filter(asks)
+        .filter_map(|one| one.rules.poll)
+        .min()
+}
+
+/// The moments between two others at which a rollout reaches or leaves a device by itself: its ramp comes to the device's bucket, its
+/// windows open and close.
+pub(super) fn edges(device: &DeviceView, rollout: &Rollout, after: Time, until: Time) -> Vec<Time> {
+    let schedule = &rollout.rules.schedule;
+    let ramps = rollout.stages.stage(rollout.stage).is_some_and(|stage| stage.ramp != crate::Period::ZERO);
+    if !rollout.state.makes_offers() || (!ramps && schedule.is_always()) || !selects(&rollout.selector, device) {
+        return Vec::new();
+    }
+    let bucket = bucket(&rollout.salt, device.device.cohort_id);
+    let mut edges = schedule.edges(after, until, device.time_zone.as_deref(), bucket);
+    edges.extend(rollout.reached_at(bucket));
+    edges
 }

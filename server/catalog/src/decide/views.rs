@@ -65,6 +65,8 @@ pub struct ProductView {
     releases: Vec<ReleaseView>,
     /// Rollouts of its releases.
     pub rollouts: Vec<Rollout>,
+    /// Whether somebody stopped all rollouts.
+    pub stopped: bool,
     /// Image digests with the releases that have them; sorted, so that of one digest the newest release comes first.
     images: Vec<(Digest, usize)>,
     /// Every component that any release has an image for, sorted.
@@ -109,7 +111,7 @@ impl ProductView {
         stones.sort_unstable();
         stones.dedup_by(|later, first| later.0 == first.0);
         let newest_epoch = releases.iter().map(|release| release.release.signing_epoch).max().unwrap_or(1);
-        Self { product, releases, rollouts, images, components, versions, stones, newest_epoch }
+        Self { product, releases, rollouts, stopped: false, images, components, versions, stones, newest_epoch }
     }
 
     /// The same product without some of its releases.
@@ -170,6 +172,8 @@ pub struct DeviceView {
     pub policies: Vec<Policy>,
     /// Where it stands (ISO 3166-1, two capital letters), when its site says so.
     pub country: Option<String>,
+    /// The time zone of its site, when its site says so.
+    pub time_zone: Option<String>,
     /// Releases it tried and failed, with how often.
     pub failed: Vec<(ReleaseId, u32)>,
 }

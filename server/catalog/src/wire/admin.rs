@@ -11,7 +11,7 @@ use crate::id::TokenId;
 use crate::principal::{Principal, PrincipalKind, Role};
 use crate::product::{Channel, Visibility};
 use crate::release::{Artifact, Release};
-use crate::rollout::{Attempt, Rollout, RolloutTransition, Selector, Stage};
+use crate::rollout::Attempt;
 use crate::text::{Code, ContractNumber, Family, HardwareId, Pid, ProductName, Serial, Slug, TrainName};
 use crate::{TextSet, Time};
 
@@ -347,91 +347,6 @@ pub struct EnrolTokenCreated {
     pub enrol_token: EnrolToken,
     /// The secret.
     pub token: String,
-}
-
-/// A rollout to make.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct RolloutCreate {
-    /// Unique.
-    pub name: Slug,
-    /// The product's name.
-    pub product: ProductName,
-    /// The version it brings.
-    pub version: crate::text::Version,
-    /// Its stages.
-    pub stages: Vec<Stage>,
-    /// Its audience; every device of the product unless given.
-    #[serde(default)]
-    pub selector: Selector,
-    /// -1000 to 1000; 0 unless given.
-    #[serde(default)]
-    pub weight: i32,
-}
-
-/// What to do with a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum RolloutAction {
-    /// Draft to preparing; stage one opens when the patches stand.
-    Start,
-    /// To the next stage; from the last one to done.
-    Advance,
-    /// Make no new offers.
-    Pause,
-    /// Go on.
-    Resume,
-    /// End it for good.
-    Halt,
-}
-
-/// Moves a rollout. Naming the state and stage one saw makes a repeated request harmless and a stale one a conflict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct RolloutMove {
-    /// What to do.
-    pub action: RolloutAction,
-    /// The stage one saw, from 0; checked when given.
-    #[serde(default)]
-    pub from_stage: Option<i32>,
-    /// Why, at most 200 bytes.
-    #[serde(default)]
-    pub cause: String,
-}
-
-/// A rollout with its history and counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct RolloutDetail {
-    /// The product's name.
-    pub product: ProductName,
-    /// The version it brings.
-    pub version: crate::text::Version,
-    /// The rollout.
-    pub rollout: Rollout,
-    /// Its transitions, oldest first, at most 500.
-    pub transitions: Vec<RolloutTransition>,
-    /// Attempts by state.
-    pub attempts: std::collections::BTreeMap<String, i64>,
-    /// Patches of its release: ready, not worth it, and jobs still waiting or running.
-    pub patches: PatchProgress,
-}
-
-/// How far the patches of a release are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct PatchProgress {
-    /// Offered to devices.
-    pub ready: i64,
-    /// Too large to pay.
-    pub not_worth: i64,
-    /// Waiting or being built.
-    pub pending: i64,
-    /// Failed as often as allowed.
-    pub parked: i64,
 }
 
 /// Numbers of the whole installation.

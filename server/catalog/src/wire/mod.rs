@@ -9,3 +9,4 @@ pub mod event;
 pub mod fleet;
 pub mod publish;
 pub mod registration;
+pub mod rollout;

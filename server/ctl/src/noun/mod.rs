@@ -1,6 +1,7 @@
 //! One file per noun: its commands, what they send, and how the answer reads.
 
 pub mod access;
+pub mod approver;
 pub mod audit;
 pub mod contract;
 pub mod contract_apply;
@@ -20,6 +21,8 @@ pub mod principal;
 pub mod product;
 pub mod release;
 pub mod rollout;
+pub mod rollout_plan;
+pub mod rollout_simulate;
 pub mod rollout_watch;
 pub mod site;
 pub mod swap;

@@ -1,20 +1,27 @@
 //! Rollouts: make, move, look at. `rollout_watch` follows one.
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
-use sluice_catalog::TextSet;
-use sluice_catalog::rollout::{Rollout, RolloutState, Selector, Stages};
+use sluice_catalog::rollout::{MAX_APPROVALS, Preset, Rollout, RolloutState, Selector, Stages};
 use sluice_catalog::text::{HardwareId, ProductName, Serial, Slug, Version};
-use sluice_catalog::wire::admin::{MAX_TITLE_LEN, RolloutAction, RolloutCreate, RolloutDetail, RolloutMove};
+use sluice_catalog::wire::admin::MAX_TITLE_LEN;
+use sluice_catalog::wire::rollout::{RolloutAction, RolloutCreate, RolloutDetail, RolloutMove, StopAll};
+
+use sluice_catalog::TextSet;
 
 use crate::args::{Paging, one_of, stages};
 use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
+use crate::noun::rollout_plan::{Approve, PlanFile, waits_text};
+use crate::noun::rollout_simulate::Simulate;
 use crate::noun::{list, rollout_watch, short_text};
 use crate::output::{fields, joined, made, table, when};
 
 /// Names of the states.
-const STATES: &[&str] = &["draft", "preparing", "running", "paused", "halted", "done"];
+const STATES: &[&str] =
+    &["draft", "review", "approved", "preparing", "scheduled", "running", "paused", "halted", "rolling_back", "done"];
 
 /// Moves one rollout.
 #[derive(Args)]
@@ -51,7 +58,7 @@ pub struct Audience {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make a rollout, as a draft. `rollout start` begins it.
+    /// Make a rollout, as a draft. `rollout start` begins it. `rollout apply` takes a plan with everything a rollout can have.
     Create {
         /// A short name.
         name: Slug,
@@ -62,8 +69,14 @@ pub enum Command {
         #[arg(long)]
         version: Version,
         /// Percentages of the audience, stage by stage, such as 1,10,50,100.
-        #[arg(long, value_name = "PERCENT,...", value_parser = stages)]
-        stages: Stages,
+        #[arg(long, value_name = "PERCENT,...", value_parser = stages, required_unless_present = "preset")]
+        stages: Option<Stages>,
+        /// Ready-made stages with gates and stop rules: normal (six days), accelerated (one), emergency (three hours).
+        #[arg(long, value_parser = one_of::<Preset>(&["normal", "accelerated", "emergency"]))]
+        preset: Option<Preset>,
+        /// Approvals by others that it needs before it starts, in place of the preset's.
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(0..=i64::from(MAX_APPROVALS)))]
+        approvals: Option<u8>,
         #[command(flatten)]
         audience: Audience,
         /// Among several rollouts for one device the highest weight wins, then the newest version.
@@ -82,6 +95,16 @@ pub enum Command {
         /// The rollout.
         name: Slug,
     },
+    /// Make a rollout from a plan's file, or write the plan over one that has not started.
+    Apply(PlanFile),
+    /// Show in what a plan's file differs from what the server holds.
+    Diff(PlanFile),
+    /// Play a plan's file through before it is one.
+    Simulate(Simulate),
+    /// Ask for approvals.
+    Submit(Move),
+    /// Approve a plan.
+    Approve(Approve),
     /// Begin: build the patches, then open stage 0.
     Start(Move),
     /// Open the next stage; from the last one, end as done.
@@ -92,6 +115,20 @@ pub enum Command {
     Resume(Move),
     /// End it for good. Devices that have the version keep it.
     Halt(Move),
+    /// End it for good, and lead those who run its version to the one that its plan names.
+    Rollback(Move),
+    /// Stop all rollouts at once, for every device, from its next poll on.
+    StopAll {
+        /// Why, for whoever finds it so.
+        #[arg(long, value_parser = short_text(MAX_TITLE_LEN))]
+        reason: String,
+    },
+    /// Let all rollouts go on after `stop-all`.
+    GoOn {
+        /// Why.
+        #[arg(long, default_value = "", hide_default_value = true, value_parser = short_text(MAX_TITLE_LEN))]
+        reason: String,
+    },
     /// Follow a rollout until it is done or halted, or as told by --until.
     Watch {
         /// The rollout.
@@ -109,12 +146,14 @@ pub enum Command {
 }
 
 impl Command {
-    pub fn run(self, session: &Session) -> Result<(), Failure> {
+    pub fn run(self, session: &Session, config: &Path) -> Result<(), Failure> {
         let all = path(&["rollouts"]);
         match self {
-            Self::Create { name, product, version, stages, audience, weight } => {
+            Self::Create { name, product, version, stages, preset, approvals, audience, weight } => {
                 let selector = audience.into();
-                let request = RolloutCreate { name, product, version, stages: stages.0, selector, weight };
+                let stages = stages.map(|stages| stages.0).unwrap_or_default();
+                let rules = approvals.map(|approvals| serde_json::json!({"approvals": approvals}));
+                let request = RolloutCreate { name, product, version, preset, stages, selector, weight, rules };
                 let answer = session.client.post::<RolloutDetail>(&all, &request)?;
                 session.out.result(&answer.value, |detail| {
                     made(answer.created, &format!("rollout {} ({})", detail.rollout.name, stage_text(&detail.rollout)))
@@ -141,6 +180,14 @@ impl Command {
                 let detail: RolloutDetail = session.client.get(&path(&["rollouts", name.as_str()]), &[])?;
                 session.out.result(&detail, text)
             }
+            Self::Apply(plan) => plan.apply(session),
+            Self::Diff(plan) => plan.diff(session),
+            Self::Simulate(args) => args.run(session),
+            Self::Submit(args) => args.send(session, RolloutAction::Submit),
+            Self::Approve(args) => args.run(session, config),
+            Self::Rollback(args) => args.send(session, RolloutAction::RollBack),
+            Self::StopAll { reason } => switch(session, true, reason),
+            Self::GoOn { reason } => switch(session, false, reason),
             Self::Start(args) => args.send(session, RolloutAction::Start),
             Self::Advance(args) => args.send(session, RolloutAction::Advance),
             Self::Pause(args) => args.send(session, RolloutAction::Pause),
@@ -152,6 +199,15 @@ impl Command {
             }
         }
     }
+}
+
+fn switch(session: &Session, stopped: bool, reason: String) -> Result<(), Failure> {
+    let request = StopAll { stopped, reason, ..StopAll::default() };
+    let set: StopAll = session.client.put(&path(&["stop-all"]), &request)?.value;
+    session.out.result(&set, |set| {
+        let (by, at) = (&set.by, when(set.at));
+        if set.stopped { format!("all rollouts are stopped, by {by} at {at}") } else { "rollouts go on".to_owned() }
+    })
 }
 
 impl From<Audience> for Selector {
@@ -190,7 +246,11 @@ impl Move {
 pub fn stage_text(rollout: &Rollout) -> String {
     let state = rollout.state.as_str();
     match rollout.state {
-        RolloutState::Draft | RolloutState::Preparing => format!("{state}, stages {}", percents(&rollout.stages)),
+        RolloutState::Draft
+        | RolloutState::Review
+        | RolloutState::Approved
+        | RolloutState::Preparing
+        | RolloutState::Scheduled => format!("{state}, stages {}", percents(&rollout.stages)),
         _ => format!(
             "{state}, stage {} of {}: {} %",
             rollout.stage,
@@ -205,8 +265,8 @@ fn percents(stages: &Stages) -> String {
     percents.join(",")
 }
 
-fn text(detail: &RolloutDetail) -> String {
-    let rollout = &detail.rollout;
+/// Which devices it is for.
+pub fn audience_text(rollout: &Rollout) -> String {
     let audience: Vec<String> = [
         ("serial", &rollout.selector.serials),
         ("customer", &rollout.selector.customers),
@@ -218,11 +278,18 @@ fn text(detail: &RolloutDetail) -> String {
     .filter(|(_, set)| !set.is_empty())
     .map(|(kind, set)| format!("{kind}={}", set.iter().collect::<Vec<_>>().join(",")))
     .collect();
-    let audience = if audience.is_empty() {
+    if audience.is_empty() {
         "every device of the product".to_owned()
     } else {
         joined(audience.iter().map(String::as_str))
-    };
+    }
+}
+
+fn text(detail: &RolloutDetail) -> String {
+    let rollout = &detail.rollout;
+    let (begun, matured) = (&detail.counts.begun, &detail.counts.matured);
+    let have = detail.approvals.iter().filter(|approval| approval.counts).count();
+    let who: Vec<String> = detail.approvals.iter().map(|approval| approval.principal.to_string()).collect();
     let patches = detail.patches;
     let attempts: Vec<String> = detail.attempts.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let mut text = fields(&[
@@ -230,7 +297,8 @@ fn text(detail: &RolloutDetail) -> String {
         ("brings", format!("{} {}", detail.product, detail.version)),
         ("state", stage_text(rollout)),
         ("stages", percents(&rollout.stages)),
-        ("audience", audience),
+        ("waits for", waits_text(&detail.waits)),
+        ("audience", audience_text(rollout)),
         ("weight", rollout.weight.to_string()),
         (
             "patches",
@@ -240,6 +308,25 @@ fn text(detail: &RolloutDetail) -> String {
             ),
         ),
         ("attempts", attempts.join(", ")),
+        (
+            "outcomes",
+            format!(
+                "{} begun: {} healthy, {} lost, {} rejected, {} failed, {} rolled back, {} silent, {} late, {} under way; {} matured",
+                begun.attempts,
+                begun.healthy,
+                begun.lost,
+                begun.rejected,
+                begun.failed,
+                begun.rolled_back,
+                begun.silent,
+                begun.late,
+                begun.pending,
+                matured.attempts
+            ),
+        ),
+        ("taken out", joined(rollout.excluded.iter())),
+        ("approvals", format!("{have} of {} {}", rollout.rules.approvals, who.join(", ")).trim_end().to_owned()),
+        ("plan", detail.digest.to_string()),
     ]);
     text.push('\n');
     text.push_str(&table(

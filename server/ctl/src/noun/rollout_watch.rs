@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use sluice_catalog::rollout::{AttemptState, RolloutState};
 use sluice_catalog::text::Slug;
-use sluice_catalog::wire::admin::RolloutDetail;
+use sluice_catalog::wire::rollout::RolloutDetail;
 
 use crate::cli::Session;
 use crate::client::path;

@@ -103,6 +103,11 @@ impl Client {
     }
 
     #[track_caller]
+    pub fn put_json(&self, path: &str, body: &impl Serialize) -> Answer {
+        self.send(Method::PUT, path, &[("Content-Type", "application/json")], &serde_json::to_vec(body).unwrap())
+    }
+
+    #[track_caller]
     pub fn put(&self, path: &str, body: &[u8]) -> Answer {
         self.send(Method::PUT, path, &[("Content-Type", "application/octet-stream")], body)
     }

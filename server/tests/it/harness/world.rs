@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use sluice_catalog::wire::admin::{Page, RolloutDetail, Status, TokenCreated};
+use sluice_catalog::wire::admin::{Page, Status, TokenCreated};
 use sluice_catalog::wire::publish::{PublishDocument, PublishRequest, PublishResponse};
+use sluice_catalog::wire::rollout::RolloutDetail;
 use sluice_fixtures::firmware::{Change, evolve, image};
 use sluice_signer::OnlineKeys;
 use std::sync::LazyLock;

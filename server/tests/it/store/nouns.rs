@@ -13,9 +13,9 @@ use sluice_catalog::patch::{Full, FullEncoding, Patch, PatchState};
 use sluice_catalog::principal::{Principal, PrincipalKind, Role, Token};
 use sluice_catalog::product::{Channel, Product, Train, Visibility};
 use sluice_catalog::release::{Artifact, Release, ReleaseKind};
-use sluice_catalog::rollout::{AttemptState, Failure, Rollout, RolloutState, Selector, Stage, Stages};
+use sluice_catalog::rollout::{AttemptState, Failure, Rollout, RolloutState, Rules, Selector, Stage, Stages};
 use sluice_catalog::{Digest, TextSet, Time};
-use sluice_server::store::{Repository, Store, StoreError, Tx};
+use sluice_server::store::{Because, Repository, Store, StoreError, Tx};
 
 use super::{Engine, NOW, on, product, uuid, with_product};
 
@@ -354,11 +354,16 @@ fn rollout(number: u128, name: &str, release: &Release) -> Rollout {
         id: RolloutId(uuid(number)),
         release_id: release.id,
         name: name.parse().unwrap(),
+        author: "ann".into(),
         state: RolloutState::Draft,
         salt: "5a17".into(),
         weight: -3,
-        stages: Stages(vec![Stage { percent: 10 }, Stage { percent: 100 }]),
+        stages: Stages(vec![Stage::of(10), Stage::of(100)]),
         stage: 0,
+        stage_since: NOW,
+        reached: 0,
+        excluded: set(&[]),
+        rules: Rules { approvals: 2, ..Rules::default() },
         selector: Selector { serials: set(&["SN-1"]), tags: set(&["lab"]), ..Selector::default() },
         created_at: NOW,
     }
@@ -370,18 +375,24 @@ fn rollouts_and_transitions(engine: Engine) {
         let spring = rollout(1, "spring", &release);
         let mut tx = store.begin().await.unwrap();
         add_release(&mut tx, &release).await;
-        tx.rollout_add(&spring).await.unwrap();
-        assert!(tx.rollout_move(&spring, RolloutState::Running, 1, NOW, "ann", "go").await.unwrap());
-        assert!(!tx.rollout_move(&spring, RolloutState::Halted, 0, NOW, "bob", "stale").await.unwrap());
+        tx.rollout_put(&spring).await.unwrap();
+        let later = NOW.plus_s(60);
+        let mut moved = spring.moved(RolloutState::Running, 1, later);
+        (moved.reached, moved.excluded) = (77, set(&["cam-r3"]));
+        let by = |actor, cause| Because { actor, cause, evidence: None };
+        assert!(tx.rollout_move(&spring, &moved, later, by("ann", "go")).await.unwrap());
+        let halted = spring.moved(RolloutState::Halted, 0, later);
+        assert!(!tx.rollout_move(&spring, &halted, later, by("bob", "stale")).await.unwrap());
         tx.commit().await.unwrap();
-        let moved = Rollout { state: RolloutState::Running, stage: 1, ..spring.clone() };
+        assert_eq!(store.rollout_then(&spring, later).await.unwrap().as_ref(), Some(&moved));
+        assert_eq!(store.rollout_then(&moved, NOW).await.unwrap(), None, "no transition had been made by then");
         assert_eq!(store.rollout_by_name(&spring.name).await.unwrap().as_ref(), Some(&moved));
         assert_eq!(store.rollout_all().await.unwrap(), std::slice::from_ref(&moved));
         assert_eq!(store.rollout_list("spring", 10).await.unwrap(), []);
         let transitions = store.rollout_transitions(spring.id).await.unwrap();
         assert_eq!(transitions.len(), 1, "a stale move leaves no trace");
         assert_eq!((transitions[0].actor.as_str(), transitions[0].cause.as_str()), ("ann", "go"));
-        is_duplicate(store.begin().await.unwrap().rollout_add(&rollout(2, "spring", &release)).await);
+        is_duplicate(store.begin().await.unwrap().rollout_put(&rollout(2, "spring", &release)).await);
     });
 }
 
@@ -392,8 +403,8 @@ fn attempts(engine: Engine) {
         let id = device(1, "SN-1").id;
         let mut tx = store.begin().await.unwrap();
         add_release(&mut tx, &release).await;
-        tx.rollout_add(&spring).await.unwrap();
-        tx.rollout_add(&autumn).await.unwrap();
+        tx.rollout_put(&spring).await.unwrap();
+        tx.rollout_put(&autumn).await.unwrap();
         tx.device_add(&device(1, "SN-1"), NOW).await.unwrap();
         assert_eq!(tx.attempt_open(id, release.id, spring.id, NOW).await.unwrap(), 1);
         let first = tx.attempt_current(id).await.unwrap().unwrap();

@@ -1,0 +1,150 @@
+//! Moves rollouts that move by themselves. The planner says what is next; here it is carried out once, whatever the number of
+//! replicas: a transition is kept only when the rollout still is what the planner looked at.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use sluice_catalog::principal::Permission;
+use sluice_catalog::rollout::{Cause, Rollout, RolloutState, Stats, StopRules, plan};
+use sluice_catalog::wire::admin::MAX_TITLE_LEN;
+use sluice_catalog::wire::rollout::StopAll;
+use sluice_catalog::{Kind, Period, Time};
+
+use super::super::{Actor, App};
+use crate::error::{Error, Result};
+use crate::store::Because;
+
+/// The lease of who looks. It only saves work: two that look at once move nothing twice.
+const LEASE: &str = "rollouts";
+/// How long a replica that looks is waited for.
+const LEASE_LASTS: Period = Period::seconds(30);
+/// A rollout that is done is watched for so long: late failures must stop what late devices would get.
+const WATCHED_AFTER_DONE: Period = Period::days(14);
+/// Silent attempts from which on it is worth counting the controls: a stop rule needs as many.
+const WORTH_CONTROLS: u64 = sluice_catalog::rollout::MIN_STOP;
+/// Moves of one rollout in one look: its stages, and each hardware id that may be taken out.
+const MAX_MOVES: usize = 64;
+
+impl App {
+    /// Looks at every rollout that may move by itself, on one replica at a time. How many moves were made.
+    pub async fn rollouts_tick(self: &Arc<Self>) -> Result<usize> {
+        let now = self.now();
+        let mut moves = 0;
+        let watched: Vec<Rollout> =
+            self.store.rollout_all().await?.into_iter().filter(|rollout| may_move(rollout, now)).collect();
+        if watched.is_empty()
+            || !self.store.lease_take(LEASE, self.publisher.replica.as_str(), now, now.plus(LEASE_LASTS)).await?
+        {
+            return Ok(0);
+        }
+        for rollout in watched {
+            // What is wrong with one rollout must not keep the others from being stopped.
+            match self.rollout_step(rollout.clone()).await {
+                Ok(made) => moves += made,
+                Err(error) => {
+                    let name = &rollout.name;
+                    tracing::error!(rollout = %name, error = %error, cause = ?error.cause, "rollout {name} could not be looked at: {error}");
+                }
+            }
+        }
+        if moves > 0 {
+            self.refresh().await?;
+        }
+        Ok(moves)
+    }
+
+    /// Makes every move of a rollout that is due.
+    async fn rollout_step(&self, mut rollout: Rollout) -> Result<usize> {
+        for made in 0..MAX_MOVES {
+            let now = self.now();
+            let stats = self.rollout_stats(&rollout, now).await?;
+            let Some(transition) = plan(&rollout, &stats, now) else { return Ok(made) };
+            let moved = rollout.after(&transition, now);
+            let (cause, digest) = (transition.sentence(), transition.digest(&rollout, "server", now));
+            let mut tx = self.store.begin().await?;
+            let because = Because { actor: "server", cause: &cause, evidence: Some((&transition, digest)) };
+            if !tx.rollout_move(&rollout, &moved, now, because).await? {
+                // Somebody was faster; the next look is at what they made of it.
+                return Ok(made);
+            }
+            tx.generation_raise("rollouts").await?;
+            let action = match (&transition.cause, transition.exclude.is_some()) {
+                (Cause::Start, _) => "rollout.open",
+                (Cause::Gate, _) => "rollout.gate",
+                (Cause::Stop { .. }, false) => "rollout.stop",
+                (Cause::Stop { .. }, true) => "rollout.exclude",
+            };
+            let detail = json!({
+                "from": rollout.state, "to": moved.state, "stage": moved.stage, "cause": cause, "exclude": transition.exclude,
+                "figures": transition.figures, "digest": digest,
+            });
+            tx.audit_add(now, "server", action, &format!("rollout:{}", rollout.name), &detail).await?;
+            tx.commit().await?;
+            tracing::info!(rollout = %rollout.name, state = moved.state.as_str(), stage = moved.stage, "rollout {}: {cause}", rollout.name);
+            rollout = moved;
+        }
+        Ok(MAX_MOVES)
+    }
+
+    /// What is known of a rollout's attempts.
+    pub(super) async fn rollout_stats(&self, rollout: &Rollout, now: Time) -> Result<Stats> {
+        let mature_before = rollout.mature_before(now);
+        let mut stats = self.store.attempt_stats(rollout.id, mature_before).await?;
+        let silent = stats.total(&rollout.excluded).begun.unheard();
+        if rollout.rules.stop.silent.is_some() && silent >= WORTH_CONTROLS {
+            let products = self.live.products_full();
+            if let Some((product, _)) = products.release(rollout.release_id) {
+                let product = product.product.id;
+                self.store.attempt_controls(&mut stats, rollout.id, product, mature_before).await?;
+            }
+        }
+        Ok(stats)
+    }
+
+    /// The switch that stops every rollout.
+    pub async fn stop_all_get(&self, actor: &Actor) -> Result<StopAll> {
+        actor.need(Permission::Read)?;
+        Ok(self.store.stop_all().await?)
+    }
+
+    /// Turns the switch. Honoured at the next poll of every device; a replica that cannot read it makes no offers after 30 s.
+    pub async fn stop_all_set(&self, actor: &Actor, request: &StopAll) -> Result<StopAll> {
+        actor.need(Permission::Rollouts)?;
+        if request.reason.len() > MAX_TITLE_LEN {
+            return Err(Error::invalid("reason", format!("at most {MAX_TITLE_LEN} bytes")));
+        }
+        if request.stopped && request.reason.trim().is_empty() {
+            return Err(Error::new(Kind::Invalid, "reason: say why everything stops, for whoever finds it so"));
+        }
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let before = tx.stop_all().await?;
+        if before.stopped == request.stopped {
+            return Ok(before);
+        }
+        let set = StopAll {
+            stopped: request.stopped,
+            reason: request.reason.clone(),
+            by: actor.name().to_owned(),
+            at: Some(now),
+        };
+        tx.stop_all_put(&set).await?;
+        tx.generation_raise("rollouts").await?;
+        let action = if set.stopped { "rollouts.stop_all" } else { "rollouts.go_on" };
+        tx.audit_add(now, actor.name(), action, "rollouts", &json!({"reason": set.reason})).await?;
+        tx.commit().await?;
+        self.refresh().await?;
+        Ok(set)
+    }
+}
+
+/// Whether the planner could move it at some time.
+fn may_move(rollout: &Rollout, now: Time) -> bool {
+    let stops = rollout.rules.stop != StopRules::default();
+    match rollout.state {
+        RolloutState::Scheduled => true,
+        RolloutState::Running => stops || rollout.stages.gate(rollout.stage).is_some(),
+        RolloutState::Done => stops && now < rollout.stage_since.plus(WATCHED_AFTER_DONE),
+        _ => false,
+    }
+}
