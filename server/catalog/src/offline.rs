@@ -162,8 +162,16 @@ impl Offline {
             patches_off: false,
             created_at: Time::EPOCH,
         };
-        let device =
-            DeviceView { device, customer: None, installed, covers, policies: vec![], country: None, failed: vec![] };
+        let device = DeviceView {
+            device,
+            customer: None,
+            installed,
+            covers,
+            policies: vec![],
+            country: None,
+            time_zone: None,
+            failed: vec![],
+        };
         let product = ProductView::new(blank(product), releases(images, &published), vec![]);
         Self { device, product, published }
     }
