@@ -109,6 +109,9 @@ impl Background {
         if let Err(error) = self.app.notices_stop().await {
             tracing::warn!(%error, "another replica looks for notices only when this one's lease has lapsed: {error}");
         }
+        if let Err(error) = self.app.rollouts_stop().await {
+            tracing::warn!(%error, "another replica looks at rollouts only when this one's lease has lapsed: {error}");
+        }
         self.app.store.close().await;
     }
 }

@@ -1,6 +1,7 @@
 //! Cover that ends or was gained: planned for a contract from all that was ever recorded of it, and held against what stands when it
 //! is written.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
@@ -55,12 +56,15 @@ impl App {
         let mut events = Vec::new();
         for (contract, rests_on, event) in planned {
             if let Some((end, device)) = rests_on {
-                if !standing.contains_key(&contract) {
-                    let windows = tx.window_list(contract).await?;
-                    let spans = windows.iter().map(|window| (window.from_at, window.to_at)).collect();
-                    standing.insert(contract, Windows::new(spans));
-                }
-                let ends = standing.get(&contract).is_some_and(|windows| windows.iter().any(|(_, to)| to == end));
+                let windows = match standing.entry(contract) {
+                    Entry::Occupied(there) => there.into_mut(),
+                    Entry::Vacant(missing) => {
+                        let windows = tx.window_list(contract).await?;
+                        let spans = windows.iter().map(|window| (window.from_at, window.to_at)).collect();
+                        missing.insert(Windows::new(spans))
+                    }
+                };
+                let ends = windows.iter().any(|(_, to)| to == end);
                 if !ends && !cut_at(&mut tx, contract, device.as_ref(), end).await? {
                     continue;
                 }

@@ -91,6 +91,7 @@ impl App {
 }
 
 /// How a version was promised.
+#[derive(Clone, Copy)]
 enum Promise<'a> {
     /// It was offered.
     Offer(&'a Attempt, Option<&'a Slug>),

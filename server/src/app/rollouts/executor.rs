@@ -53,6 +53,11 @@ impl App {
         Ok(moves)
     }
 
+    /// Lets another replica look at once.
+    pub async fn rollouts_stop(&self) -> Result<()> {
+        Ok(self.store.lease_give(LEASE, &self.publisher.replica).await?)
+    }
+
     /// Makes every move of a rollout that is due.
     async fn rollout_step(&self, mut rollout: Rollout) -> Result<usize> {
         for made in 0..MAX_MOVES {
