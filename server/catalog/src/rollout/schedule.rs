@@ -35,7 +35,9 @@ impl std::str::FromStr for Clock {
     type Err = RulesError;
 
     fn from_str(text: &str) -> Result<Self, RulesError> {
-        let digits = |part: &str| (part.len() == 2).then(|| part.parse::<u16>().ok()).flatten();
+        // Digits alone: a number may have a sign, a time of day has none.
+        let two = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+        let digits = |part: &str| two(part).then(|| part.parse::<u16>().ok()).flatten();
         let parsed = text.split_once(':').and_then(|(hours, minutes)| Some((digits(hours)?, digits(minutes)?)));
         match parsed {
             Some((hours, minutes)) if minutes < 60 && hours * 60 + minutes <= DAY_MINUTES => {
@@ -389,7 +391,7 @@ mod tests {
         for text in ["00:00", "04:05", "23:59", "24:00"] {
             assert_eq!(text.parse::<Clock>().unwrap().to_string(), text);
         }
-        for text in ["", "4:05", "24:01", "12:60", "-1:00", "12", "12:000", "1é:00"] {
+        for text in ["", "4:05", "24:01", "12:60", "-1:00", "+4:05", "12:+5", "12", "12:000", "1é:00"] {
             assert!(text.parse::<Clock>().is_err(), "{text}");
         }
     }
