@@ -115,6 +115,7 @@ pub fn product(percent: u8) -> Result<ProductView> {
             stage: 0,
             stage_since: day(order * 2),
             reached: 0,
+            judged_at: None,
             excluded: TextSet::default(),
             rules: Rules::default(),
             selector: Selector::default(),

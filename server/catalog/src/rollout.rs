@@ -134,6 +134,9 @@ pub struct Rollout {
     /// Buckets that were reached then: what a ramp starts from.
     #[serde(default)]
     pub reached: i32,
+    /// When somebody last let it go on after a pause: failures before that are judged, and stop it no more.
+    #[serde(default)]
+    pub judged_at: Option<Time>,
     /// Hardware ids that a stop rule took out.
     #[cfg_attr(feature = "sql", sqlx(try_from = "String"))]
     #[serde(default)]
@@ -176,7 +179,9 @@ impl Rollout {
         let reached = if made_offers { i32::from(self.reach(now)).max(self.reached) } else { self.reached };
         let begins = stage != self.stage || (state.makes_offers() && !made_offers);
         let stage_since = if begins { now } else { self.stage_since };
-        Self { state, stage, stage_since, reached, ..self.clone() }
+        let goes_on = self.state == RolloutState::Paused && state.makes_offers();
+        let judged_at = if goes_on { Some(now) } else { self.judged_at };
+        Self { state, stage, stage_since, reached, judged_at, ..self.clone() }
     }
 
     /// The rollout after a transition.
@@ -265,6 +270,7 @@ mod tests {
             stage: 0,
             stage_since: Time::EPOCH,
             reached: 0,
+            judged_at: None,
             excluded: TextSet::default(),
             rules,
             selector: Selector::default(),

@@ -181,6 +181,7 @@ impl App {
             stage: 0,
             stage_since: now,
             reached: 0,
+            judged_at: None,
             excluded: sluice_catalog::TextSet::default(),
             rules,
             selector: request.selector.clone(),

@@ -254,7 +254,7 @@ fn a_failing_canary_pauses_by_itself_and_keeps_its_evidence(engine: Engine) {
     let mut world = World::new(engine);
     let (first, second) = world.two_releases();
     let opened = world.open(&plan(json!({})));
-    let (mut treated, _) = world.fleet(&opened.rollout.salt, &first, 5, 0);
+    let (mut treated, _) = world.fleet(&opened.rollout.salt, &first, 8, 0);
     succeed(&mut treated[4], &second);
     for device in &treated[..2] {
         fail(device, "rolled_back", "unhealthy");
@@ -269,8 +269,17 @@ fn a_failing_canary_pauses_by_itself_and_keeps_its_evidence(engine: Engine) {
     assert_eq!(evidence.figures.unwrap().counts.begun.rolled_back, 3);
     treated[3].poll().is_nothing("ROLLOUT_PAUSED");
     assert_eq!(world.look(), 0, "it stays paused until somebody resumes it");
-    // Failures that stopped it are still there: without another rule it stops again at once.
+    // Whoever lets it go on has judged those failures; as many new ones pause it again.
+    world.server.advance_s(60);
     world.move_rollout("spring", "resume").expect(200);
+    world.look();
+    assert_eq!(world.rollout("spring").rollout.state, RolloutState::Running);
+    succeed(&mut treated[3], &second);
+    world.look();
+    assert_eq!(world.rollout("spring").rollout.state, RolloutState::Running);
+    for device in &treated[5..] {
+        fail(device, "rolled_back", "unhealthy");
+    }
     world.look();
     assert_eq!(world.rollout("spring").rollout.state, RolloutState::Paused);
 }

@@ -3,6 +3,7 @@
 //! Nothing here knows our libraries. What the demo claims at its end it computes itself: SHA-256 of every slot against
 //! the digests that the holders signed, and each device's bucket in the rollout from the published formula.
 
+mod canary;
 mod ceremony;
 mod firmware;
 mod fleet;

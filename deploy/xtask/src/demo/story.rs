@@ -14,7 +14,7 @@ use super::programs::Programs;
 use super::proxy::Proxy;
 use super::report::{Finding, Report, Row};
 use super::server::Server;
-use super::{signed, support};
+use super::{canary, signed, support};
 
 /// Where the administrator's login is kept.
 pub const ADMIN_CONFIG: &str = "admin/ctl.toml";
@@ -48,6 +48,7 @@ pub fn play(programs: &Programs<'_>, options: &Options, report: &mut Report) -> 
     support::reactivate(programs, &mut fleet, report)?;
     let enrol_token = enrol_token(programs)?;
     support::swap(programs, &server, &factory(&firmware, &enrol_token), &mut fleet, report)?;
+    canary::stage(programs, &server, &firmware, &mut fleet, report)?;
     conclude(programs, &fleet, report)?;
     Ok(server)
 }
@@ -356,7 +357,7 @@ fn conclude(programs: &Programs<'_>, fleet: &[Device], report: &mut Report) -> R
     for device in fleet {
         let serial = &device.serial;
         let (sha256, length) = device.running(programs)?;
-        let wanted = "2.0.0";
+        let wanted = canary::VERSION;
         let signed = images.get(wanted);
         let matches = signed.is_some_and(|image| image.sha256 == sha256 && image.length == length);
         as_signed.push(Finding::new(serial, matches, format!("not {wanted} but {sha256}")));

@@ -226,7 +226,10 @@ fn stop(rollout: &Rollout, stats: &Stats) -> Option<Transition> {
         StopClass::RolledBack => rules.rolled_back,
         StopClass::Silent => rules.silent,
     };
-    let total = stats.total(&rollout.excluded);
+    let whole = stats.total(&rollout.excluded);
+    // Whoever lets it go on has judged the failures that were there.
+    let looked_at = if rollout.judged_at.is_some() { &stats.fresh } else { &stats.hardware };
+    let total = Stats { hardware: looked_at.clone(), ..Stats::default() }.total(&rollout.excluded);
     let stay = |class, hardware: Option<&String>, figures| Transition {
         state: rollout.state,
         stage: rollout.stage,
@@ -235,12 +238,12 @@ fn stop(rollout: &Rollout, stats: &Stats) -> Option<Transition> {
         figures: Some(figures),
     };
     let left: Vec<(&String, &Counts)> =
-        stats.hardware.iter().filter(|(hardware, _)| !rollout.excluded.contains(hardware)).collect();
+        looked_at.iter().filter(|(hardware, _)| !rollout.excluded.contains(hardware)).collect();
     // One bad hardware revision is taken out before it speaks for the others.
     for class in StopClass::ALL.into_iter().filter(|_| rollout.rules.by_hardware) {
         let Some(limit) = limit(class) else { continue };
         for &(id, counts) in &left {
-            let Some((figures, side)) = passed(class, limit, counts, &total) else { continue };
+            let Some((figures, side)) = passed(class, limit, counts, &whole) else { continue };
             // When the others are no better it is the release and not the hardware.
             let others = left.iter().filter(|(other, _)| *other != id).map(|(_, counts)| side(counts));
             let (count, known) = others.fold((0, 0), |(count, known), tally| {
@@ -253,7 +256,7 @@ fn stop(rollout: &Rollout, stats: &Stats) -> Option<Transition> {
     }
     for class in StopClass::ALL {
         let Some(limit) = limit(class) else { continue };
-        if let Some((figures, _)) = passed(class, limit, &total, &total) {
+        if let Some((figures, _)) = passed(class, limit, &total, &whole) {
             let state = match limit.action {
                 StopAction::Pause => RolloutState::Paused,
                 StopAction::Halt => RolloutState::Halted,

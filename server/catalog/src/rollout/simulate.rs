@@ -322,7 +322,7 @@ fn look(devices: &[Device], rollout: &Rollout, model: &Model, minute: i64) -> St
             None => {}
         }
     }
-    Stats { hardware: model.hardware.iter().map(|(id, _)| id.clone()).zip(stats).collect() }
+    Stats { hardware: model.hardware.iter().map(|(id, _)| id.clone()).zip(stats).collect(), ..Stats::default() }
 }
 
 #[cfg(test)]

@@ -192,6 +192,9 @@ impl Counts {
 pub struct Stats {
     /// By hardware id.
     pub hardware: BTreeMap<String, Counts>,
+    /// The same of attempts that began since somebody let it go on after a pause: what the stop rules look at from then on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fresh: BTreeMap<String, Counts>,
 }
 
 impl Stats {

@@ -111,6 +111,7 @@ impl Simulate {
             // Windows are in the time of day: the model begins on a Monday at midnight UTC.
             stage_since: Time::EPOCH.plus_days(4),
             reached: 0,
+            judged_at: None,
             excluded: TextSet::default(),
             rules,
             selector: plan.selector.clone(),

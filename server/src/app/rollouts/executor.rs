@@ -94,7 +94,7 @@ impl App {
     /// What is known of a rollout's attempts.
     pub(super) async fn rollout_stats(&self, rollout: &Rollout, now: Time) -> Result<Stats> {
         let mature_before = rollout.mature_before(now);
-        let mut stats = self.store.attempt_stats(rollout.id, mature_before).await?;
+        let mut stats = self.store.attempt_stats(rollout.id, mature_before, rollout.judged_at).await?;
         let silent = stats.total(&rollout.excluded).begun.unheard();
         if rollout.rules.stop.silent.is_some() && silent >= WORTH_CONTROLS {
             let products = self.live.products_full();

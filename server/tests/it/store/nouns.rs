@@ -362,6 +362,7 @@ fn rollout(number: u128, name: &str, release: &Release) -> Rollout {
         stage: 0,
         stage_since: NOW,
         reached: 0,
+        judged_at: None,
         excluded: set(&[]),
         rules: Rules { approvals: 2, ..Rules::default() },
         selector: Selector { serials: set(&["SN-1"]), tags: set(&["lab"]), ..Selector::default() },

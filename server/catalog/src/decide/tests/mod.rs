@@ -90,6 +90,7 @@ pub(super) fn rollout_of(order: i64, percent: u8) -> Rollout {
         stage: 0,
         stage_since: day(0),
         reached: 0,
+        judged_at: None,
         excluded: TextSet::default(),
         rules: Rules::default(),
         selector: Selector::default(),

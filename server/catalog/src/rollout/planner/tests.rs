@@ -30,7 +30,7 @@ fn stats(hardware: &[(&str, Tally)]) -> Stats {
     let counts = |&(id, begun): &(&str, Tally)| {
         (id.to_owned(), Counts { begun, matured: begun, controls: 1000, controls_silent: 60 })
     };
-    Stats { hardware: hardware.iter().map(counts).collect() }
+    Stats { hardware: hardware.iter().map(counts).collect(), ..Stats::default() }
 }
 
 fn normal() -> Rollout {
@@ -113,6 +113,17 @@ fn old_failures_are_not_hidden_by_a_wave_of_new_attempts() {
         counts.begun.pending += 2000;
     }
     assert!(plan(&normal(), &stats, t(1)).is_some());
+}
+
+#[test]
+fn failures_that_somebody_judged_stop_it_no_more_and_new_ones_do() {
+    let bad = |count| stats(&[("cam-r3", tally(100, &[(StopClass::Failed, count)]))]);
+    let paused = normal().after(&plan(&normal(), &bad(20), t(1)).unwrap(), t(1));
+    assert_eq!(paused.state, RolloutState::Paused);
+    let going = paused.moved(RolloutState::Running, 0, t(2));
+    assert_eq!(plan(&going, &bad(20), t(3)), None);
+    let again = Stats { fresh: bad(20).hardware, ..bad(40) };
+    assert_eq!(plan(&going, &again, t(4)).unwrap().state, RolloutState::Paused);
 }
 
 #[test]
@@ -221,6 +232,9 @@ impl World {
         let mut stats = Stats::default();
         for (hardware, observed) in &self.devices {
             stats.hardware.entry(hardware.clone()).or_default().observe(observed, before);
+            if self.rollout.judged_at.is_some_and(|judged| judged <= observed.began_at) {
+                stats.fresh.entry(hardware.clone()).or_default().observe(observed, before);
+            }
         }
         stats
     }
