@@ -115,6 +115,7 @@ pub async fn app_with(
         limits_of_asking: AskLimits::new(settings.asks_per_minute, settings.client_address_header.clone()),
         notices: Notices::default(),
         fleets: Fleets::default(),
+        watch: crate::app::Watch::default(),
         runtime: tokio::runtime::Handle::current(),
     });
     app.refresh().await.map_err(anyhow::Error::new).context("reading the catalogue")?;

@@ -171,13 +171,14 @@ impl Rollout {
         u16::try_from(reached).unwrap_or(0)
     }
 
-    /// The rollout after a move at a moment: what it had reached then is what it goes on from. A new stage, and going on after a
-    /// pause, begin their soak time anew.
+    /// The rollout after a move at a moment: what it had reached then is what it goes on from. A new stage, going on after a pause and
+    /// the end begin their time anew.
     #[must_use]
     pub fn moved(&self, state: RolloutState, stage: i32, now: Time) -> Self {
         let made_offers = self.state.makes_offers();
         let reached = if made_offers { i32::from(self.reach(now)).max(self.reached) } else { self.reached };
-        let begins = stage != self.stage || (state.makes_offers() && !made_offers);
+        let ends = state == RolloutState::Done && self.state != RolloutState::Done;
+        let begins = stage != self.stage || ends || (state.makes_offers() && !made_offers);
         let stage_since = if begins { now } else { self.stage_since };
         let goes_on = self.state == RolloutState::Paused && state.makes_offers();
         let judged_at = if goes_on { Some(now) } else { self.judged_at };

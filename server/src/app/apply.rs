@@ -53,6 +53,8 @@ impl App {
         let plan = tx.plan_by_name(&request.plan).await?;
         let plan = plan.ok_or_else(|| Error::invalid("plan", format!("there is no plan {}", request.plan)))?;
         tx.contract_lock(number).await?;
+        // Whoever waited for the locks must not stamp what other replicas have already looked past.
+        let now = self.now();
         let before = tx.contract_by_number(number).await?;
         let told = match &before {
             Some(contract) => tx.contract_told(contract.id).await?,

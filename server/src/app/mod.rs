@@ -41,6 +41,7 @@ pub use limits::{AskLimits, RetryAfter};
 pub use notices::{NOTICES_LEASE, NOTICES_LEASE_S, Notices};
 pub use publish::{LEASE, LEASE_S, Publisher};
 pub use reports::Moved;
+pub use rollouts::Watch;
 pub use why::Question;
 
 use std::sync::Arc;
@@ -110,6 +111,8 @@ pub struct App {
     pub notices: Notices,
     /// Answers about whole fleets that run.
     pub fleets: Fleets,
+    /// Since when rollouts are looked at.
+    pub watch: Watch,
     /// The runtime on which the database pool and the blob store's client live. Actix workers are runtimes of their own
     /// and reach them through this handle.
     pub runtime: tokio::runtime::Handle,

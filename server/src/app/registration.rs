@@ -76,6 +76,7 @@ impl App {
                 let code = self.store.registration_code(code_hash(text)).await?;
                 let row = row.ok_or_else(refuse)?;
                 let good = code.is_some_and(|code| code.device_id == row.device.id && code.is_good(now));
+                let good = good && row.device.state != DeviceState::Pending;
                 if good { Ok(row) } else { Err(refuse()) }
             }
             Proof::Signature { message, signature, .. } => {
@@ -83,7 +84,10 @@ impl App {
                 let known = bound.and_then(|key| public_key(key).ok());
                 let key = known.or_else(nobodys_key).ok_or_else(refuse)?;
                 let signed = verify(&key, message, signature).is_ok();
-                row.filter(|_| signed && known.is_some()).ok_or_else(refuse)
+                // Whoever enrolled by itself has bound a key of its own to a serial of its choice: that proves nothing until somebody
+                // accepts it.
+                row.filter(|row| signed && known.is_some() && row.device.state != DeviceState::Pending)
+                    .ok_or_else(refuse)
             }
         }
     }

@@ -3,6 +3,8 @@
 mod approvals;
 mod executor;
 
+pub use executor::Watch;
+
 use serde_json::json;
 use sluice_catalog::Kind;
 use sluice_catalog::decide::{ProductView, ReleaseView};
@@ -10,6 +12,7 @@ use sluice_catalog::id::RolloutId;
 use sluice_catalog::job::JobState;
 use sluice_catalog::patch::PatchState;
 use sluice_catalog::principal::Permission;
+use sluice_catalog::release::Artifact;
 use sluice_catalog::rollout::{Rollout, RolloutState, Rules, Selector, waits};
 use sluice_catalog::text::Slug;
 use sluice_catalog::wire::admin::MAX_TITLE_LEN;
@@ -269,25 +272,23 @@ fn leads_on(product: &ProductView, release: &ReleaseView, rules: &Rules) -> Resu
         ));
     }
     for image in &release.artifacts {
-        let same = |other: &&sluice_catalog::release::Artifact| {
-            other.component == image.component && !other.hw_ids.0.is_disjoint(&image.hw_ids.0)
-        };
-        let Some(over) = to.artifacts.iter().find(same) else {
-            return Err(Error::invalid(
-                field,
-                format!("{version} has no image for {} of {}", image.component, image.path),
-            ));
-        };
-        if over.security_counter < image.security_counter
-            || over.min_installed_order.is_some_and(|floor| release.release.order < floor)
-        {
-            return Err(Error::invalid(
-                field,
-                format!(
-                    "{version} does not install over {}: its counter or its floor forbids it",
-                    release.release.version
-                ),
-            ));
+        for hardware in image.hw_ids.iter() {
+            let fits = |other: &&Artifact| other.component == image.component && other.hw_ids.contains(hardware);
+            let Some(over) = to.artifacts.iter().find(fits) else {
+                let text = format!("{version} has no image for {} on {hardware}", image.component);
+                return Err(Error::invalid(field, text));
+            };
+            if over.security_counter < image.security_counter
+                || over.min_installed_order.is_some_and(|floor| release.release.order < floor)
+            {
+                return Err(Error::invalid(
+                    field,
+                    format!(
+                        "{version} does not install over {} on {hardware}: its counter or its floor forbids it",
+                        release.release.version
+                    ),
+                ));
+            }
         }
     }
     Ok(())
@@ -363,11 +364,12 @@ fn next(rollout: &Rollout, action: RolloutAction) -> Result<(RolloutState, i32)>
         )),
         (RolloutAction::Advance, Running) if stage < rollout.stages.last() => Ok((Running, stage + 1)),
         (RolloutAction::Advance, Running) => Ok((Done, stage)),
-        (RolloutAction::Pause, Running | Preparing | Scheduled | Done) => Ok((Paused, stage)),
+        (RolloutAction::Pause, Running | Done) => Ok((Paused, stage)),
         (RolloutAction::Resume, Paused) => Ok((Running, stage)),
-        (RolloutAction::Halt, Draft | Review | Approved | Preparing | Scheduled | Running | Paused | Done) => {
-            Ok((Halted, stage))
-        }
+        (
+            RolloutAction::Halt,
+            Draft | Review | Approved | Preparing | Scheduled | Running | Paused | Done | RollingBack,
+        ) => Ok((Halted, stage)),
         (RolloutAction::RollBack, Running | Paused | Done | Halted) if rollout.rules.rollback_to.is_some() => {
             Ok((RollingBack, stage))
         }

@@ -74,6 +74,8 @@ impl App {
     pub(super) async fn refuse_loss(&self, tx: &mut Tx, now: Time, accepted: Option<u64>) -> Result<()> {
         let (_, ShiftSummary { losses, covered, cut, .. }) = self.shifts(tx, now).await?;
         let many = losses >= LOSS_DEVICES && losses.saturating_mul(100) > covered.saturating_mul(LOSS_PERCENT);
+        // What was not counted is not known to be harmless.
+        let many = many || cut;
         if !many || accepted.is_some_and(|accepted| losses <= accepted) {
             return Ok(());
         }

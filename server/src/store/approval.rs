@@ -66,7 +66,7 @@ impl Tx {
         of_plan(self, rollout, digest).await
     }
 
-    /// Keeps an approval; the same again changes nothing.
+    /// Keeps an approval; the same again changes nothing, one by another key takes its place.
     pub async fn approval_add(
         &mut self,
         rollout: RolloutId,
@@ -78,7 +78,9 @@ impl Tx {
     ) -> Result<bool> {
         let rows = Sql::new(
             "INSERT INTO rollout_approval (rollout_id, principal_id, digest, public_key, signature, at)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (rollout_id, principal_id, digest) DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (rollout_id, principal_id, digest)
+             DO UPDATE SET public_key = excluded.public_key, signature = excluded.signature, at = excluded.at
+             WHERE rollout_approval.public_key <> excluded.public_key",
         )
         .bind(rollout)
         .bind(principal)

@@ -2,7 +2,7 @@
 
 use sluice_catalog::Time;
 use sluice_catalog::id::{DeviceId, ProductId, ReleaseId, RolloutId};
-use sluice_catalog::rollout::{Attempt, AttemptState, Counts, Failure, Observed, Stats};
+use sluice_catalog::rollout::{Attempt, AttemptState, Counts, Failure, Observed, Rollout, Stats};
 
 use super::{Result, Sql, Store, Tx};
 
@@ -10,8 +10,8 @@ const ATTEMPT_COLUMNS: &str =
     "device_id, seq, release_id, rollout_id, state, failure, encoding, bytes, offered_at, began_at, changed_at";
 
 /// Attempts of one kind: hardware, state, failure, 1 when matured, 1 when not heard of, 1 when it began
-/// since the failures were judged, how many.
-type Group = (String, AttemptState, Option<Failure>, i64, i64, i64, i64);
+/// since the failures were judged, 1 since the stage opened, how many.
+type Group = (String, AttemptState, Option<Failure>, i64, i64, i64, i64, i64);
 
 impl Store {
     /// A rollout's attempts, counted by state.
@@ -33,9 +33,9 @@ impl Store {
             .await
     }
 
-    /// A rollout's attempts that began, counted by hardware and class; of each device the last that ended, or else the last. What
+    /// A rollout's attempts at its own release (not at stepping stones to it) that began, counted by hardware and class; of each device the last that ended, or else the last. What
     /// began until `mature_before` is matured, and who was not heard of since then is silent.
-    pub async fn attempt_stats(&self, id: RolloutId, mature_before: Time, judged_at: Option<Time>) -> Result<Stats> {
+    pub async fn attempt_stats(&self, rollout: &Rollout, mature_before: Time) -> Result<Stats> {
         // A device that failed and tries again has failed until that ends; one that flaps is one device.
         let ended =
             |of: &str| format!("CASE WHEN {of}.state IN ('healthy', 'failed', 'rolled_back') THEN 1 ELSE 0 END");
@@ -45,33 +45,31 @@ impl Store {
                     CAST(CASE WHEN a.began_at <= $1 THEN 1 ELSE 0 END AS BIGINT) AS matured,
                     CAST(CASE WHEN COALESCE(d.last_seen_at, 0) < $1 AND a.changed_at < $1 THEN 1 ELSE 0 END AS BIGINT) AS unheard,
                     CAST(CASE WHEN a.began_at >= $3 THEN 1 ELSE 0 END AS BIGINT) AS fresh,
+                    CAST(CASE WHEN a.began_at >= $4 THEN 1 ELSE 0 END AS BIGINT) AS of_stage,
                     CAST(COUNT(*) AS BIGINT) AS count
              FROM attempt a JOIN device d ON d.id = a.device_id
-             WHERE a.rollout_id = $2 AND a.began_at IS NOT NULL AND a.state <> 'superseded'
+             WHERE a.rollout_id = $2 AND a.release_id = $5 AND a.began_at IS NOT NULL AND a.state <> 'superseded'
                AND NOT EXISTS (
                  SELECT 1 FROM attempt b
-                 WHERE b.rollout_id = a.rollout_id AND b.device_id = a.device_id AND b.began_at IS NOT NULL
+                 WHERE b.rollout_id = a.rollout_id AND b.release_id = a.release_id AND b.device_id = a.device_id AND b.began_at IS NOT NULL
                    AND b.state <> 'superseded'
                    AND ({other} > {this} OR ({other} = {this} AND b.seq > a.seq)))
-             GROUP BY d.hw_id, a.state, a.failure, matured, unheard, fresh"
+             GROUP BY d.hw_id, a.state, a.failure, matured, unheard, fresh, of_stage"
         ))
         .bind(mature_before)
-        .bind(id)
-        .bind(judged_at.unwrap_or(Time::FOREVER))
+        .bind(rollout.id)
+        .bind(rollout.judged_at.unwrap_or(Time::FOREVER))
+        .bind(rollout.stage_since)
+        .bind(rollout.release_id)
         .all(self)
         .await?;
         let mut stats = Stats::default();
-        for (hardware, state, failure, matured, unheard, fresh, count) in groups {
+        for (hardware, state, failure, matured, unheard, fresh, of_stage, count) in groups {
             let at = |before: i64| if before == 1 { mature_before.plus_ms(-1) } else { mature_before.plus_ms(1) };
             let observed = Observed { state, failure, began_at: at(matured), last_seen: at(unheard) };
             let Some(class) = observed.class(mature_before) else { continue };
             let count = u64::try_from(count).unwrap_or(0);
-            let add = |counts: &mut Counts| {
-                counts.begun.add(class, count);
-                if matured == 1 {
-                    counts.matured.add(class, count);
-                }
-            };
+            let add = |counts: &mut Counts| counts.count(class, count, matured == 1, of_stage == 1);
             if fresh == 1 {
                 add(stats.fresh.entry(hardware.clone()).or_default());
             }

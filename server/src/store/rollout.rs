@@ -137,6 +137,17 @@ impl Tx {
         by_name(self, name).await
     }
 
+    /// Every rollout.
+    pub async fn rollout_all(&mut self) -> Result<Vec<Rollout>> {
+        Sql::built(format!("SELECT {COLUMNS} FROM rollout ORDER BY id")).all(self).await
+    }
+
+    /// Waits until nobody else moves a rollout, and reads it then.
+    pub async fn rollout_lock(&mut self, name: &Slug) -> Result<Option<Rollout>> {
+        Sql::new("UPDATE rollout SET weight = weight WHERE name = $1").bind(name).execute(&mut *self).await?;
+        self.rollout_by_name(name).await
+    }
+
     /// A rollout by id.
     pub async fn rollout_get(&mut self, id: RolloutId) -> Result<Option<Rollout>> {
         Sql::built(format!("SELECT {COLUMNS} FROM rollout WHERE id = $1")).bind(id).optional(self).await

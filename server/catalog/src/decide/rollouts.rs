@@ -91,11 +91,16 @@ fn brings(device: &DeviceView, rollout: &Rollout, release: &ReleaseView, now: Ti
 fn leads_back(device: &DeviceView, product: &ProductView, rollout: &Rollout, release: &ReleaseView) -> bool {
     rollout.state == RolloutState::RollingBack
         && rollout.rules.rollback_to.as_ref() == Some(&release.release.version)
-        && device.installed.iter().any(|installed| {
-            product
-                .release_of_image(&installed.component, installed.sha256)
-                .is_some_and(|running| running.release.id == rollout.release_id)
-        })
+        && selects(&rollout.selector, device)
+        && product.releases().iter().find(|release| release.release.id == rollout.release_id).is_some_and(
+            |taken_back| {
+                // An image that did not change is of older releases, too: it runs the release when it runs all of it.
+                let mut images = taken_back.artifacts.iter().filter(|image| image.runs_on(device)).peekable();
+                images.peek().is_some()
+                    && images
+                        .all(|image| device.installed(&image.component).is_some_and(|one| one.sha256 == image.sha256))
+            },
+        )
 }
 
 /// How soon a device is to poll again because a rollout that it is for asks for it; the shortest of several.

@@ -63,6 +63,14 @@ impl StopClass {
         }
     }
 
+    /// How many. Without controls nobody knows who goes silent anyway, some time after a success.
+    const fn count_in(self, tally: &Tally, controls: u64) -> u64 {
+        match self {
+            Self::Silent if controls < MIN_CONTROLS => tally.silent,
+            _ => self.count(tally),
+        }
+    }
+
     const fn count(self, tally: &Tally) -> u64 {
         match self {
             Self::Rejected => tally.rejected,
@@ -108,8 +116,8 @@ impl Transition {
         match (&self.cause, &self.figures) {
             (Cause::Gate, Some(figures)) => format!(
                 "{} of {} matured attempts succeeded: at least {}, {} asked for",
-                figures.counts.matured.succeeded(),
-                figures.counts.matured.attempts,
+                figures.counts.of_stage.succeeded(),
+                figures.counts.of_stage.attempts,
                 permille(figures.lower_permille),
                 permille(figures.against_permille)
             ),
@@ -207,10 +215,11 @@ fn passed(class: StopClass, limit: StopLimit, counts: &Counts, whole: &Counts) -
     };
     SIDES.into_iter().find_map(|side| {
         let tally = side(counts);
-        let count = class.count(tally);
+        let count = class.count_in(tally, whole.controls);
         let lower = wilson_lower(count, tally.attempts);
-        // A limit of everything can be reached and not passed.
-        let stops = count >= MIN_STOP && (lower > against || (against >= 1.0 && count == tally.attempts));
+        // A limit of everything can be reached and not passed. Where all controls are silent as well, it is not the release.
+        let all = limit.percent >= 100 && class != StopClass::Silent && count == tally.attempts;
+        let stops = count >= MIN_STOP && (lower > against || all);
         stops.then(|| {
             let (lower_permille, against_permille) = (permille(lower), permille(against));
             (Figures { counts: *counts, lower_permille, against_permille }, side)
@@ -247,7 +256,7 @@ fn stop(rollout: &Rollout, stats: &Stats) -> Option<Transition> {
             // When the others are no better it is the release and not the hardware.
             let others = left.iter().filter(|(other, _)| *other != id).map(|(_, counts)| side(counts));
             let (count, known) = others.fold((0, 0), |(count, known), tally| {
-                (count + class.count(tally), known + tally.attempts - tally.pending - tally.late)
+                (count + class.count_in(tally, whole.controls), known + tally.attempts - tally.pending - tally.late)
             });
             if wilson_upper(count, known) < f64::from(figures.lower_permille) / 1000.0 {
                 return Some(stay(class, Some(id), figures));
@@ -276,11 +285,12 @@ fn gate(rollout: &Rollout, counts: &Counts, now: Time) -> Result<Figures, Waits>
     if now < until {
         return Err(Waits::Soak { until });
     }
-    let (have, need) = (counts.matured.attempts, u64::from(gate.minimum));
+    // What was seen in earlier stages has opened this one; it says nothing of the devices that this one reached.
+    let (have, need) = (counts.of_stage.attempts, u64::from(gate.minimum));
     if have < need {
-        return Err(Waits::Attempts { have, need, coming: counts.begun.attempts - have });
+        return Err(Waits::Attempts { have, need, coming: counts.begun.attempts - counts.matured.attempts });
     }
-    let lower = wilson_lower(counts.matured.succeeded(), have);
+    let lower = wilson_lower(counts.of_stage.succeeded(), have);
     let need = f64::from(gate.success) / 100.0;
     if lower < need {
         return Err(Waits::Success { lower_permille: permille(lower), need_permille: permille(need) });

@@ -183,7 +183,7 @@ pub fn simulate(rollout: &Rollout, model: &Model) -> Outcome {
             let reach = offers.get(device.hardware).copied().unwrap_or(0);
             device.live(minute, reach, &rollout, model, &mut dice);
         }
-        let stats = look(&devices, &rollout, model, minute);
+        let stats = look(&devices, &rollout, model, (start, minute));
         while let Some(transition) = plan(&rollout, &stats, now) {
             rollout = rollout.after(&transition, now);
             let installed = installed(&devices);
@@ -303,10 +303,11 @@ impl Device {
     }
 }
 
-fn look(devices: &[Device], rollout: &Rollout, model: &Model, minute: i64) -> Stats {
+fn look(devices: &[Device], rollout: &Rollout, model: &Model, (start, minute): (Time, i64)) -> Stats {
     // Before the start lies as much time as rules may give an attempt.
     let at = |minute: i64| Time::EPOCH.plus_s(60 * (minute + i64::from(super::rules::MAX_PERIOD.as_s() / 30)));
     let mature_before = at(minute).minus(rollout.rules.mature);
+    let stage_since = at((rollout.stage_since.as_s() - start.as_s()) / 60);
     let mut stats = vec![super::stats::Counts::default(); model.hardware.len()];
     for device in devices {
         let Some(counts) = stats.get_mut(device.hardware) else { continue };
@@ -314,6 +315,7 @@ fn look(devices: &[Device], rollout: &Rollout, model: &Model, minute: i64) -> St
             Some(state) => counts.observe(
                 &Observed { state, failure: None, began_at: at(device.began_at), last_seen: at(device.last_seen) },
                 mature_before,
+                stage_since,
             ),
             None if device.last_seen >= 0 => {
                 counts.controls += 1;

@@ -162,6 +162,9 @@ pub struct Counts {
     pub begun: Tally,
     /// Those that are matured.
     pub matured: Tally,
+    /// Of the matured ones those that began since the present stage opened: what its gate rests on.
+    #[serde(default)]
+    pub of_stage: Tally,
     /// Devices of the audience without an attempt that were heard of since the rollout started.
     pub controls: u64,
     /// Those of them that are now silent.
@@ -172,16 +175,26 @@ impl Counts {
     fn merge(&mut self, other: &Self) {
         self.begun.merge(&other.begun);
         self.matured.merge(&other.matured);
+        self.of_stage.merge(&other.of_stage);
         self.controls += other.controls;
         self.controls_silent += other.controls_silent;
     }
 
-    /// Takes in an attempt.
-    pub fn observe(&mut self, observed: &Observed, mature_before: Time) {
+    /// Takes in an attempt, in a stage that opened at a moment.
+    pub fn observe(&mut self, observed: &Observed, mature_before: Time, stage_since: Time) {
         let Some(class) = observed.class(mature_before) else { return };
-        self.begun.add(class, 1);
-        if observed.is_matured(mature_before) {
-            self.matured.add(class, 1);
+        let of_stage = observed.began_at >= stage_since;
+        self.count(class, 1, observed.is_matured(mature_before), of_stage);
+    }
+
+    /// Counts some more attempts of a class.
+    pub fn count(&mut self, class: Class, count: u64, matured: bool, of_stage: bool) {
+        self.begun.add(class, count);
+        if matured {
+            self.matured.add(class, count);
+            if of_stage {
+                self.of_stage.add(class, count);
+            }
         }
     }
 }
@@ -295,11 +308,12 @@ mod tests {
             let mut counts = Counts::default();
             for (state, began, last_seen) in attempts {
                 let state = states[usize::from(state)];
-                counts.observe(&Observed { state, failure: None, began_at: t(began), last_seen: t(last_seen) }, t(100));
+                counts.observe(&Observed { state, failure: None, began_at: t(began), last_seen: t(last_seen) }, t(100), t(50));
             }
             let (begun, matured) = (counts.begun, counts.matured);
             prop_assert!(matured.attempts <= begun.attempts && matured.succeeded() <= begun.succeeded());
             prop_assert_eq!(matured.pending, 0, "matured is no more under way");
+            prop_assert!(counts.of_stage.attempts <= matured.attempts);
             for tally in [begun, matured] {
                 let parts = tally.pending + tally.healthy + tally.lost + tally.rejected + tally.failed + tally.rolled_back;
                 prop_assert_eq!(parts + tally.silent + tally.late, tally.attempts);

@@ -34,7 +34,7 @@ pub fn watch(
             return session.out.result(&detail, summary);
         }
         if let Some(until) = until
-            && matches!(state, RolloutState::Halted | RolloutState::Done)
+            && matches!(state, RolloutState::Halted | RolloutState::Done | RolloutState::RollingBack)
         {
             return Err(Failure::Refused(format!("rollout {name} is {}, never {}", state.as_str(), until.as_str())));
         }
@@ -49,7 +49,7 @@ pub fn watch(
 /// Whether a rollout stands where it was to stand.
 fn is_there(state: RolloutState, until: Option<RolloutState>) -> bool {
     match until {
-        None => matches!(state, RolloutState::Done | RolloutState::Halted),
+        None => matches!(state, RolloutState::Done | RolloutState::Halted | RolloutState::RollingBack),
         Some(RolloutState::Running) => state.makes_offers(),
         Some(until) => state == until,
     }

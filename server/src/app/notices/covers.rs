@@ -121,7 +121,7 @@ impl App {
                 planned.push((story.id, Some((ending.end, only.clone())), event));
                 if matches!(notice.moment, Moment::End | Moment::GraceEnd) {
                     for denied in self.denials_at(story.id, ending.end, notice.at, look).await? {
-                        planned.push((story.id, None, denied));
+                        planned.push((story.id, Some((ending.end, only.clone())), denied));
                     }
                 }
             }

@@ -90,7 +90,8 @@ impl App {
         let signature = signature(&request.signature)?;
         let now = self.now();
         let mut tx = self.store.begin().await?;
-        let rollout = tx.rollout_by_name(name).await?.ok_or_else(|| Error::not_found("rollout", name))?;
+        // Two who approve at once count each other.
+        let rollout = tx.rollout_lock(name).await?.ok_or_else(|| Error::not_found("rollout", name))?;
         if rollout.author == principal.name.as_str() {
             return Err(Error::new(Kind::Forbidden, format!("you wrote the plan of {name}: others approve it")));
         }
@@ -116,33 +117,34 @@ impl App {
         if key.verify_strict(&approval_message(digest), &signature).is_err() {
             return Err(Error::new(Kind::Unauthenticated, "the signature is not by this key over this plan"));
         }
-        if rollout.state != RolloutState::Review {
-            let there = tx.approval_list(rollout.id, digest).await?;
-            if there.iter().any(|row| row.name == principal.name) {
-                drop(tx);
-                return self.rollout_get(actor, name).await;
-            }
+        if !matches!(rollout.state, RolloutState::Review | RolloutState::Approved) {
             return Err(Error::new(
                 Kind::WrongState,
                 format!("rollout {name} is {}: it waits for no approval", rollout.state.as_str()),
             ));
         }
-        if tx.approval_add(rollout.id, principal.id, digest, key.as_bytes(), &signature.to_bytes(), now).await? {
-            let rows = tx.approval_list(rollout.id, digest).await?;
-            let have = counting(&rows, &rollout.author).count();
+        let new = tx.approval_add(rollout.id, principal.id, digest, key.as_bytes(), &signature.to_bytes(), now).await?;
+        let rows = tx.approval_list(rollout.id, digest).await?;
+        let have = counting(&rows, &rollout.author).count();
+        if new {
             let detail = json!({"digest": digest, "public_key": request.public_key, "have": have});
             tx.audit_add(now, actor.name(), "rollout.approve", &format!("rollout:{name}"), &detail).await?;
-            if have >= usize::from(rollout.rules.approvals) {
-                let approved = rollout.moved(RolloutState::Approved, rollout.stage, now);
-                let cause = format!("{have} approvals of plan {digest}");
-                let because = Because { actor: actor.name(), cause: &cause, evidence: None };
-                if !tx.rollout_move(&rollout, &approved, now, because).await? {
-                    return Err(moved_meanwhile(name));
-                }
-                tx.generation_raise("rollouts").await?;
+        }
+        let enough = rollout.state == RolloutState::Review && have >= usize::from(rollout.rules.approvals);
+        if enough {
+            let approved = rollout.moved(RolloutState::Approved, rollout.stage, now);
+            let cause = format!("{have} approvals of plan {digest}");
+            let because = Because { actor: actor.name(), cause: &cause, evidence: None };
+            if !tx.rollout_move(&rollout, &approved, now, because).await? {
+                return Err(moved_meanwhile(name));
             }
+            tx.generation_raise("rollouts").await?;
+        }
+        if new || enough {
             tx.commit().await?;
             self.refresh().await?;
+        } else {
+            drop(tx);
         }
         self.rollout_get(actor, name).await
     }
@@ -170,7 +172,7 @@ impl App {
             return Err(Error::new(
                 Kind::WrongState,
                 format!(
-                    "rollout {} has {have} of {need} approvals that count: an approver lost account or key; edit and submit it again",
+                    "rollout {} has {have} of {need} approvals that count: an approver lost account or key; another approves it, or the same with a new key",
                     rollout.name
                 ),
             ));

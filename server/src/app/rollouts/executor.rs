@@ -1,7 +1,7 @@
 //! Moves rollouts that move by themselves. The planner says what is next; here it is carried out once, whatever the number of
 //! replicas: a transition is kept only when the rollout still is what the planner looked at.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 use sluice_catalog::principal::Permission;
@@ -12,7 +12,7 @@ use sluice_catalog::{Kind, Period, Time};
 
 use super::super::{Actor, App};
 use crate::error::{Error, Result};
-use crate::store::Because;
+use crate::store::{Because, Tx};
 
 /// The lease of who looks. It only saves work: two that look at once move nothing twice.
 const LEASE: &str = "rollouts";
@@ -22,8 +22,27 @@ const LEASE_LASTS: Period = Period::seconds(30);
 const WATCHED_AFTER_DONE: Period = Period::days(14);
 /// Silent attempts from which on it is worth counting the controls: a stop rule needs as many.
 const WORTH_CONTROLS: u64 = sluice_catalog::rollout::MIN_STOP;
+/// A longer time between two looks is one in which the server, or its database, was away.
+const AWAY: Period = Period::minutes(1);
 /// Moves of one rollout in one look: its stages, and each hardware id that may be taken out.
 const MAX_MOVES: usize = 64;
+
+/// Since when rollouts are looked at without a break.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// The first and the last look.
+    looks: Mutex<Option<(Time, Time)>>,
+}
+
+impl Watch {
+    /// Notes a look; since when there was no break.
+    fn looked(&self, now: Time) -> Time {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = looks.filter(|(_, last)| now <= last.plus(AWAY)).map_or(now, |(since, _)| since);
+        *looks = Some((since, now));
+        since
+    }
+}
 
 impl App {
     /// Looks at every rollout that may move by itself, on one replica at a time. How many moves were made.
@@ -32,6 +51,10 @@ impl App {
         let mut moves = 0;
         let watched: Vec<Rollout> =
             self.store.rollout_all().await?.into_iter().filter(|rollout| may_move(rollout, now)).collect();
+        let looked_since = self.watch.looked(now);
+        if self.store.stop_all().await?.stopped {
+            return Ok(0);
+        }
         if watched.is_empty()
             || !self.store.lease_take(LEASE, self.publisher.replica.as_str(), now, now.plus(LEASE_LASTS)).await?
         {
@@ -39,7 +62,7 @@ impl App {
         }
         for rollout in watched {
             // What is wrong with one rollout must not keep the others from being stopped.
-            match self.rollout_step(rollout.clone()).await {
+            match self.rollout_step(rollout.clone(), looked_since).await {
                 Ok(made) => moves += made,
                 Err(error) => {
                     let name = &rollout.name;
@@ -59,11 +82,16 @@ impl App {
     }
 
     /// Makes every move of a rollout that is due.
-    async fn rollout_step(&self, mut rollout: Rollout) -> Result<usize> {
+    async fn rollout_step(&self, mut rollout: Rollout, looked_since: Time) -> Result<usize> {
         for made in 0..MAX_MOVES {
             let now = self.now();
             let stats = self.rollout_stats(&rollout, now).await?;
-            let Some(transition) = plan(&rollout, &stats, now) else { return Ok(made) };
+            let mut judged = rollout.clone();
+            if now < looked_since.plus(rollout.rules.mature) {
+                // The server was away, and nobody could be heard: that is not the devices' silence.
+                judged.rules.stop.silent = None;
+            }
+            let Some(transition) = plan(&judged, &stats, now) else { return Ok(made) };
             let moved = rollout.after(&transition, now);
             let (cause, digest) = (transition.sentence(), transition.digest(&rollout, "server", now));
             let mut tx = self.store.begin().await?;
@@ -94,7 +122,7 @@ impl App {
     /// What is known of a rollout's attempts.
     pub(super) async fn rollout_stats(&self, rollout: &Rollout, now: Time) -> Result<Stats> {
         let mature_before = rollout.mature_before(now);
-        let mut stats = self.store.attempt_stats(rollout.id, mature_before, rollout.judged_at).await?;
+        let mut stats = self.store.attempt_stats(rollout, mature_before).await?;
         let silent = stats.total(&rollout.excluded).begun.unheard();
         if rollout.rules.stop.silent.is_some() && silent >= WORTH_CONTROLS {
             let products = self.live.products_full();
@@ -134,12 +162,33 @@ impl App {
             at: Some(now),
         };
         tx.stop_all_put(&set).await?;
+        if !set.stopped {
+            self.go_on(&mut tx, before.at.unwrap_or(now), actor, now).await?;
+        }
         tx.generation_raise("rollouts").await?;
         let action = if set.stopped { "rollouts.stop_all" } else { "rollouts.go_on" };
         tx.audit_add(now, actor.name(), action, "rollouts", &json!({"reason": set.reason})).await?;
         tx.commit().await?;
         self.refresh().await?;
         Ok(set)
+    }
+}
+
+impl App {
+    /// Lets every rollout go on from what it had reached when everything was stopped: time has stood still for it.
+    async fn go_on(&self, tx: &mut Tx, stopped_at: Time, actor: &Actor, now: Time) -> Result<()> {
+        for rollout in tx.rollout_all().await? {
+            if rollout.state.makes_offers() {
+                let reached = i32::from(rollout.reach(stopped_at)).max(rollout.reached);
+                let moved = Rollout { reached, stage_since: now, ..rollout.clone() };
+                let cause = format!("goes on: everything was stopped at {stopped_at}");
+                let because = Because { actor: actor.name(), cause: &cause, evidence: None };
+                if !tx.rollout_move(&rollout, &moved, now, because).await? {
+                    return Err(super::moved_meanwhile(&rollout.name));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

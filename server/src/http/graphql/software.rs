@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use sluice_catalog::decide::{self, ProductView, ReleaseView};
 use sluice_catalog::product::{Channel, Visibility};
-use sluice_catalog::rollout::{Rollout, Selector};
+use sluice_catalog::rollout::{BUCKETS, Rollout, Selector};
 use sluice_catalog::{Reason, Time};
 
 use super::{Token, graphql_error};
@@ -119,7 +119,7 @@ impl Query {
             release.release.channel <= channel
                 && release.release.withdrawn_at.is_none_or(|at| at > now)
                 && is_out_for(device.as_deref(), &product, release, now)
-                && product.rollouts.iter().any(|rollout| is_for_everyone(rollout, release))
+                && product.rollouts.iter().any(|rollout| is_for_everyone(rollout, release, now))
         });
         Ok(newest.map(|release| {
             SoftwareAnswer(software(shared, &product, release, device.as_deref(), release_channel.clone(), now))
@@ -195,11 +195,12 @@ fn is_out_for(device: Option<&CachedDevice>, product: &ProductView, release: &Re
 }
 
 /// A rollout that has reached everyone: what a catalogue may show as available.
-fn is_for_everyone(rollout: &Rollout, release: &ReleaseView) -> bool {
+fn is_for_everyone(rollout: &Rollout, release: &ReleaseView, now: Time) -> bool {
     rollout.release_id == release.release.id
         && rollout.state.makes_offers()
         && rollout.selector == Selector::default()
-        && rollout.stages.percent(rollout.stage) == 100
+        && rollout.excluded.is_empty()
+        && u64::from(rollout.reach(now)) == BUCKETS
 }
 
 /// The device behind a session token of this product.

@@ -28,7 +28,7 @@ fn tally(attempts: u64, bad: &[(StopClass, u64)]) -> Tally {
 
 fn stats(hardware: &[(&str, Tally)]) -> Stats {
     let counts = |&(id, begun): &(&str, Tally)| {
-        (id.to_owned(), Counts { begun, matured: begun, controls: 1000, controls_silent: 60 })
+        (id.to_owned(), Counts { begun, matured: begun, of_stage: begun, controls: 1000, controls_silent: 60 })
     };
     Stats { hardware: hardware.iter().map(counts).collect(), ..Stats::default() }
 }
@@ -102,6 +102,7 @@ fn silence_is_held_against_that_of_the_controls() {
     };
     assert!(!silent(20, 100), "a tenth, as of the others");
     assert!(silent(60, 100), "three times as many");
+    assert!(!silent(200, 1000), "where everyone is silent it is not the release");
     assert!(!silent(60, 400), "where four of ten are silent anyway, three are none too many");
 }
 
@@ -231,9 +232,10 @@ impl World {
         let before = self.rollout.mature_before(self.now);
         let mut stats = Stats::default();
         for (hardware, observed) in &self.devices {
-            stats.hardware.entry(hardware.clone()).or_default().observe(observed, before);
+            let since = self.rollout.stage_since;
+            stats.hardware.entry(hardware.clone()).or_default().observe(observed, before, since);
             if self.rollout.judged_at.is_some_and(|judged| judged <= observed.began_at) {
-                stats.fresh.entry(hardware.clone()).or_default().observe(observed, before);
+                stats.fresh.entry(hardware.clone()).or_default().observe(observed, before, since);
             }
         }
         stats
@@ -320,8 +322,8 @@ proptest! {
                     prop_assert!(planned.figures.is_some() || planned.cause == Cause::Start, "no move without its evidence");
                     match &planned.cause {
                         Cause::Gate => {
-                            let matured = stats.total(&seen.excluded).matured;
-                            prop_assert!(matured.attempts >= u64::from(minimum), "gates never open on fewer");
+                            let seen_in_stage = stats.total(&seen.excluded).of_stage;
+                            prop_assert!(seen_in_stage.attempts >= u64::from(minimum), "gates never open on fewer");
                             prop_assert!(world.now >= seen.stage_since.plus_s(60 * i64::from(soak)));
                             prop_assert!(after.stage == seen.stage + 1 || after.state == RolloutState::Done);
                             prop_assert!(after.reach(world.now) >= reach, "nobody leaves the cohort");
