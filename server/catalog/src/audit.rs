@@ -45,10 +45,14 @@ pub fn chain_hash(prev: Digest, seq: i64, at: Time, actor: &str, action: &str, s
 }
 
 impl AuditEntry {
+    /// The hash of what the entry says now. It is [`AuditEntry::hash`] unless it was altered.
+    pub fn content_hash(&self) -> Digest {
+        chain_hash(self.prev_hash, self.seq, self.at, &self.actor, &self.action, &self.subject, &self.detail)
+    }
+
     /// Whether the entry is unaltered and follows the one whose hash is given.
     pub fn follows(&self, prev: Digest) -> bool {
-        self.prev_hash == prev
-            && self.hash == chain_hash(prev, self.seq, self.at, &self.actor, &self.action, &self.subject, &self.detail)
+        self.prev_hash == prev && self.hash == self.content_hash()
     }
 }
 

@@ -15,6 +15,7 @@ pub mod customer;
 pub mod decide;
 pub mod device;
 pub mod digest;
+pub mod erasure;
 pub mod facts;
 pub mod id;
 pub mod import;

@@ -11,10 +11,11 @@ use sluice_catalog::wire::admin::{DeviceCreate, DeviceDetail, DeviceStateChange}
 use sluice_catalog::wire::device::{MAX_COMPONENTS, PollRequest};
 use sluice_signer::limits::MAX_EPOCH;
 
+use super::erasure::not_erased;
 use super::{Actor, App, Made};
 use crate::error::{Error, Result};
 use crate::jobs;
-use crate::store::DeviceRow;
+use crate::store::{DeviceRow, Tx};
 
 /// Most tags on a device.
 const MAX_TAGS: usize = 32;
@@ -62,9 +63,18 @@ impl App {
             .ok_or_else(|| Error::not_found("device", format!("{product}/{serial}")))
     }
 
+    /// Locks a device whose row was read before the transaction began: if it was erased since, nothing may name it any more.
+    pub(super) async fn device_locked(&self, tx: &mut Tx, product: &ProductName, device: &Device) -> Result<()> {
+        if tx.device_lock_serial(device.id, &device.serial).await? {
+            return Ok(());
+        }
+        Err(Error::not_found("device", format!("{product}/{}", device.serial)))
+    }
+
     /// Registers a serial beforehand: it becomes active when it enrols.
     pub async fn device_create(&self, actor: &Actor, request: &DeviceCreate) -> Result<Made<Device>> {
         actor.need(Permission::Devices)?;
+        not_erased(&request.serial)?;
         if request.tags.0.len() > MAX_TAGS {
             return Err(Error::invalid("tags", format!("at most {MAX_TAGS}")));
         }
@@ -155,6 +165,7 @@ impl App {
         request: &DeviceStateChange,
     ) -> Result<Device> {
         actor.need(Permission::Devices)?;
+        not_erased(serial)?;
         if !matches!(request.state, DeviceState::Active | DeviceState::Blocked | DeviceState::Retired) {
             return Err(Error::invalid("state", "active, blocked or retired"));
         }
@@ -164,6 +175,7 @@ impl App {
             return Ok(device);
         }
         let mut tx = self.store.begin().await?;
+        self.device_locked(&mut tx, product, &device).await?;
         tx.device_state(device.id, request.state, now).await?;
         tx.device_note(device.id, actor.name(), "state changed", now).await?;
         let detail = json!({"from": device.state, "to": request.state});
@@ -177,9 +189,11 @@ impl App {
     /// Ends every session of a device and forgets its key: the next enrolment binds a new one.
     pub async fn device_revoke(&self, actor: &Actor, product: &ProductName, serial: &Serial) -> Result<Device> {
         actor.need(Permission::Devices)?;
+        not_erased(serial)?;
         let now = self.now();
         let row = self.device_row(product, serial).await?;
         let mut tx = self.store.begin().await?;
+        self.device_locked(&mut tx, product, &row.device).await?;
         tx.device_revoke(row.device.id, now).await?;
         tx.device_note(row.device.id, actor.name(), "key revoked", now).await?;
         let subject = format!("device:{product}/{serial}");

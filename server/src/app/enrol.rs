@@ -102,6 +102,7 @@ impl App {
             // Before the serial is looked at: who has no token of ours is told nothing of it.
             self.token_there(&mut tx, secret, product.product.id).await?;
         }
+        super::erasure::not_erased(&request.serial)?;
         let there = tx.device_by_serial(product.product.id, &request.serial).await?;
         if let Some(row) = &there
             && let Some(bound) = &row.device.public_key

@@ -9,6 +9,7 @@ mod contracts;
 mod devices;
 mod embargo;
 mod enrol;
+mod erasure;
 mod events;
 mod expiry;
 mod fleet;

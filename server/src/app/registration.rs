@@ -14,6 +14,7 @@ use sluice_catalog::wire::registration::{
 use sluice_catalog::{Digest, Kind, Time};
 
 use super::enrol::{public_key, verify};
+use super::erasure::not_erased;
 use super::{Actor, App};
 use crate::error::{Error, Result};
 use crate::store::{DeviceRow, Tx};
@@ -115,6 +116,7 @@ impl App {
         if !(1..=PRINTED_DAYS).contains(&days) {
             return Err(Error::invalid("days", format!("1 to {PRINTED_DAYS}")));
         }
+        not_erased(serial)?;
         let row = self.device_row(product, serial).await?;
         may_act_for(actor, row.device.customer_id)?;
         let expires_at = self.now().plus_days(i64::from(days));
@@ -132,6 +134,7 @@ impl App {
         let now = self.now();
         let made = code(self.dice.bytes());
         let mut tx = self.store.begin().await?;
+        self.device_locked(&mut tx, product, device).await?;
         let id = FactId::new(now, self.dice.id());
         tx.registration_code_add(id, device.id, code_hash(&made), kind, (now, expires_at)).await?;
         let subject = format!("device:{product}/{}", device.serial);
@@ -217,6 +220,7 @@ impl App {
         actor: &str,
     ) -> Result<()> {
         let now = self.now();
+        self.device_locked(tx, product, device).await?;
         let registration = Some((FactId::new(now, self.dice.id()), customer, how));
         tx.device_owner(device.id, registration, true, actor, now).await?;
         tx.device_note(device.id, actor, "registered to its owner", now).await?;
@@ -263,10 +267,12 @@ impl App {
         serial: &Serial,
         to: Option<(CustomerId, sluice_catalog::text::Slug)>,
     ) -> Result<Registration> {
+        not_erased(serial)?;
         let now = self.now();
-        let id = self.device_row(product, serial).await?.device.id;
+        let row = self.device_row(product, serial).await?.device;
+        let id = row.id;
         let mut tx = self.store.begin().await?;
-        tx.device_lock(id).await?;
+        self.device_locked(&mut tx, product, &row).await?;
         let not_found = || Error::not_found("device", format!("{product}/{serial}"));
         let device = tx.device_get(id).await?.ok_or_else(not_found)?.device;
         may_act_for(actor, device.customer_id)?;

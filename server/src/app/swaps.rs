@@ -3,6 +3,7 @@
 
 use serde_json::json;
 use sluice_catalog::device::{Device, DeviceState};
+use sluice_catalog::erasure::is_erased;
 use sluice_catalog::id::{DeviceId, FactId, ProductId};
 use sluice_catalog::policy::PolicyScope;
 use sluice_catalog::principal::Permission;
@@ -211,6 +212,9 @@ impl App {
         }
         let old = tx.device_get(row.old_id).await?.ok_or_else(|| gone(row.old_id))?.device;
         let new = tx.device_get(row.new_id).await?.ok_or_else(|| gone(row.new_id))?.device;
+        if let Some(erased) = [&old.serial, &new.serial].into_iter().find(|serial| is_erased(serial)) {
+            return Err(Error::conflict(format!("{erased} of RMA {number} was erased: there is nothing to give back")));
+        }
         let owner = old.customer_id;
         // A device that the swap entered stays known, but waits to be accepted for something else.
         let new_before = moved.new.unwrap_or_else(|| Before {

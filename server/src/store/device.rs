@@ -195,11 +195,22 @@ impl Tx {
         Sql::new("UPDATE device SET revision = revision WHERE id = $1").bind(id).execute(self).await.map(|_| ())
     }
 
+    /// Locks a device that still has this serial; false when it was erased meanwhile, or is gone.
+    pub async fn device_lock_serial(&mut self, id: DeviceId, serial: &Serial) -> Result<bool> {
+        let rows = Sql::new("UPDATE device SET revision = revision WHERE id = $1 AND serial = $2")
+            .bind(id)
+            .bind(serial)
+            .execute(self)
+            .await?;
+        Ok(rows == 1)
+    }
+
     /// Binds a key, hardware, state, customer and train at enrolment; false when a key was bound meanwhile.
     pub async fn device_enrolled(&mut self, device: &Device, at: Time) -> Result<bool> {
         let rows = Sql::new(
             "UPDATE device SET public_key = $1, hw_id = $2, state = $3, customer_id = $4, confirmed_train = $5,
-                               revision = revision + 1, changed_at = $6 WHERE id = $7 AND public_key IS NULL",
+                               revision = revision + 1, changed_at = $6
+             WHERE id = $7 AND public_key IS NULL AND serial = $8",
         )
         .bind(device.public_key.clone())
         .bind(&device.hw_id)
@@ -208,6 +219,7 @@ impl Tx {
         .bind(device.confirmed_train.as_ref())
         .bind(at)
         .bind(device.id)
+        .bind(&device.serial)
         .execute(self)
         .await?;
         Ok(rows == 1)

@@ -18,6 +18,7 @@ mod drills;
 mod embargo;
 mod entitlement;
 mod epochs;
+mod erasure;
 mod fleet;
 mod graphql;
 mod kill;

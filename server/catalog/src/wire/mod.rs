@@ -5,6 +5,7 @@ pub mod admin;
 pub mod contracts;
 pub mod device;
 pub mod entitlement;
+pub mod erasure;
 pub mod event;
 pub mod fleet;
 pub mod publish;

@@ -4,6 +4,7 @@ use clap::Subcommand;
 use serde::Serialize;
 use sluice_catalog::Digest;
 use sluice_catalog::audit::AuditEntry;
+use sluice_catalog::erasure::{LogCheck, LogFault};
 use sluice_catalog::wire::admin::{MAX_PAGE, Page};
 
 use crate::args::Paging;
@@ -21,6 +22,9 @@ pub enum Command {
     /// List entries, oldest first.
     List(Paging),
     /// Read the whole log and compute its chain of hashes anew.
+    ///
+    /// Entries that the erasure of a device altered are accepted when they say what the erasure's own entry says that they say; their
+    /// numbers are printed.
     ///
     /// Prints the number and hash of the last entry. Keep them somewhere else and give them to the next run as
     /// --pinned: the chain alone cannot tell that entries at its end are gone, or that all of it was written anew.
@@ -49,18 +53,21 @@ fn pin(text: &str) -> Result<Pin, String> {
 struct Verified {
     entries: i64,
     head: Digest,
+    /// Entries that erasures altered, each as the erasure says.
+    redacted: Vec<i64>,
 }
 
 /// The chain so far.
 struct Chain {
     entries: i64,
     head: Digest,
+    check: LogCheck,
     pinned: Option<Pin>,
 }
 
 impl Chain {
     fn new(pinned: Option<Pin>) -> Self {
-        Self { entries: 0, head: Digest([0; 32]), pinned }
+        Self { entries: 0, head: Digest([0; 32]), check: LogCheck::default(), pinned }
     }
 
     /// Takes the next entry in.
@@ -71,9 +78,7 @@ impl Chain {
                 entry.seq, self.entries
             )));
         }
-        if !entry.follows(self.head) {
-            return Err(Failure::Refused(format!("audit log: entry {} was altered, or one before it", entry.seq)));
-        }
+        self.check.take(entry, self.head).map_err(refused)?;
         if let Some(pin) = self.pinned.filter(|pin| pin.seq == entry.seq)
             && pin.hash != entry.hash
         {
@@ -90,8 +95,25 @@ impl Chain {
                 self.entries, pin.seq
             )));
         }
-        Ok(Verified { entries: self.entries, head: self.head })
+        let redacted = self.check.end().map_err(refused)?;
+        Ok(Verified { entries: self.entries, head: self.head, redacted })
     }
+}
+
+fn refused(fault: LogFault) -> Failure {
+    Failure::Refused(format!("audit log: {fault}"))
+}
+
+/// Numbers of redacted entries that are printed; `--json` has all of them.
+const REDACTED_SHOWN: usize = 20;
+
+fn shown(redacted: &[i64]) -> String {
+    if redacted.is_empty() {
+        return "none".to_owned();
+    }
+    let more = if redacted.len() > REDACTED_SHOWN { " …" } else { "" };
+    let first: Vec<String> = redacted.iter().take(REDACTED_SHOWN).map(ToString::to_string).collect();
+    format!("{} by erasures: {}{more}", redacted.len(), first.join(", "))
 }
 
 impl Command {
@@ -132,6 +154,7 @@ impl Command {
                         ("entries", verified.entries.to_string()),
                         ("head", verified.head.to_string()),
                         ("chain", "whole and unaltered".to_owned()),
+                        ("redacted", shown(&verified.redacted)),
                         ("next time", format!("--pinned {}:{}", verified.entries, verified.head)),
                     ])
                 })
@@ -175,7 +198,7 @@ mod tests {
     #[test]
     fn a_whole_log_verifies() {
         let entries = log(4);
-        assert_eq!(verify(&entries, None), Ok(Verified { entries: 4, head: entries[3].hash }));
+        assert_eq!(verify(&entries, None), Ok(Verified { entries: 4, head: entries[3].hash, redacted: vec![] }));
         assert_eq!(verify(&[], None).unwrap().entries, 0);
     }
 

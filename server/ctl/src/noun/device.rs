@@ -1,4 +1,4 @@
-//! Devices: register, look up, accept, block, retire, revoke.
+//! Devices: register, look up, accept, block, retire, revoke, erase.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use sluice_catalog::product::Product;
 use sluice_catalog::text::{HardwareId, ProductName, Serial, Slug, TrainName};
 use sluice_catalog::wire::admin::{DeviceCreate, DeviceDetail, DeviceStateChange};
 use sluice_catalog::wire::entitlement::{DeviceEntry, DeviceEvent};
+use sluice_catalog::wire::erasure::Erased;
 use sluice_catalog::wire::registration::{CodeCreate, CodeMade, Registration, RegistrationCreate, TransferCreate};
 
 use crate::args::{LIST_MAX, Paging, one_of};
@@ -107,6 +108,17 @@ pub enum Command {
     },
     /// Void every session token of a device. It must prove its key again.
     Revoke(Name),
+    /// Erase the owner, place, key and serial of a retired or replaced device, for good.
+    ///
+    /// A pseudonym takes the place of the serial in history, events and the audit log, which says which entries were altered. A device
+    /// that comes back under the serial is unknown. Again, by serial or pseudonym, the answer is the same.
+    Erase {
+        #[command(flatten)]
+        name: Name,
+        /// It cannot be undone.
+        #[arg(long, required = true)]
+        confirm: bool,
+    },
 }
 
 impl Command {
@@ -161,6 +173,12 @@ impl Command {
                 let done: Registration =
                     session.client.post(&name.path(&["transfer"]), &TransferCreate { customer })?.value;
                 session.out.result(&done, owned)
+            }
+            Self::Erase { name, confirm: _ } => {
+                let erased: Erased = session.client.post(&name.path(&["erase"]), &serde_json::json!({}))?.value;
+                session.out.result(&erased, |erased| {
+                    format!("{}/{} is what the device is called from now on", erased.product, erased.serial)
+                })
             }
             Self::Revoke(name) => {
                 let device: Device = session.client.post(&name.path(&["revoke"]), &serde_json::json!({}))?.value;

@@ -12,6 +12,7 @@ use sluice_catalog::text::{ProductName, Serial, Version};
 use sluice_catalog::wire::admin::{
     DeviceCreate, DeviceDetail, DeviceStateChange, EnrolTokenCreate, EnrolTokenCreated, Page,
 };
+use sluice_catalog::wire::erasure::Erased;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app;
@@ -27,6 +28,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(show)
         .service(state)
         .service(revoke)
+        .service(erase)
         .service(why)
         .service(tokens)
         .service(token)
@@ -112,6 +114,21 @@ async fn revoke(
 ) -> Answer<web::Json<Device>> {
     let app = Arc::clone(&shared.app);
     Ok(web::Json(shared.app.run(async move { app.device_revoke(&actor.0, &path.0, &path.1).await }).await?))
+}
+
+/// Erase the owner, the place, the key and the serial of a retired or replaced device.
+#[utoipa::path(
+    params(("product" = String, Path), ("serial" = String, Path)), responses((status = 200, body = Erased)),
+    tag = "devices"
+)]
+#[post("/api/v1/products/{product}/devices/{serial}/erase")]
+async fn erase(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    path: web::Path<(ProductName, Serial)>,
+) -> Answer<web::Json<Erased>> {
+    let app = Arc::clone(&shared.app);
+    Ok(web::Json(shared.app.run(async move { app.device_erase(&actor.0, &path.0, &path.1).await }).await?))
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
