@@ -8,10 +8,10 @@ use sluice_catalog::wire::admin::DeviceDetail;
 use sluice_catalog::wire::device::EnrolResponse;
 use sluice_catalog::wire::erasure::Erased;
 use sluice_catalog::{Digest, Kind};
-use sluice_server::store::Sql;
 
 use crate::harness::world::{BAR, CAM};
 use crate::harness::{Answer, Engine, Place, TestDevice, World};
+use crate::store::tables::{alter_entry, dump};
 
 both_engines!(
     no_table_holds_what_was_erased,
@@ -38,46 +38,14 @@ fn retire(world: &World, serial: &str) {
     world.admin.post(&path(serial, "/state"), &json!({"state": "retired"})).expect(200);
 }
 
-/// Every value of every table, as lower-case hexadecimal of its bytes: whatever the engine's catalogue lists.
-fn dump(world: &World) -> Vec<(String, String)> {
-    world.server.block_on(async {
-        let store = &world.server.app.store;
-        let sqlite = store.engine_name() == "sqlite";
-        let columns: Vec<(String, String, String)> = Sql::new(if sqlite {
-            "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'"
-        } else {
-            "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT), CAST(data_type AS TEXT)
-             FROM information_schema.columns WHERE table_schema = current_schema()"
-        })
-        .bind_nothing()
-        .all(store)
-        .await
-        .unwrap();
-        assert!(columns.len() > 150, "the catalogue lists {} columns", columns.len());
-        let mut values = Vec::new();
-        for (table, column, kind) in columns {
-            let hex = match (sqlite, kind.as_str()) {
-                (true, _) => format!("hex(\"{column}\")"),
-                (false, "bytea") => format!("encode(\"{column}\", 'hex')"),
-                (false, _) => format!("encode(convert_to(CAST(\"{column}\" AS TEXT), 'UTF8'), 'hex')"),
-            };
-            let rows: Vec<(String,)> =
-                Sql::built(format!("SELECT {hex} FROM \"{table}\" WHERE \"{column}\" IS NOT NULL"))
-                    .bind_nothing()
-                    .all(store)
-                    .await
-                    .unwrap();
-            values.extend(rows.into_iter().map(|(value,)| (format!("{table}.{column}"), value.to_lowercase())));
-        }
-        values
-    })
-}
-
 /// The columns that hold a text.
 fn holding(world: &World, text: &str) -> Vec<String> {
     let wanted = hex::encode(text);
-    let mut found: Vec<String> =
-        dump(world).into_iter().filter(|(_, value)| value.contains(&wanted)).map(|(column, _)| column).collect();
+    let mut found: Vec<String> = dump(&world.server)
+        .into_iter()
+        .filter(|(_, value)| value.contains(&wanted))
+        .map(|(column, _)| column)
+        .collect();
     found.dedup();
     found
 }
@@ -188,11 +156,11 @@ fn only_what_is_out_of_service_is_erased(engine: Engine) {
     let world = World::unsigned(engine, Place::Local);
     let admin = &world.admin;
     world.register(CAM, OLD, &json!({"site": "hall"}));
-    let before = dump(&world);
+    let before = dump(&world.server);
     erase(&world, OLD).refused(Kind::WrongState);
     erase(&world, "SN-UNKNOWN").refused(Kind::NotFound);
     erase(&world, "erased-0123456789abcdef01234567").refused(Kind::NotFound);
-    assert_eq!(dump(&world), before);
+    assert_eq!(dump(&world.server), before);
     admin.post(&path(OLD, "/state"), &json!({"state": "blocked"})).expect(200);
     erase(&world, OLD).refused(Kind::WrongState);
 }
@@ -264,25 +232,13 @@ fn the_log_holds_over_what_erasures_altered_and_nothing_else(engine: Engine) {
     erase(&world, OLD).expect(200);
     let redacted = check(&world).unwrap();
     assert_eq!(redacted.len(), 2);
-    let alter = |seq: i64, detail: &str| {
-        world.server.block_on(async {
-            let mut tx = world.server.app.store.begin().await.unwrap();
-            Sql::new("UPDATE audit_entry SET detail = $1 WHERE seq = $2")
-                .bind(detail)
-                .bind(seq)
-                .execute(&mut tx)
-                .await
-                .unwrap();
-            tx.commit().await.unwrap();
-        });
-    };
     let entries = log(&world);
     let other = entries.iter().find(|entry| entry.subject.contains("SN-OTHER-1")).unwrap();
     let first = entries.iter().find(|entry| entry.seq == redacted[0]).unwrap();
     for entry in [other, first] {
-        alter(entry.seq, r#"{"by":"an intruder"}"#);
+        alter_entry(&world.server, entry.seq, r#"{"by":"an intruder"}"#);
         assert_eq!(check(&world), Err(LogFault::Altered(entry.seq)));
-        alter(entry.seq, &entry.detail);
+        alter_entry(&world.server, entry.seq, &entry.detail);
         assert_eq!(check(&world), Ok(redacted.clone()));
     }
     erase(&world, "SN-OTHER-1").expect(200);

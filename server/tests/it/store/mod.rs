@@ -9,6 +9,7 @@ mod facts;
 mod jobs;
 mod leases;
 mod nouns;
+pub mod tables;
 
 use sluice_catalog::Time;
 use sluice_catalog::id::ProductId;
