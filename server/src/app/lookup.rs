@@ -23,7 +23,7 @@ impl App {
             (None, None, None) => return Err(refuse()),
             _ => return Err(Error::invalid("code", "give a code, or a challenge and a signature")),
         };
-        self.prove(&request.product, &request.serial, proof).await?;
+        self.prove_accepted(&request.product, &request.serial, proof).await?;
         let view = self.product_view(&request.product)?;
         let contracts = self.store.contract_facts(&request.product, &request.serial, false).await?;
         let now = self.now();

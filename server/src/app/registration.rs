@@ -77,7 +77,6 @@ impl App {
                 let code = self.store.registration_code(code_hash(text)).await?;
                 let row = row.ok_or_else(refuse)?;
                 let good = code.is_some_and(|code| code.device_id == row.device.id && code.is_good(now));
-                let good = good && row.device.state != DeviceState::Pending;
                 if good { Ok(row) } else { Err(refuse()) }
             }
             Proof::Signature { message, signature, .. } => {
@@ -93,12 +92,24 @@ impl App {
         }
     }
 
+    /// The device that is proven to be at hand, and that somebody has accepted: whoever enrolls by itself binds a key of its own to a
+    /// serial of its choice, which proves nothing of who owns the device.
+    pub(super) async fn prove_accepted(
+        &self,
+        product: &ProductName,
+        serial: &Serial,
+        proof: Proof<'_>,
+    ) -> Result<DeviceRow> {
+        let row = self.prove(product, serial, proof).await?;
+        if row.device.state == DeviceState::Pending { Err(refuse()) } else { Ok(row) }
+    }
+
     /// A code for a device to show, against its signature.
     pub async fn registration_code_shown(&self, request: &CodeRequest) -> Result<CodeMade> {
         let message = code_message(&request.product, &request.serial, &request.challenge);
         let proof =
             Proof::Signature { challenge: &request.challenge, message: &message, signature: &request.signature };
-        let row = self.prove(&request.product, &request.serial, proof).await?;
+        let row = self.prove_accepted(&request.product, &request.serial, proof).await?;
         let expires_at = self.now().plus_s(SHOWN_S);
         self.code_made(&row.device, "shown", expires_at, &format!("device:{}", request.serial), &request.product).await
     }
@@ -149,7 +160,7 @@ impl App {
         let message = register_message(&request.product, &request.serial, &request.challenge);
         let proof =
             Proof::Signature { challenge: &request.challenge, message: &message, signature: &request.signature };
-        let id = self.prove(&request.product, &request.serial, proof).await?.device.id;
+        let id = self.prove_accepted(&request.product, &request.serial, proof).await?.device.id;
         let now = self.now();
         let mut tx = self.store.begin().await?;
         tx.device_lock(id).await?;
@@ -188,7 +199,7 @@ impl App {
         let customer = self.store.customer_by_name(&request.customer).await?;
         let customer = customer.ok_or_else(|| Error::not_found("customer", &request.customer))?;
         may_act_for(actor, Some(customer.id))?;
-        let id = self.prove(&request.product, &request.serial, Proof::Code(&request.code)).await?.device.id;
+        let id = self.prove_accepted(&request.product, &request.serial, Proof::Code(&request.code)).await?.device.id;
         let mut tx = self.store.begin().await?;
         tx.device_lock(id).await?;
         let device = tx.device_get(id).await?.ok_or_else(refuse)?.device;
