@@ -134,9 +134,18 @@ impl Device {
 
     /// One cycle: poll, and update if something is offered.
     pub fn once(&self, programs: &Programs<'_>) -> Result<Cycle> {
+        self.cycle(programs, true)
+    }
+
+    /// One cycle that must not end well.
+    pub fn fails(&self, programs: &Programs<'_>) -> Result<Cycle> {
+        self.cycle(programs, false)
+    }
+
+    fn cycle(&self, programs: &Programs<'_>, well: bool) -> Result<Cycle> {
         let command = ["sluice-agent", "--state", &self.folder, "once", "--json"];
         let said = programs.run(&command)?;
-        ensure!(said.code == Some(0), "{}: {}{}", command.join(" "), said.stdout, said.stderr);
+        ensure!((said.code == Some(0)) == well, "{}: {}{}", command.join(" "), said.stdout, said.stderr);
         let cycle = Cycle::read(&said.json()?);
         let mark = if self.proxied { "  (through a dishonest network)" } else { "" };
         programs.say(&format!("    {}  {}{mark}", self.serial, cycle.text()));
