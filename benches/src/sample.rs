@@ -113,6 +113,7 @@ pub fn product(percent: u8) -> Result<ProductView> {
             weight: 0,
             stages: Stages(vec![Stage::of(percent)]),
             stage: 0,
+            opened_at: day(order * 2),
             stage_since: day(order * 2),
             reached: 0,
             judged_at: None,

@@ -8,7 +8,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod audit;
-pub mod bucket;
+
 pub mod contract;
 pub mod cover;
 pub mod customer;
@@ -35,6 +35,7 @@ pub mod set;
 pub mod swap;
 pub mod text;
 pub mod time;
+pub mod token_bucket;
 pub mod wire;
 
 pub use digest::Digest;

@@ -131,25 +131,19 @@ pub fn gained(before: &Windows, after: &Windows) -> Option<(Time, Time)> {
 /// Whether a reason takes a version away that a device had been promised: the device is as it was, and what changed is what it
 /// may have. That it runs the version, or cannot install it, takes nothing away.
 pub const fn is_denial(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::DeviceBlocked
-            | Reason::DeviceRetired
-            | Reason::DeviceReplaced
-            | Reason::Withdrawn
-            | Reason::Embargoed
-            | Reason::CountryBlocked
-            | Reason::NoContract
-            | Reason::CodeNotGranted
-            | Reason::ChannelCeiling
-            | Reason::TrainGaNotCovered
-            | Reason::NotLive
-            | Reason::ReleaseDateNotCovered
-            | Reason::FallbackNotEarned
-            | Reason::TrainUnproven
-            | Reason::HeldByPolicy
-            | Reason::PinnedByPolicy
-    )
+    reason.is_lack_of_cover()
+        || matches!(
+            reason,
+            Reason::DeviceBlocked
+                | Reason::DeviceRetired
+                | Reason::DeviceReplaced
+                | Reason::Withdrawn
+                | Reason::Embargoed
+                | Reason::CountryBlocked
+                | Reason::TrainUnproven
+                | Reason::HeldByPolicy
+                | Reason::PinnedByPolicy
+        )
 }
 
 /// Why a device may not have a release that it was promised; nothing when it may, or when that is no loss.

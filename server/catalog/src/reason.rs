@@ -152,6 +152,22 @@ reasons! {
     FullOverBudget = "FULL_OVER_BUDGET": "The patch needs more memory than the device gives: the full image is sent.";
 }
 
+impl Reason {
+    /// Whether it says that the device has no cover for a version: what a contract would change.
+    pub const fn is_lack_of_cover(self) -> bool {
+        matches!(
+            self,
+            Self::NoContract
+                | Self::CodeNotGranted
+                | Self::ChannelCeiling
+                | Self::TrainGaNotCovered
+                | Self::NotLive
+                | Self::ReleaseDateNotCovered
+                | Self::FallbackNotEarned
+        )
+    }
+}
+
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.code())

@@ -128,7 +128,10 @@ pub struct Rollout {
     pub stages: Stages,
     /// The current stage, counted from 0.
     pub stage: i32,
-    /// Since when that stage is open, or since when it goes on after a pause.
+    /// When that stage opened. What began since then is its evidence, pauses or not.
+    #[serde(default = "epoch")]
+    pub opened_at: Time,
+    /// Since when that stage is open, or since when it goes on after a pause: what soak time and ramp count from.
     #[serde(default = "epoch")]
     pub stage_since: Time,
     /// Buckets that were reached then: what a ramp starts from.
@@ -181,8 +184,9 @@ impl Rollout {
         let begins = stage != self.stage || ends || (state.makes_offers() && !made_offers);
         let stage_since = if begins { now } else { self.stage_since };
         let goes_on = self.state == RolloutState::Paused && state.makes_offers();
+        let opened_at = if begins && (stage != self.stage || !goes_on) { now } else { self.opened_at };
         let judged_at = if goes_on { Some(now) } else { self.judged_at };
-        Self { state, stage, stage_since, reached, judged_at, ..self.clone() }
+        Self { state, stage, opened_at, stage_since, reached, judged_at, ..self.clone() }
     }
 
     /// The rollout after a transition.
@@ -269,6 +273,7 @@ mod tests {
             weight: 0,
             stages,
             stage: 0,
+            opened_at: Time::EPOCH,
             stage_since: Time::EPOCH,
             reached: 0,
             judged_at: None,

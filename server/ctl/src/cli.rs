@@ -153,6 +153,8 @@ impl Cli {
         match self.command {
             Command::Bootstrap(args) => return args.run(&settings),
             Command::Login(args) => return args.run(&settings),
+            // Nobody is asked.
+            Command::Rollout(rollout::Command::Simulate(args)) => return args.run(settings.output),
             _ => {}
         }
         let config_path = settings.config_path.clone();

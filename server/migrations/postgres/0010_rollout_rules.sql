@@ -2,6 +2,7 @@
 -- they rested on; approvals by keys of named people.
 
 ALTER TABLE rollout ADD COLUMN author TEXT NOT NULL DEFAULT '';
+ALTER TABLE rollout ADD COLUMN opened_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE rollout ADD COLUMN stage_since BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE rollout ADD COLUMN reached INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE rollout ADD COLUMN judged_at BIGINT;

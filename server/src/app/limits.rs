@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use sluice_catalog::bucket::{Buckets, Rate};
+use sluice_catalog::token_bucket::{Buckets, Rate};
 use sluice_catalog::{Digest, Kind, Time};
 
 use crate::error::Error;

@@ -182,6 +182,7 @@ impl App {
             weight: request.weight,
             stages,
             stage: 0,
+            opened_at: now,
             stage_since: now,
             reached: 0,
             judged_at: None,

@@ -33,8 +33,8 @@ impl Store {
             .await
     }
 
-    /// A rollout's attempts at its own release (not at stepping stones to it) that began, counted by hardware and class; of each device the last that ended, or else the last. What
-    /// began until `mature_before` is matured, and who was not heard of since then is silent.
+    /// A rollout's attempts at its own release (not at stepping stones to it) that began, counted by hardware and class; of each
+    /// device the last that ended, or else the last. What began until `mature_before` is matured, and who was not heard of since then is silent.
     pub async fn attempt_stats(&self, rollout: &Rollout, mature_before: Time) -> Result<Stats> {
         // A device that failed and tries again has failed until that ends; one that flaps is one device.
         let ended =
@@ -59,7 +59,7 @@ impl Store {
         .bind(mature_before)
         .bind(rollout.id)
         .bind(rollout.judged_at.unwrap_or(Time::FOREVER))
-        .bind(rollout.stage_since)
+        .bind(rollout.opened_at)
         .bind(rollout.release_id)
         .all(self)
         .await?;

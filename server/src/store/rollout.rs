@@ -8,7 +8,7 @@ use sluice_catalog::{Digest, TextSet, Time};
 
 use super::{On, Result, Sql, Store, StoreError, Tx};
 
-const COLUMNS: &str = "id, release_id, name, author, state, salt, weight, stages, stage, stage_since, reached, judged_at, excluded, rules, \
+const COLUMNS: &str = "id, release_id, name, author, state, salt, weight, stages, stage, opened_at, stage_since, reached, judged_at, excluded, rules, \
                        selector, created_at";
 
 async fn by_name<'a>(on: impl Into<On<'a>>, name: &Slug) -> Result<Option<Rollout>> {
@@ -84,7 +84,8 @@ impl TransitionRow {
             .transpose()
             .map_err(|error| StoreError::Corrupt(format!("evidence of a transition: {error}")))?;
         let Self { at, actor, state, stage, cause, .. } = self;
-        let digest = self.digest.and_then(|bytes| bytes.try_into().ok()).map(Digest);
+        let corrupt = |_| StoreError::Corrupt("digest of a transition".into());
+        let digest = self.digest.map(Digest::try_from).transpose().map_err(corrupt)?;
         Ok(RolloutTransition { at, actor, state, stage, cause, evidence, digest })
     }
 }
@@ -157,7 +158,7 @@ impl Tx {
     pub async fn rollout_put(&mut self, rollout: &Rollout) -> Result<()> {
         Sql::built(format!(
             "INSERT INTO rollout ({COLUMNS})
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
              ON CONFLICT (id) DO UPDATE SET release_id = excluded.release_id, author = excluded.author, weight = excluded.weight,
                  stages = excluded.stages, rules = excluded.rules, selector = excluded.selector"
         ))
@@ -170,6 +171,7 @@ impl Tx {
         .bind(rollout.weight)
         .bind(json(&rollout.stages))
         .bind(rollout.stage)
+        .bind(rollout.opened_at)
         .bind(rollout.stage_since)
         .bind(rollout.reached)
         .bind(rollout.judged_at)
@@ -186,7 +188,7 @@ impl Tx {
     /// moved it meanwhile.
     pub async fn rollout_move(&mut self, was: &Rollout, is: &Rollout, at: Time, because: Because<'_>) -> Result<bool> {
         let rows = Sql::new(
-            "UPDATE rollout SET state = $1, stage = $2, stage_since = $3, reached = $4, excluded = $5, judged_at = $11
+            "UPDATE rollout SET state = $1, stage = $2, stage_since = $3, reached = $4, excluded = $5, judged_at = $11, opened_at = $12
              WHERE id = $6 AND state = $7 AND stage = $8 AND stage_since = $9 AND excluded = $10",
         )
         .bind(is.state)
@@ -200,6 +202,7 @@ impl Tx {
         .bind(was.stage_since)
         .bind(was.excluded.to_json())
         .bind(is.judged_at)
+        .bind(is.opened_at)
         .execute(&mut *self)
         .await?;
         if rows != 1 {

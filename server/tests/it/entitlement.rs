@@ -35,13 +35,8 @@ pub fn change(world: &World, method: Method, path: &str, body: &Value) -> Answer
 /// 2.4.0 and 2.5.0, which requires a code and is rolled out to everyone; one device of `globex` that runs the first.
 pub fn paid(engine: Engine, rule: &str) -> (World, TestDevice, [Release; 2]) {
     let mut world = World::new(engine);
-    let first = Release::new(CAM, "2.4.0", 20400, &IMAGES[0]);
-    let second = Release::new(CAM, "2.5.0", 20500, &IMAGES[1]).train("2.5", "2026-06-01").requires("FW.CAM.MAJOR");
-    world.release(&first);
-    world.release(&second);
-    world.roll_out("major", &second, &[100]);
-    let now = world.server.now();
-    world.contract(rule, &now.plus_days(-400).to_string(), &now.plus_days(30).to_string(), &["SN-1"]);
+    let [first, second] = world.free_and_paid();
+    world.contract_for_30_days(rule, &["SN-1"]);
     world.register(CAM, "SN-1", &json!({"customer": "globex", "site": "hall", "tags": ["early"]}));
     let mut device = TestDevice::new(&world.server, CAM, "SN-1");
     device.enrol(None).expect(200);

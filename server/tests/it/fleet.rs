@@ -11,8 +11,8 @@ use sluice_server::app::{Actor, DeviceFilter};
 use sluice_server::store::Store;
 
 use crate::harness::wait::until;
-use crate::harness::world::{CAM, IMAGES};
-use crate::harness::{Engine, Release, TestDevice, World};
+use crate::harness::world::CAM;
+use crate::harness::{Engine, TestDevice, World};
 
 both_engines!(
     each_device_of_a_fleet_is_told_what_it_alone_is_told,
@@ -25,13 +25,8 @@ both_engines!(
 /// 30 days, `SN-3` under none, `SN-4` waits, `SN-5` is of another customer, and `SN-1` runs 2.4.0.
 fn fleet(engine: Engine) -> (World, Vec<TestDevice>) {
     let mut world = World::new(engine);
-    let first = Release::new(CAM, "2.4.0", 20400, &IMAGES[0]);
-    let second = Release::new(CAM, "2.5.0", 20500, &IMAGES[1]).train("2.5", "2026-06-01").requires("FW.CAM.MAJOR");
-    world.release(&first);
-    world.release(&second);
-    world.roll_out("major", &second, &[100]);
-    let now = world.server.now();
-    world.contract("live", &now.plus_days(-400).to_string(), &now.plus_days(30).to_string(), &["SN-1", "SN-2"]);
+    let [first, _] = world.free_and_paid();
+    world.contract_for_30_days("live", &["SN-1", "SN-2"]);
     world.admin.post("/api/v1/customers", &json!({"name": "initech"})).expect(201);
     let owned = [
         ("SN-1", json!({"customer": "globex", "site": "hall", "tags": ["early", "lab"]})),
@@ -43,7 +38,7 @@ fn fleet(engine: Engine) -> (World, Vec<TestDevice>) {
         world.register(CAM, serial, more);
     }
     let hold = json!({"customer": "globex", "scope": "site", "target": "roof", "kind": "hold", "security": false,
-        "reason": "the fair", "until": now.plus_days(6)});
+        "reason": "the fair", "until": world.server.now().plus_days(6)});
     world.admin.post("/api/v1/policies", &hold).expect(201);
     let site = ureq::http::Method::PUT;
     let body = serde_json::to_vec(&json!({"country": "NL"})).unwrap();

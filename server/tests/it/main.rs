@@ -8,6 +8,7 @@
 mod harness;
 
 mod api;
+mod approvals;
 mod blobs;
 mod certificates;
 mod clients;

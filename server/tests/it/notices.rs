@@ -10,8 +10,8 @@ use ureq::http::Method;
 
 use crate::harness::process::Process;
 use crate::harness::wait::until;
-use crate::harness::world::{CAM, IMAGES};
-use crate::harness::{Engine, Place, Release, TestServer, World};
+use crate::harness::world::CAM;
+use crate::harness::{Engine, Place, TestServer, World};
 
 both_engines!(
     the_end_of_cover_is_told_of_at_its_days,
@@ -236,11 +236,7 @@ fn a_swap_is_told_of_from_start_to_end(engine: Engine) {
 
 fn a_version_that_was_promised_and_is_denied_is_told_of(engine: Engine) {
     let mut world = World::new(engine);
-    let first = Release::new(CAM, "2.4.0", 20400, &IMAGES[0]);
-    let second = Release::new(CAM, "2.5.0", 20500, &IMAGES[1]).train("2.5", "2026-06-01").requires("FW.CAM.MAJOR");
-    world.release(&first);
-    world.release(&second);
-    world.roll_out("major", &second, &[100]);
+    let [first, second] = world.free_and_paid();
     covered(
         &world,
         30,

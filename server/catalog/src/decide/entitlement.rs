@@ -3,7 +3,7 @@
 
 use super::path::{self, codes_of_all_images};
 use super::trace::{Evidence, Gate, Trace};
-use super::{DeviceView, ProductView, ReleaseView, wishes};
+use super::{DeviceView, ProductView, ReleaseView, owner};
 use crate::cover::{Cover, CoverRule, Standing};
 use crate::device::DeviceState;
 use crate::release::ReleaseKind;
@@ -43,7 +43,7 @@ pub fn admits(
     if !verdict.pass {
         return verdict;
     }
-    let Some((policy, wanted)) = wishes::wanted(device, product, release, verdict.reason, now) else { return verdict };
+    let Some((policy, wanted)) = owner::wanted(device, product, release, verdict.reason, now) else { return verdict };
     trace.step(&release.release.version, Gate::Policy, wanted.pass, wanted.reason, || Evidence::of_policy(policy));
     if wanted.pass { verdict } else { wanted }
 }
@@ -294,17 +294,6 @@ fn answer<'a>(cover: &'a Cover, release: &ReleaseView, code: &str, now: Time) ->
 /// Whether a refusal is a lack of cover, or a wish of the owner about other versions: what a stepping stone passes over. What a
 /// release is held back for by itself (not out, withdrawn, under embargo, blocked in a country) it is held back for on any way.
 pub(super) const fn steps_over(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::NoContract
-            | Reason::CodeNotGranted
-            | Reason::ChannelCeiling
-            | Reason::TrainGaNotCovered
-            | Reason::NotLive
-            | Reason::ReleaseDateNotCovered
-            | Reason::FallbackNotEarned
-            | Reason::DeviceReplaced
-            | Reason::HeldByPolicy
-            | Reason::PinnedByPolicy
-    )
+    reason.is_lack_of_cover()
+        || matches!(reason, Reason::DeviceReplaced | Reason::HeldByPolicy | Reason::PinnedByPolicy)
 }

@@ -2,7 +2,7 @@
 //! that it can still verify, because that brings a newer verifier; but only on the way to something that it may have.
 
 use super::entitlement::{self, Verdict};
-use super::{DeviceView, Evidence, Gate, ProductView, ReleaseView, Trace, entitled, reachable, rollout_gate, wishes};
+use super::{DeviceView, Evidence, Gate, ProductView, ReleaseView, Trace, entitled, owner, reachable, rollout_gate};
 use crate::rollout::Rollout;
 use crate::text::Version;
 use crate::{Reason, Time};
@@ -40,7 +40,7 @@ pub fn hop<'a>(device: &DeviceView, product: &'a ProductView, now: Time) -> Opti
         let later = product.releases().iter().filter(|release| release.release.signing_epoch == epoch + 1);
         for towards in later.filter(|release| goes_over(device, product, at, release)) {
             let may = entitled(device, product, towards, now, &mut ()).pass;
-            if !may || !wishes::wants(device, product, towards, now) {
+            if !may || !owner::wants(device, product, towards, now) {
                 continue;
             }
             let rollout = rollout_gate(device, product, towards, now).0;

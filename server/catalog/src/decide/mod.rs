@@ -10,6 +10,7 @@ mod entitlement;
 mod epochs;
 mod moments;
 mod outcome;
+mod owner;
 mod path;
 mod rollouts;
 mod shift;
@@ -18,7 +19,6 @@ mod told;
 mod trace;
 mod views;
 mod why;
-mod wishes;
 
 use path::is_offered;
 

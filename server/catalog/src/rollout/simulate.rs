@@ -157,7 +157,7 @@ const NEVER: i64 = i64::MAX;
 /// Plays a rollout from its present state on; it is put to `running` first.
 pub fn simulate(rollout: &Rollout, model: &Model) -> Outcome {
     let start = rollout.stage_since;
-    let mut rollout = Rollout { state: RolloutState::Running, ..rollout.clone() };
+    let mut rollout = Rollout { state: RolloutState::Running, opened_at: start, ..rollout.clone() };
     let mut dice = Dice(model.seed);
     let mut devices = fleet(&rollout, model, &mut dice);
     let count = u64::try_from(devices.len()).unwrap_or(0);
@@ -307,7 +307,7 @@ fn look(devices: &[Device], rollout: &Rollout, model: &Model, (start, minute): (
     // Before the start lies as much time as rules may give an attempt.
     let at = |minute: i64| Time::EPOCH.plus_s(60 * (minute + i64::from(super::rules::MAX_PERIOD.as_s() / 30)));
     let mature_before = at(minute).minus(rollout.rules.mature);
-    let stage_since = at((rollout.stage_since.as_s() - start.as_s()) / 60);
+    let opened_at = at((rollout.opened_at.as_s() - start.as_s()) / 60);
     let mut stats = vec![super::stats::Counts::default(); model.hardware.len()];
     for device in devices {
         let Some(counts) = stats.get_mut(device.hardware) else { continue };
@@ -315,7 +315,7 @@ fn look(devices: &[Device], rollout: &Rollout, model: &Model, (start, minute): (
             Some(state) => counts.observe(
                 &Observed { state, failure: None, began_at: at(device.began_at), last_seen: at(device.last_seen) },
                 mature_before,
-                stage_since,
+                opened_at,
             ),
             None if device.last_seen >= 0 => {
                 counts.controls += 1;

@@ -181,9 +181,9 @@ impl Counts {
     }
 
     /// Takes in an attempt, in a stage that opened at a moment.
-    pub fn observe(&mut self, observed: &Observed, mature_before: Time, stage_since: Time) {
+    pub fn observe(&mut self, observed: &Observed, mature_before: Time, opened_at: Time) {
         let Some(class) = observed.class(mature_before) else { return };
-        let of_stage = observed.began_at >= stage_since;
+        let of_stage = observed.began_at >= opened_at;
         self.count(class, 1, observed.is_matured(mature_before), of_stage);
     }
 

@@ -182,7 +182,7 @@ impl Command {
             }
             Self::Apply(plan) => plan.apply(session),
             Self::Diff(plan) => plan.diff(session),
-            Self::Simulate(args) => args.run(session),
+            Self::Simulate(args) => args.run(session.out),
             Self::Submit(args) => args.send(session, RolloutAction::Submit),
             Self::Approve(args) => args.run(session, config),
             Self::Rollback(args) => args.send(session, RolloutAction::RollBack),

@@ -80,12 +80,11 @@ impl PlanFile {
             plan_text(&detail.product, &detail.version, &detail.rollout),
             plan_text(&plan.product, &plan.version, &planned),
         );
-        let lines: Vec<String> = is
-            .lines()
-            .zip(wanted.lines())
-            .filter(|(is, wanted)| is != wanted)
-            .flat_map(|(is, wanted)| [format!("- {is}"), format!("+ {wanted}")])
-            .collect();
+        let only = |one: &str, other: &str, sign: char| -> Vec<String> {
+            let missing = one.lines().filter(|line| !other.lines().any(|there| there == *line));
+            missing.map(|line| format!("{sign} {line}")).collect()
+        };
+        let lines = [only(&is, &wanted, '-'), only(&wanted, &is, '+')].concat();
         session.out.result(&serde_json::json!({"differs": lines}), |_| {
             if lines.is_empty() { format!("rollout {} is as planned", plan.name) } else { lines.join("\n") }
         })?;

@@ -10,10 +10,9 @@ use sluice_catalog::text::HardwareId;
 use sluice_catalog::{Period, TextSet, Time};
 
 use crate::args::one_of;
-use crate::cli::Session;
 use crate::failure::Failure;
 use crate::noun::rollout_plan::PlanFile;
-use crate::output::{fields, table};
+use crate::output::{Output, fields, table};
 
 /// Play a plan through: the same planner, membership and rules against a model of a fleet. Nothing is sent to devices.
 #[derive(Args)]
@@ -90,7 +89,7 @@ struct Simulated {
 }
 
 impl Simulate {
-    pub fn run(self, session: &Session) -> Result<(), Failure> {
+    pub fn run(self, out: Output) -> Result<(), Failure> {
         let plan = self.plan.read()?;
         let (stages, rules) = plan.resolve().map_err(|error| Failure::Usage(error.to_string()))?;
         if let Some(hardware) = &self.fail_where
@@ -109,6 +108,7 @@ impl Simulate {
             stages,
             stage: 0,
             // Windows are in the time of day: the model begins on a Monday at midnight UTC.
+            opened_at: Time::EPOCH.plus_days(4),
             stage_since: Time::EPOCH.plus_days(4),
             reached: 0,
             judged_at: None,
@@ -136,7 +136,7 @@ impl Simulate {
             minutes_most: runs.iter().map(|run| run.minutes).max().unwrap_or(0),
             runs,
         };
-        session.out.result(&simulated, text)
+        out.result(&simulated, text)
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of at most two million")]

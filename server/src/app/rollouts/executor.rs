@@ -49,12 +49,15 @@ impl App {
     pub async fn rollouts_tick(self: &Arc<Self>) -> Result<usize> {
         let now = self.now();
         let mut moves = 0;
-        let watched: Vec<Rollout> =
-            self.store.rollout_all().await?.into_iter().filter(|rollout| may_move(rollout, now)).collect();
-        let looked_since = self.watch.looked(now);
-        if self.store.stop_all().await?.stopped {
+        // Who cannot read the database has not looked. What is in memory may be half a second old: a move from what a rollout no longer
+        // is does nothing.
+        if !self.live.is_fresh(now) {
             return Ok(0);
         }
+        let looked_since = self.watch.looked(now);
+        let products = self.live.products_full();
+        let going = products.all().filter(|product| !product.stopped).flat_map(|product| &product.rollouts);
+        let watched: Vec<Rollout> = going.filter(|rollout| may_move(rollout, now)).cloned().collect();
         if watched.is_empty()
             || !self.store.lease_take(LEASE, self.publisher.replica.as_str(), now, now.plus(LEASE_LASTS)).await?
         {

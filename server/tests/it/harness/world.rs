@@ -118,6 +118,23 @@ impl World {
         (first, second)
     }
 
+    /// 2.4.0, free for everyone, and 2.5.0 of a later train, which requires `FW.CAM.MAJOR` and is rolled out to everyone.
+    pub fn free_and_paid(&mut self) -> [Release; 2] {
+        let first = Release::new(CAM, "2.4.0", 20400, &IMAGES[0]);
+        let second = Release::new(CAM, "2.5.0", 20500, &IMAGES[1]).train("2.5", "2026-06-01").requires("FW.CAM.MAJOR");
+        self.release(&first);
+        self.release(&second);
+        self.roll_out("major", &second, &[100]);
+        [first, second]
+    }
+
+    /// A contract as [`World::contract`] makes it, which covers from 400 days ago for 30 days more.
+    #[track_caller]
+    pub fn contract_for_30_days(&self, rule: &str, serials: &[&str]) {
+        let now = self.server.now();
+        self.contract(rule, &now.plus_days(-400).to_string(), &now.plus_days(30).to_string(), serials);
+    }
+
     /// Makes and starts a rollout and lets its patches be built: it runs.
     #[track_caller]
     pub fn roll_out(&self, name: &str, release: &Release, percents: &[u8]) -> RolloutDetail {

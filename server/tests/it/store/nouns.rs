@@ -360,6 +360,7 @@ fn rollout(number: u128, name: &str, release: &Release) -> Rollout {
         weight: -3,
         stages: Stages(vec![Stage::of(10), Stage::of(100)]),
         stage: 0,
+        opened_at: NOW,
         stage_since: NOW,
         reached: 0,
         judged_at: None,

@@ -128,6 +128,21 @@ fn failures_that_somebody_judged_stop_it_no_more_and_new_ones_do() {
 }
 
 #[test]
+fn a_pause_takes_no_evidence_from_a_stage_and_a_new_stage_begins_without_any() {
+    let opened = sample(Preset::Normal.stages(), Preset::Normal.rules()).moved(RolloutState::Running, 1, t(10));
+    assert_eq!((opened.opened_at, opened.stage_since), (t(10), t(10)));
+    let going = opened.moved(RolloutState::Paused, 1, t(20)).moved(RolloutState::Running, 1, t(30));
+    assert_eq!((going.opened_at, going.stage_since), (t(10), t(30)), "soak time begins anew, evidence does not");
+    assert_eq!(going.moved(RolloutState::Running, 2, t(40)).opened_at, t(40));
+    let scheduled = Rollout { state: RolloutState::Scheduled, ..normal() };
+    assert_eq!(
+        scheduled.moved(RolloutState::Running, 0, t(50)).opened_at,
+        t(50),
+        "the first stage opens with the start"
+    );
+}
+
+#[test]
 fn one_bad_hardware_is_taken_out_and_the_others_go_on() {
     let bad = stats(&[
         ("cam-r2", tally(900, &[(StopClass::RolledBack, 2)])),
@@ -232,7 +247,7 @@ impl World {
         let before = self.rollout.mature_before(self.now);
         let mut stats = Stats::default();
         for (hardware, observed) in &self.devices {
-            let since = self.rollout.stage_since;
+            let since = self.rollout.opened_at;
             stats.hardware.entry(hardware.clone()).or_default().observe(observed, before, since);
             if self.rollout.judged_at.is_some_and(|judged| judged <= observed.began_at) {
                 stats.fresh.entry(hardware.clone()).or_default().observe(observed, before, since);
