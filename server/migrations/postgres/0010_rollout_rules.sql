@@ -10,6 +10,7 @@ ALTER TABLE rollout ADD COLUMN excluded TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE rollout ADD COLUMN rules TEXT NOT NULL DEFAULT '{}';
 
 -- The rollout as it was after the transition, so that "who was in stage then" stays answerable to the device.
+ALTER TABLE rollout_transition ADD COLUMN opened_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE rollout_transition ADD COLUMN stage_since BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE rollout_transition ADD COLUMN reached INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE rollout_transition ADD COLUMN excluded TEXT NOT NULL DEFAULT '[]';

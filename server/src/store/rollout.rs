@@ -50,17 +50,17 @@ impl Store {
     /// A rollout as it stood at a moment: state, stage, since when, what it had reached, hardware that was out. Nothing before
     /// its first transition.
     pub async fn rollout_then(&self, rollout: &Rollout, at: Time) -> Result<Option<Rollout>> {
-        let then: Option<(RolloutState, i32, Time, i32, String)> = Sql::new(
-            "SELECT state, stage, stage_since, reached, excluded FROM rollout_transition
+        let then: Option<(RolloutState, i32, Time, Time, i32, String)> = Sql::new(
+            "SELECT state, stage, opened_at, stage_since, reached, excluded FROM rollout_transition
              WHERE rollout_id = $1 AND at <= $2 ORDER BY seq DESC LIMIT 1",
         )
         .bind(rollout.id)
         .bind(at)
         .optional(self)
         .await?;
-        let Some((state, stage, stage_since, reached, excluded)) = then else { return Ok(None) };
+        let Some((state, stage, opened_at, stage_since, reached, excluded)) = then else { return Ok(None) };
         let excluded = TextSet::try_from(excluded).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        Ok(Some(Rollout { state, stage, stage_since, reached, excluded, ..rollout.clone() }))
+        Ok(Some(Rollout { state, stage, opened_at, stage_since, reached, excluded, ..rollout.clone() }))
     }
 }
 
@@ -217,8 +217,8 @@ impl Tx {
         let evidence = because.evidence.map(|(transition, _)| json(transition));
         Sql::new(
             "INSERT INTO rollout_transition
-                 (rollout_id, seq, at, actor, state, stage, stage_since, reached, excluded, cause, evidence, digest)
-             SELECT $1, CAST(COALESCE(MAX(seq), 0) + 1 AS INTEGER), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
+                 (rollout_id, seq, at, actor, state, stage, opened_at, stage_since, reached, excluded, cause, evidence, digest)
+             SELECT $1, CAST(COALESCE(MAX(seq), 0) + 1 AS INTEGER), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
              FROM rollout_transition WHERE rollout_id = $1",
         )
         .bind(is.id)
@@ -226,6 +226,7 @@ impl Tx {
         .bind(because.actor)
         .bind(is.state)
         .bind(is.stage)
+        .bind(is.opened_at)
         .bind(is.stage_since)
         .bind(is.reached)
         .bind(is.excluded.to_json())
