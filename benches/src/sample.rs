@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use jiff::SignedDuration;
-use sluice_catalog::cover::{Cover, CoverRule, Windows};
+use sluice_catalog::cover::{Cover, CoverRule, Origin, Windows};
 use sluice_catalog::decide::{DeviceView, ProductView, ReleaseView};
 use sluice_catalog::device::{DecoderProfile, Device, DeviceState, Installed};
 use sluice_catalog::id::{ArtifactId, CohortId, DeviceId, ProductId, ReleaseId, RolloutId};
@@ -223,10 +223,12 @@ pub fn device(runs: u32) -> Result<DeviceView> {
             grace_days: 14,
             codes: vec![(CODE.parse()?, Channel::Stable)],
             windows: Windows::new(vec![(day(0), day(RELEASES * 2 + 400))]),
+            origin: Origin::default(),
         }],
         policies: vec![],
         country: None,
         time_zone: None,
+        full_pools: Vec::new(),
         failed: vec![],
     })
 }

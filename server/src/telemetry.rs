@@ -68,6 +68,13 @@ pub struct CertificateLabels {
     pub answer: String,
 }
 
+/// A system that keeps contracts.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct SourceLabels {
+    /// Its name.
+    pub source: String,
+}
+
 /// The counters.
 #[derive(Debug)]
 pub struct Metrics {
@@ -88,6 +95,7 @@ pub struct Metrics {
     token_errors: Family<KeyLabels, Counter>,
     key_missing: Family<KeyLabels, Gauge>,
     certificates: Family<CertificateLabels, Counter>,
+    source_age_s: Family<SourceLabels, Gauge>,
     /// Seconds that requests took.
     pub request_seconds: Histogram,
 }
@@ -133,6 +141,12 @@ impl Default for Metrics {
             key_missing.clone(),
         );
         registry.register("certificates", "Questions for entitlement certificates, by answer", certificates.clone());
+        let source_age_s: Family<SourceLabels, Gauge> = Family::default();
+        registry.register(
+            "contract_source_age_seconds",
+            "Seconds since a system that keeps contracts was last heard of, by source",
+            source_age_s.clone(),
+        );
         registry.register("request_seconds", "Seconds that requests took", request_seconds.clone());
         Self {
             registry,
@@ -148,6 +162,7 @@ impl Default for Metrics {
             token_errors,
             key_missing,
             certificates,
+            source_age_s,
             request_seconds,
         }
     }
@@ -157,6 +172,14 @@ impl Metrics {
     /// Counts a poll.
     pub fn poll(&self, answer: &str) {
         self.polls.get_or_create(&PollLabels { answer: answer.to_owned() }).inc();
+    }
+
+    /// Notes how long ago each source was heard of.
+    pub fn source_ages(&self, ages: impl IntoIterator<Item = (String, i64)>) {
+        self.source_age_s.clear();
+        for (source, seconds) in ages {
+            self.source_age_s.get_or_create(&SourceLabels { source }).set(seconds);
+        }
     }
 
     /// Counts a job's end.

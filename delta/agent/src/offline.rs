@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sluice_catalog::cover::{Cover, CoverRule, Windows};
+use sluice_catalog::cover::{Cover, CoverRule, Origin, Windows};
 use sluice_catalog::device::{DeviceState, Installed as Runs};
 use sluice_catalog::offline::{Certified, ImageFacts, Offline};
 use sluice_catalog::product::Channel;
@@ -212,6 +212,7 @@ pub fn certified(certificate: &Certificate) -> Certified {
                 .filter_map(|(code, channel)| Some((code.parse().ok()?, channel.parse::<Channel>().ok()?)))
                 .collect(),
             windows: Windows::new(windows),
+            origin: Origin::default(),
         })
     };
     let published = certificate.published.iter();

@@ -210,6 +210,9 @@ pub struct CoveredItem {
     pub product: ProductName,
     /// The device's serial; it need not be enrolled yet.
     pub serial: Serial,
+    /// The pool in which it has a place; none of a device that the contract names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_id: Option<FactId>,
     /// First moment covered.
     pub from_at: Time,
     /// First moment no longer covered.

@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::pool::PoolPlace;
 use crate::product::Channel;
+use crate::source::{SourceView, Stale};
 use crate::text::{Code, ContractNumber, Slug};
 use crate::{TextSet, Time};
 
@@ -157,6 +159,17 @@ pub struct Cover {
     pub codes: Vec<(Code, Channel)>,
     /// Windows already cut to the item's own dates.
     pub windows: Windows,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where cover comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The system that keeps the contract; none of a contract that is kept here.
+    pub source: Option<SourceView>,
+    /// The pool in which the device has a place.
+    pub pool: Option<PoolPlace>,
 }
 
 /// Which part of a cover lets something through, or why none does.
@@ -170,6 +183,8 @@ pub enum Standing {
     Fallback(Time, Time),
     /// No date counts.
     Open,
+    /// This window was open when the source of the contract was last heard of, and counts on.
+    CountsOn(Time, Time),
     /// None.
     Outside,
 }
@@ -199,8 +214,9 @@ impl Cover {
         if self.rule == CoverRule::Open {
             return Standing::Open;
         }
-        let standing = self.standing_at(self.reference(train_ga, published_at, now));
-        if let (Standing::Outside | Standing::Grace(..), CoverRule::Fallback(months)) = (standing, self.rule)
+        let standing = self.standing_at(self.reference(train_ga, published_at, now), now);
+        let weaker = matches!(standing, Standing::Outside | Standing::Grace(..) | Standing::CountsOn(..));
+        if let (true, CoverRule::Fallback(months)) = (weaker, self.rule)
             && let Some((from, to)) = self.fallback_window(train_ga, now, months)
         {
             return Standing::Fallback(from, to);
@@ -208,17 +224,32 @@ impl Cover {
         standing
     }
 
-    /// Whether a moment is covered, by a window or its grace.
-    pub fn standing_at(&self, at: Time) -> Standing {
+    /// Whether a moment is covered, by a window, its grace, or by one that counts on, as far as that is known now.
+    pub fn standing_at(&self, at: Time, now: Time) -> Standing {
         if self.rule == CoverRule::Open {
             Standing::Open
         } else if let Some((from, to)) = self.windows.at(at) {
             Standing::Window(from, to)
         } else if let Some((from, to)) = self.windows.in_grace(at, self.grace_days) {
             Standing::Grace(from, to)
+        } else if let Some((from, to)) = self.counts_on(at, now) {
+            Standing::CountsOn(from, to)
         } else {
             Standing::Outside
         }
+    }
+
+    /// The window that was open, or in its grace, when the source was last heard of, while the source is stale, and for so long.
+    fn counts_on(&self, at: Time, now: Time) -> Option<(Time, Time)> {
+        let stale = self.stale_at(now)?;
+        let open =
+            self.windows.at(stale.heard_at).or_else(|| self.windows.in_grace(stale.heard_at, self.grace_days))?;
+        (open.1 <= at && at < stale.counts_until).then_some(open)
+    }
+
+    /// Whether what is known of the contract is old.
+    pub fn stale_at(&self, now: Time) -> Option<Stale> {
+        self.origin.source.as_ref()?.stale_at(now)
     }
 
     /// The window in which a train had been available for that many months, by now.
@@ -232,13 +263,18 @@ impl Cover {
     /// The moments at which what this cover says of a train may change.
     pub fn boundaries(&self, train_ga: Time) -> impl Iterator<Item = Time> {
         let grace = i64::from(self.grace_days);
-        self.windows.iter().flat_map(move |(from, to)| {
+        let edges = self.windows.iter().flat_map(move |(from, to)| {
             let earned = match self.rule {
                 CoverRule::Fallback(months) => from.max(train_ga).plus_months(months),
                 _ => to,
             };
             [from, to, to.plus_days(grace), earned]
-        })
+        });
+        let source = self.origin.source.iter().flat_map(|source| {
+            let stale_from = source.stale_from().filter(|_| source.judged_at.is_none());
+            stale_from.into_iter().chain([source.counts_until()])
+        });
+        edges.chain(source)
     }
 }
 
@@ -289,6 +325,7 @@ mod tests {
             grace_days: 0,
             codes: vec![],
             windows: Windows::new(vec![(date(from), date(to))]),
+            origin: Origin::default(),
         };
         let standing = |cover: &Cover, ga: &str, now: &str| cover.standing(date(ga), date(ga), date(now));
         let year = cover("2024-02-29", "2025-02-28");

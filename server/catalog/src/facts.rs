@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 
 use crate::Time;
 use crate::contract::{ContractState, Grant};
-use crate::cover::{Cover, CoverRule, Windows};
+use crate::cover::{Cover, CoverRule, Origin, Windows};
+use crate::pool::PoolPlace;
+use crate::source::{Heard, SourceView};
 use crate::text::{ContractNumber, Family, Slug};
 
 /// A fact with the time in which the server held it for true.
@@ -71,6 +73,10 @@ pub struct ContractFacts {
     pub windows: Vec<Known<(Time, Time)>>,
     /// When it covered the device, `[from, to)`.
     pub items: Vec<Known<(Time, Time)>>,
+    /// The systems that kept it, and when each was last heard of.
+    pub sources: Vec<Known<Heard>>,
+    /// Places that the device had in its pools; each is an item as well.
+    pub pools: Vec<Known<PoolPlace>>,
 }
 
 impl ContractFacts {
@@ -89,6 +95,12 @@ impl ContractFacts {
         let windows = self.windows.iter().filter(|window| window.at(known_at)).map(|window| window.fact);
         // A window counts as far as the item's own dates go.
         let cut = windows.flat_map(|(from, to)| items.iter().map(move |item| (from.max(item.0), to.min(item.1))));
+        let source = self.sources.iter().rfind(|source| source.at(known_at)).map(|source| {
+            // What was heard later was not known then.
+            let heard = Heard { at: source.fact.at.min(known_at), ..source.fact.clone() };
+            SourceView { heard, judged_at: None }
+        });
+        let pool = self.pools.iter().rfind(|pool| pool.at(known_at)).map(|pool| pool.fact.clone());
         Some(Cover {
             contract: self.number.clone(),
             plan: terms.plan.clone(),
@@ -101,6 +113,7 @@ impl ContractFacts {
                 .map(|grant| (grant.code.clone(), grant.channel_ceiling))
                 .collect(),
             windows: Windows::new(cut.collect()),
+            origin: Origin { source, pool },
         })
     }
 }
@@ -110,6 +123,33 @@ pub fn covers(contracts: &[ContractFacts], family: &Family, known_at: Time) -> V
     let mut covers: Vec<Cover> = contracts.iter().filter_map(|contract| contract.cover(family, known_at)).collect();
     covers.sort_by(|one, other| one.contract.cmp(&other.contract));
     covers
+}
+
+/// Two or more contracts that cover one device at once: the better one counts, and somebody may pay twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlap {
+    /// The contracts with their plans, in the order of their numbers.
+    pub contracts: Vec<(ContractNumber, Slug)>,
+    /// When the first such time begins and when the last one ends.
+    pub span: (Time, Time),
+}
+
+/// Where covers of one device overlap, if any do.
+pub fn overlap(covers: &[Cover]) -> Option<Overlap> {
+    let mut contracts = BTreeSet::new();
+    let mut span: Option<(Time, Time)> = None;
+    for (index, one) in covers.iter().enumerate() {
+        for other in covers.iter().skip(index + 1) {
+            let both = one.windows.iter().flat_map(|(from, to)| {
+                other.windows.iter().map(move |(their_from, their_to)| (from.max(their_from), to.min(their_to)))
+            });
+            for (from, to) in both.filter(|(from, to)| from < to) {
+                contracts.extend([one, other].map(|cover| (cover.contract.clone(), cover.plan.clone())));
+                span = Some(span.map_or((from, to), |span| (span.0.min(from), span.1.max(to))));
+            }
+        }
+    }
+    span.map(|span| Overlap { contracts: contracts.into_iter().collect(), span })
 }
 
 /// What changes when a set of facts is to be another: which are superseded, and which are recorded anew. What is in both
@@ -154,6 +194,8 @@ mod tests {
             terms: vec![Known::new(terms(CoverRule::Live), t(0))],
             windows: vec![],
             items: vec![Known::new((t(0), t(1000)), t(0))],
+            sources: vec![],
+            pools: vec![],
         }
     }
 
@@ -169,6 +211,41 @@ mod tests {
         let cover = contract.cover(&family(), t(1)).unwrap();
         assert_eq!(cover.windows, Windows::new(vec![(t(10), t(15)), (t(30), t(40))]));
         assert_eq!(cover.code_set().iter().collect::<Vec<_>>(), ["ALL", "CAM"]);
+    }
+
+    #[test]
+    fn what_a_source_said_later_was_not_known_before() {
+        let mut contract = contract();
+        let heard = |day| Heard { source: "crm".parse().unwrap(), at: t(day), stale_after_ms: Some(1) };
+        contract.windows = vec![Known::new((t(0), t(100)), t(0))];
+        contract.sources = vec![
+            Known { fact: heard(20), recorded_at: t(10), superseded_at: Some(t(40)) },
+            Known::new(heard(60), t(40)),
+        ];
+        let ask = |known: i64| contract.cover(&family(), t(known)).unwrap().origin.source.map(|source| source.heard.at);
+        assert_eq!(
+            [ask(9), ask(15), ask(30), ask(40), ask(99)],
+            [None, Some(t(15)), Some(t(20)), Some(t(40)), Some(t(60))]
+        );
+    }
+
+    #[test]
+    fn covers_overlap_where_both_cover() {
+        let cover = |number: &str, windows: &[(i64, i64)]| {
+            let mut facts = contract();
+            facts.number = number.parse().unwrap();
+            facts.windows = windows.iter().map(|&(from, to)| Known::new((t(from), t(to)), t(0))).collect();
+            facts.cover(&family(), t(1)).unwrap()
+        };
+        let told = |covers: &[Cover]| {
+            overlap(covers).map(|overlap| {
+                (overlap.contracts.iter().map(|(number, _)| number.to_string()).collect::<Vec<_>>(), overlap.span)
+            })
+        };
+        let (one, two, three) =
+            (cover("C-1", &[(0, 10), (20, 30)]), cover("C-2", &[(10, 25)]), cover("C-3", &[(40, 50)]));
+        assert_eq!(told(&[one.clone(), three.clone()]), None);
+        assert_eq!(told(&[one, two, three]), Some((vec!["C-1".into(), "C-2".into()], (t(20), t(25)))));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Time;
 use crate::contract::{WindowKind, window_mistake};
-use crate::text::{ContractNumber, ProductName, Serial, Slug, TextError};
+use crate::pool::{self, MAX_PLACES, PoolSet};
+use crate::text::{ContractNumber, Family, ProductName, Serial, Slug, TextError};
 
 /// Rows of one request.
 pub const MAX_ROWS: usize = 5_000;
@@ -48,6 +49,15 @@ pub struct ImportRow {
     /// The serial that is covered.
     #[serde(default)]
     pub serial: Option<String>,
+    /// The family of a pool.
+    #[serde(default)]
+    pub family: Option<String>,
+    /// The site of the pool.
+    #[serde(default)]
+    pub site: Option<String>,
+    /// The places of the pool.
+    #[serde(default)]
+    pub quantity: Option<String>,
 }
 
 /// What is wrong with a row.
@@ -86,6 +96,8 @@ pub struct WantedContract {
     pub windows: BTreeSet<(Time, Time, WindowKind)>,
     /// Serials.
     pub items: BTreeSet<(ProductName, Serial)>,
+    /// Pools.
+    pub pools: BTreeSet<PoolSet>,
 }
 
 /// What rows come to.
@@ -105,6 +117,7 @@ struct Read {
     plan: Slug,
     window: Option<(Time, Time, WindowKind)>,
     item: Option<(ProductName, Serial)>,
+    pool: Option<PoolSet>,
 }
 
 /// Reads rows. A row with a mistake counts for nothing; of rows that contradict each other all are mistakes.
@@ -143,7 +156,17 @@ pub fn read(rows: &[ImportRow], known: &KnownNames) -> Wanted {
             plan: plan.clone(),
             windows: rows.iter().filter_map(|row| row.window).collect(),
             items: rows.iter().filter_map(|row| row.item.clone()).collect(),
+            pools: rows.iter().filter_map(|row| row.pool.clone()).collect(),
         };
+        let pools: Vec<PoolSet> = wanted.pools.iter().cloned().collect();
+        if let Some((index, _, message)) = pool::mistake(&pools) {
+            let about = pools.get(index).map(|pool| (&pool.family, &pool.site));
+            let of_pool = |row: &&Read| row.pool.as_ref().map(|pool| (&pool.family, &pool.site)) == about;
+            let mistake =
+                |row: &Read| RowError { line: row.line, field: "quantity".to_owned(), message: message.clone() };
+            errors.extend(rows.iter().filter(of_pool).map(mistake));
+            continue;
+        }
         contracts.insert(number, wanted);
     }
     errors.sort();
@@ -164,6 +187,9 @@ fn read_row(row: &ImportRow, known: &KnownNames) -> Result<Read, Mistake> {
         ("zone", row.zone.as_ref()),
         ("product", row.product.as_ref()),
         ("serial", row.serial.as_ref()),
+        ("family", row.family.as_ref()),
+        ("site", row.site.as_ref()),
+        ("quantity", row.quantity.as_ref()),
     ];
     for (field, text) in fields {
         if let Some(text) = text.filter(|text| text.len() > MAX_FIELD) {
@@ -194,10 +220,32 @@ fn read_row(row: &ImportRow, known: &KnownNames) -> Result<Read, Mistake> {
             return Err(("product", "is missing; a serial is unique within its product only".to_owned()));
         }
     };
-    if window.is_none() && item.is_none() {
-        return Err(("from", "the row has neither a window (from, to) nor a device (product, serial)".to_owned()));
+    let pool = pool_of(row)?;
+    if window.is_none() && item.is_none() && pool.is_none() {
+        return Err((
+            "from",
+            "the row has neither a window (from, to) nor a device (product, serial) nor a pool (family, site, quantity)"
+                .to_owned(),
+        ));
     }
-    Ok(Read { line: row.line, contract, customer, plan, window, item })
+    Ok(Read { line: row.line, contract, customer, plan, window, item, pool })
+}
+
+fn pool_of(row: &ImportRow) -> Result<Option<PoolSet>, Mistake> {
+    let missing = |field: &'static str| (field, "is missing; a pool has a family, a site and a quantity".to_owned());
+    let (family, site, quantity) = (given(row.family.as_ref()), given(row.site.as_ref()), given(row.quantity.as_ref()));
+    if family.is_none() && site.is_none() && quantity.is_none() {
+        return Ok(None);
+    }
+    let family: Family = text("family", family.ok_or_else(|| missing("family"))?)?;
+    let site: Slug = text("site", site.ok_or_else(|| missing("site"))?)?;
+    let quantity = quantity.ok_or_else(|| missing("quantity"))?;
+    let quantity = quantity
+        .parse()
+        .ok()
+        .filter(|quantity| *quantity <= MAX_PLACES)
+        .ok_or_else(|| ("quantity", format!("`{quantity}`: a number up to {MAX_PLACES}")))?;
+    Ok(Some(PoolSet { family, site, quantity }))
 }
 
 /// A field that says something.
@@ -316,6 +364,13 @@ mod tests {
             (error(|row| row.kind = some("gift")), "kind", "one of paid"),
             (error(|row| row.zone = some("Mars/Olympus")), "zone", "IANA name"),
             (error(|row| row.serial = some(&"x".repeat(201))), "serial", "at most 200"),
+            (error(|row| row.site = some("hall")), "family", "is missing"),
+            (error(|row| (row.family, row.site) = (some("cameras"), some("hall"))), "quantity", "is missing"),
+            (
+                error(|row| (row.family, row.site, row.quantity) = (some("cameras"), some("hall"), some("-1"))),
+                "quantity",
+                "a number up to",
+            ),
         ] {
             assert_eq!(found.0, field, "{}", found.1);
             assert!(found.1.contains(rule), "{}", found.1);
@@ -372,21 +427,26 @@ mod tests {
                 maybe(&["paid", "trial", "gift"]),
                 maybe(&["Europe/Amsterdam", "x"]),
             ),
-            (maybe(&["acme-cam", "acme-bar"]), maybe(&["SN-1", "SN-2", "S N"])),
+            (maybe(&["acme-cam", "acme-bar"]), maybe(&["SN-1", "SN-2", "S N"]), maybe(&["1", "2", "many"])),
         )
             .prop_map(
-                |((line, contract, customer, plan), (from, to, last_day, kind, zone), (product, serial))| ImportRow {
-                    line: u64::from(line),
-                    contract: contract.to_owned(),
-                    customer: customer.to_owned(),
-                    plan: plan.to_owned(),
-                    from,
-                    to,
-                    last_day,
-                    kind,
-                    zone,
-                    product,
-                    serial,
+                |((line, contract, customer, plan), (from, to, last_day, kind, zone), (product, serial, quantity))| {
+                    ImportRow {
+                        line: u64::from(line),
+                        contract: contract.to_owned(),
+                        customer: customer.to_owned(),
+                        plan: plan.to_owned(),
+                        from,
+                        to,
+                        last_day,
+                        kind,
+                        zone,
+                        product,
+                        serial,
+                        family: quantity.as_ref().map(|_| "cameras".to_owned()),
+                        site: quantity.as_ref().map(|_| "hall".to_owned()),
+                        quantity,
+                    }
                 },
             )
     }
@@ -405,7 +465,7 @@ mod tests {
         }
 
         #[test]
-        fn any_texts_end_with_a_contract_or_an_error(texts in prop::collection::vec("\\PC{0,24}", 10)) {
+        fn any_texts_end_with_a_contract_or_an_error(texts in prop::collection::vec("\\PC{0,24}", 13)) {
             let row = ImportRow {
                 line: 1,
                 contract: texts[0].clone(),
@@ -418,6 +478,9 @@ mod tests {
                 zone: Some(texts[7].clone()),
                 product: Some(texts[8].clone()),
                 serial: Some(texts[9].clone()),
+                family: Some(texts[10].clone()),
+                site: Some(texts[11].clone()),
+                quantity: Some(texts[12].clone()),
             };
             let wanted = read(&[row], &known());
             prop_assert_eq!(wanted.errors.len() + wanted.contracts.len(), 1);

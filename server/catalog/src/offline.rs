@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cover::{Cover, CoverRule, Windows};
+use crate::cover::{Cover, CoverRule, Origin, Windows};
 use crate::decide::{DeviceView, ProductView, ReleaseView, Verdict, entitled, is_out};
 use crate::device::{DecoderProfile, Device, DeviceState, Installed};
 use crate::id::{ArtifactId, CohortId, DeviceId, ProductId, ReleaseId};
@@ -90,6 +90,8 @@ fn whole(cover: &Cover) -> Cover {
     Cover {
         codes: codes.into_iter().take(MAX_CODES).map(|(code, ceiling)| (code.clone(), ceiling)).collect(),
         windows: Windows::new(windows),
+        // Offline nobody hears of a source: what counts on while one is silent is the server's to say.
+        origin: Origin::default(),
         ..cover.clone()
     }
 }
@@ -170,6 +172,7 @@ impl Offline {
             policies: vec![],
             country: None,
             time_zone: None,
+            full_pools: vec![],
             failed: vec![],
         };
         let product = ProductView::new(blank(product), releases(images, &published), vec![]);

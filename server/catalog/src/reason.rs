@@ -98,6 +98,8 @@ reasons! {
     /// Cover gate.
     CoveredGrace = "COVERED_GRACE": "Cover has ended; its grace days still count.";
     /// Cover gate.
+    CoverSourceStale = "COVER_SOURCE_STALE": "Cover has ended by what is known, but its source has not been heard of since: it counts on.";
+    /// Cover gate.
     TrainGaNotCovered = "TRAIN_GA_NOT_COVERED": "The train became generally available while the device was not covered.";
     /// Cover gate.
     NotLive = "NOT_LIVE": "The device is not covered now.";

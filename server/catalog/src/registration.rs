@@ -49,16 +49,17 @@ pub fn read_code(text: &str) -> Option<String> {
 
 /// What contracts say of a device's cover at a moment, without a name.
 pub fn cover_answer(covers: &[Cover], now: Time) -> CoverAnswer {
-    let standing = |cover: &Cover| cover.standing_at(now);
+    let standing = |cover: &Cover| cover.standing_at(now, now);
     let counts = |cover: &&Cover| standing(cover) != Standing::Outside;
     let mut codes: Vec<_> =
         covers.iter().filter(counts).flat_map(|cover| cover.codes.iter().map(|(code, _)| code.clone())).collect();
     codes.sort_unstable();
     codes.dedup();
     let until = covers.iter().filter_map(|cover| cover.windows.at(now)).map(|(_, to)| to).max();
-    let graces = covers.iter().filter_map(|cover| {
-        let (_, to) = cover.windows.in_grace(now, cover.grace_days)?;
-        Some((to, to.plus_days(i64::from(cover.grace_days))))
+    let graces = covers.iter().filter_map(|cover| match standing(cover) {
+        Standing::Grace(_, to) => Some((to, to.plus_days(i64::from(cover.grace_days)))),
+        Standing::CountsOn(_, to) => Some((to, cover.stale_at(now)?.counts_until)),
+        _ => None,
     });
     let grace = graces.max_by_key(|(_, end)| *end);
     let from =
@@ -96,8 +97,9 @@ mod tests {
     use CoverState::{Covered, Grace, Lapsed, Open, Planned};
 
     use super::*;
-    use crate::cover::Windows;
+    use crate::cover::{Origin, Windows};
     use crate::product::Channel;
+    use crate::source::{Heard, MAX_COUNTS_ON_DAYS, SourceView};
 
     fn t(day: i64) -> Time {
         Time::EPOCH.plus_days(day)
@@ -111,7 +113,21 @@ mod tests {
             grace_days: 14,
             codes: vec![(code.parse().unwrap(), Channel::Stable)],
             windows: Windows::new(windows.iter().map(|(from, to)| (t(*from), t(*to))).collect()),
+            origin: Origin::default(),
         }
+    }
+
+    #[test]
+    fn cover_counts_on_while_its_source_is_silent() {
+        let heard = Heard { source: "crm".parse().unwrap(), at: t(5), stale_after_ms: Some(1) };
+        let mut cover = cover(CoverRule::Live, "A", &[(0, 10)]);
+        cover.origin.source = Some(SourceView { heard, judged_at: None });
+        let (end, say) = (5 + MAX_COUNTS_ON_DAYS, |day| cover_answer(std::slice::from_ref(&cover), t(day)));
+        let answer = say(end - 1);
+        assert_eq!((answer.state, answer.covered, answer.until), (Grace, true, Some(t(10))));
+        assert_eq!((answer.grace_until, answer.codes.len()), (Some(t(end)), 1));
+        let answer = say(end);
+        assert_eq!((answer.state, answer.covered, answer.codes.len()), (Lapsed, false, 0));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::de::DeserializeOwned;
 use sluice_catalog::Time;
 use sluice_catalog::contract::WindowKind;
+use sluice_catalog::pool::{MAX_PLACES, PoolSet};
 use sluice_catalog::product::Channel;
 use sluice_catalog::rollout::{Stage, Stages};
 use sluice_catalog::text::{ProductName, Serial};
@@ -84,6 +85,19 @@ pub fn item(text: &str) -> Result<ItemCreate, String> {
     })
 }
 
+/// `FAMILY@SITE:QUANTITY`. A site may hold colons: the quantity stands behind the last one.
+pub fn pool(text: &str) -> Result<PoolSet, String> {
+    let rule = "write FAMILY@SITE:QUANTITY, such as cameras@hall:5";
+    let (place, quantity) = text.rsplit_once(':').ok_or(rule)?;
+    let (family, site) = place.split_once('@').ok_or(rule)?;
+    let quantity = quantity.parse().ok().filter(|quantity| *quantity <= MAX_PLACES);
+    Ok(PoolSet {
+        family: family.parse().map_err(shown)?,
+        site: site.parse().map_err(shown)?,
+        quantity: quantity.ok_or_else(|| format!("{rule}; at most {MAX_PLACES} places"))?,
+    })
+}
+
 /// `10,50,100`: percentages that never shrink.
 pub fn stages(text: &str) -> Result<Stages, String> {
     let stage =
@@ -133,6 +147,18 @@ mod tests {
         assert_eq!(item("acme-cam/C1@2026-01-01..2026-02-01").unwrap().to.unwrap().date(), "2026-02-01");
         assert!(item("C1").is_err());
         assert!(item("acme-cam/").is_err());
+    }
+
+    #[test]
+    fn a_pool_is_a_family_at_a_site_and_a_number() {
+        let read = pool("cameras@hall:5").unwrap();
+        assert_eq!((read.family.as_str(), read.site.as_str(), read.quantity), ("cameras", "hall", 5));
+        assert_eq!(pool("cameras@hall:2:0").unwrap().site.as_str(), "hall:2");
+        for wrong in
+            ["cameras", "cameras@hall", "cameras:5", "cameras@hall:many", "cameras@hall:-1", "cameras@hall:100001"]
+        {
+            assert!(pool(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -6,15 +6,16 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 use sluice_catalog::contract::{Contract, KeptBy, Revision, WindowKind, window_mistake};
-use sluice_catalog::facts::replace;
+use sluice_catalog::facts::{self, replace};
 use sluice_catalog::id::{ContractId, FactId};
 use sluice_catalog::principal::Permission;
 use sluice_catalog::swap::{Item, through};
 use sluice_catalog::text::{ContractNumber, ProductName, Serial};
 use sluice_catalog::wire::admin::{ContractDetail, ItemCreate, MAX_FACTS, WindowCreate};
-use sluice_catalog::wire::contracts::{ContractPut, RevisionError};
+use sluice_catalog::wire::contracts::{ContractOverlap, ContractPut, OverlapPage, RevisionError};
 use sluice_catalog::{Digest, Time};
 
+use super::pools::check_pools;
 use super::{Actor, App, Made};
 use crate::error::{Error, Result};
 use crate::store::{NewItem, NewWindow, Told, Tx};
@@ -45,8 +46,7 @@ impl App {
         let mut wanted = self.wanted(request, now)?;
         let mut tx = self.store.begin().await?;
         // One at a time for each source: two that enter the same contract would each find it missing.
-        tx.source_add(&request.source, now).await?;
-        tx.source_lock(&request.source).await?;
+        let stale_copies = self.source_heard(&mut tx, actor, &request.source, now).await?;
         let customer = tx.customer_by_name(&request.customer).await?;
         let customer =
             customer.ok_or_else(|| Error::invalid("customer", format!("there is no customer {}", request.customer)))?;
@@ -66,7 +66,11 @@ impl App {
             return Err(Error::invalid("customer", format!("contract {number} is of customer {owner} already")));
         }
         if !is_news(number, request, &wanted, told.as_ref())? {
-            drop(tx);
+            // The source lives, whatever it says.
+            tx.commit().await?;
+            if stale_copies {
+                self.devices.forget_all();
+            }
             return Ok(Made::Same(self.contract_get(actor, number).await?));
         }
         wanted.items = through(wanted.items, &swaps_of(&mut tx, &request.items).await?);
@@ -90,25 +94,46 @@ impl App {
             Some(_) => false,
         };
         let counts = self.contract_facts_put(&mut tx, contract.id, &wanted, head_changed, now).await?;
+        let pools = self.pools_put(&mut tx, (contract.id, customer.id), &request.pools, true, now).await?;
         let by = KeptBy { source: request.source.clone(), revision: Some(wanted.revision) };
         let taken_over = told.as_ref().is_some_and(|told| told.by.source != request.source);
         tx.contract_told_put(contract.id, &Told { by, content: Some(wanted.content) }, now).await?;
-        let changed = head_changed || taken_over || counts != [0; 4];
+        let changed = head_changed || taken_over || counts != [0; 4] || pools > 0;
         if changed {
             let [windows_gone, windows_new, items_gone, items_new] = counts;
             let detail = json!({"source": request.source, "revision": wanted.revision.to_string(),
                 "customer": customer.name, "plan": plan.name, "state": request.state,
                 "windows": {"ended": windows_gone, "recorded": windows_new},
-                "items": {"ended": items_gone, "recorded": items_new},
+                "items": {"ended": items_gone, "recorded": items_new}, "pools": pools,
                 "taken_over_from": told.filter(|_| taken_over).map(|told| told.by.source)});
             tx.audit_add(now, actor.name(), "contract.put", &format!("contract:{number}"), &detail).await?;
         }
         tx.commit().await?;
-        if changed {
+        if changed || stale_copies {
             self.devices.forget_all();
         }
         let detail = self.contract_get(actor, number).await?;
         Ok(if before.is_none() { Made::New(detail) } else { Made::Same(detail) })
+    }
+
+    /// Serials after `PRODUCT/SERIAL` that several contracts cover at the same time.
+    pub async fn contract_overlaps(&self, actor: &Actor, after: &str, limit: u32) -> Result<OverlapPage> {
+        actor.need(Permission::Read)?;
+        let (product, serial) = after.split_once('/').unwrap_or((after, ""));
+        let serials = self.store.serials_twice((product, serial), limit).await?;
+        let full = serials.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+        let next = serials.last().filter(|_| full).map(|(product, serial)| format!("{product}/{serial}"));
+        let mut items = Vec::new();
+        for (product, serial) in serials {
+            let Some(view) = self.live.products().by_name(product.as_str()).cloned() else { continue };
+            let contracts = self.store.contract_facts(&product, &serial, false).await?;
+            let covers = facts::covers(&contracts, &view.product.family, Time::FOREVER);
+            if let Some(facts::Overlap { contracts, span: (from, to) }) = facts::overlap(&covers) {
+                let (contracts, plans) = contracts.into_iter().unzip();
+                items.push(ContractOverlap { product, serial, contracts, plans, from, to });
+            }
+        }
+        Ok(OverlapPage { items, next })
     }
 
     /// What a request asks for, when all of it can be.
@@ -134,6 +159,7 @@ impl App {
             }
         }
         check_items(&request.items)?;
+        check_pools(&request.pools)?;
         let windows = request.windows.iter().map(|window| (window.from, window.to, window.kind)).collect();
         let item = |item: &ItemCreate| -> Item {
             let (from, to) = (item.from.unwrap_or(Time::EPOCH), item.to.unwrap_or(Time::FOREVER));
@@ -182,9 +208,17 @@ impl App {
         tx.window_add(contract, &windows, now).await?;
         let items: Vec<_> = items_new
             .into_iter()
-            .map(|(product, serial, from_at, to_at)| NewItem { id: id(), product, serial, from_at, to_at })
+            .map(|(product, serial, from_at, to_at)| NewItem {
+                id: id(),
+                product,
+                serial,
+                from_at,
+                to_at,
+                pool_id: None,
+            })
             .collect();
         tx.item_add(contract, &items, now).await?;
+        self.check_counts(tx, &[], items.iter().map(|item| &item.serial)).await?;
         tx.contract_touch_devices(contract, now).await?;
         Ok(counts)
     }

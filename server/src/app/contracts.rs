@@ -1,21 +1,24 @@
 //! Customers, plans and contracts.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use sluice_catalog::Time;
 use sluice_catalog::contract::{Contract, ContractState, Grant, Plan};
 use sluice_catalog::customer::Customer;
 use sluice_catalog::id::{ContractId, CustomerId, FactId, PlanId};
 use sluice_catalog::principal::Permission;
-use sluice_catalog::text::ContractNumber;
+use sluice_catalog::text::{ContractNumber, Serial};
 use sluice_catalog::wire::admin::{
     ContractCreate, ContractDetail, ContractExtend, CustomerCreate, ItemCreate, MAX_FACTS, MAX_PAGE, PlanCreate,
     PlanDetail, WindowCreate,
 };
 
-use super::apply::{check_items, check_windows};
+use super::apply::{MAX_WINDOWS, check_items, check_windows};
+use super::pools::check_pools;
 use super::{Actor, App, Made, title};
 use crate::error::{Error, Result};
-use crate::store::{NewItem, NewWindow};
+use crate::store::{MAX_ITEMS, NewItem, NewWindow, Tx};
 
 /// Most grants of one plan.
 pub(super) const MAX_GRANTS: usize = 200;
@@ -118,7 +121,8 @@ impl App {
         let windows = self.store.window_list(contract.id, MAX_PAGE).await?;
         let items = self.store.item_list(contract.id, MAX_PAGE).await?;
         let kept = self.store.contract_told(contract.id).await?.map(|told| told.by);
-        Ok(ContractDetail { contract, customer, plan, windows, items, kept })
+        let pools = self.store.pool_details(contract.id).await?;
+        Ok(ContractDetail { contract, customer, plan, windows, items, kept, pools })
     }
 
     /// Enters a contract.
@@ -160,6 +164,7 @@ impl App {
         tx.contract_add(&contract).await?;
         tx.window_add(contract.id, &windows, now).await?;
         tx.item_add(contract.id, &items, now).await?;
+        self.check_counts(&mut tx, &[contract.id], items.iter().map(|item| &item.serial)).await?;
         tx.contract_touch_devices(contract.id, now).await?;
         let detail =
             json!({"customer": customer.name, "plan": plan.name, "windows": request.windows, "items": items.len()});
@@ -180,6 +185,7 @@ impl App {
         let now = self.now();
         let (mut windows, mut items) = self.facts(&request.windows, &request.items, now)?;
         self.check_items(&items)?;
+        check_pools(&request.pools)?;
         let mut tx = self.store.begin().await?;
         tx.contract_lock(number).await?;
         let contract = tx.contract_by_number(number).await?.ok_or_else(|| Error::not_found("contract", number))?;
@@ -187,11 +193,14 @@ impl App {
         let items_there = tx.item_list(contract.id).await?;
         windows.retain(|new| !windows_there.iter().any(|w| is_window(w, new)));
         items.retain(|new| !items_there.iter().any(|i| is_item(i, new)));
-        if !windows.is_empty() || !items.is_empty() {
+        let owner = (contract.id, contract.customer_id);
+        let pools = self.pools_put(&mut tx, owner, &request.pools, false, now).await?;
+        if !windows.is_empty() || !items.is_empty() || pools > 0 {
             tx.window_add(contract.id, &windows, now).await?;
             tx.item_add(contract.id, &items, now).await?;
+            self.check_counts(&mut tx, &[contract.id], items.iter().map(|item| &item.serial)).await?;
             tx.contract_touch_devices(contract.id, now).await?;
-            let detail = json!({"windows": request.windows, "items": request.items.len()});
+            let detail = json!({"windows": request.windows, "items": request.items.len(), "pools": request.pools});
             tx.audit_add(now, actor.name(), "contract.extend", &format!("contract:{number}"), &detail).await?;
             tx.commit().await?;
             self.devices.forget_all();
@@ -231,9 +240,24 @@ impl App {
                 serial: item.serial.clone(),
                 from_at: item.from.unwrap_or(Time::EPOCH),
                 to_at: item.to.unwrap_or(Time::FOREVER),
+                pool_id: None,
             })
             .collect();
         Ok((windows, items))
+    }
+
+    /// Refuses, in the transaction, what would hold more facts at once than are read.
+    pub(super) async fn check_counts(
+        &self,
+        tx: &mut Tx,
+        windows: &[ContractId],
+        items: impl Iterator<Item = &Serial>,
+    ) -> Result<()> {
+        let serials: Vec<Serial> = items.cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        match tx.too_many(windows, &serials, (MAX_WINDOWS, MAX_ITEMS)).await? {
+            Some(what) => Err(Error::conflict(format!("{what}; take some back first"))),
+            None => Ok(()),
+        }
     }
 
     fn check_items(&self, items: &[NewItem]) -> Result<()> {

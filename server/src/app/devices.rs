@@ -112,6 +112,7 @@ impl App {
             ..self.blank_device(product.product.id, &request.serial, &request.hw_id, DeviceState::Active)
         };
         tx.device_add(&device, now).await?;
+        self.pools_settle_for(&mut tx, &device, now).await?;
         tx.device_note(device.id, actor.name(), "registered", now).await?;
         let subject = format!("device:{}/{}", request.product, request.serial);
         let detail = json!({"hw_id": device.hw_id, "customer": request.customer, "site": device.site, "train": device.confirmed_train});
@@ -177,10 +178,15 @@ impl App {
         let mut tx = self.store.begin().await?;
         self.device_locked(&mut tx, product, &device).await?;
         tx.device_state(device.id, request.state, now).await?;
+        self.pools_settle_for(&mut tx, &device, now).await?;
         tx.device_note(device.id, actor.name(), "state changed", now).await?;
         let detail = json!({"from": device.state, "to": request.state});
         tx.audit_add(now, actor.name(), "device.state", &format!("device:{product}/{serial}"), &detail).await?;
         tx.commit().await?;
+        if device.site.is_some() {
+            // A place in a pool may have gone to another device.
+            self.devices.forget_all();
+        }
         self.device_changed(device.id);
         device.state = request.state;
         Ok(device)

@@ -165,6 +165,7 @@ impl App {
         } else {
             tx.device_add(&device, now).await?;
         }
+        self.pools_settle_for(&mut tx, &device, now).await?;
         tx.device_note(device.id, "device", "enrolled", now).await?;
         let detail = json!({
             "hw_id": device.hw_id, "state": device.state, "token": token.as_ref().map(|token| token.id),

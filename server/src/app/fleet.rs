@@ -139,7 +139,10 @@ impl App {
             let rows = store::device_page(&mut on, filter, after, MAX_ROWS).await?;
             let full = rows.len() == MAX_ROWS as usize;
             after = rows.last().map(|row| row.device.id);
-            let devices = views::of_rows(&mut on, &self.live, rows).await?;
+            let mut devices = views::of_rows(&mut on, &self.live, rows).await?;
+            for device in &mut devices {
+                views::judge_sources(&mut device.covers, self.now());
+            }
             let product = Arc::clone(&product);
             // Deciding is work for a core and not for the runtime of the database.
             let (lines, went_on) = tokio::task::spawn_blocking(move || {

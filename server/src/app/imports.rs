@@ -7,10 +7,11 @@ use sluice_catalog::Time;
 use sluice_catalog::contract::{Contract, ContractState, WindowKind};
 use sluice_catalog::id::{ContractId, FactId};
 use sluice_catalog::import::{self, ImportRow, KnownNames, MAX_ROWS, Wanted};
+use sluice_catalog::pool::PoolSet;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::swap::{Item, Replaced, through};
 use sluice_catalog::text::{ContractNumber, ProductName, Serial, Slug};
-use sluice_catalog::wire::entitlement::{ImportAnswer, ImportRequest, OnError};
+use sluice_catalog::wire::entitlement::{ImportAnswer, ImportRequest, MAX_OVERLAPS_SHOWN, OnError, Overlapping};
 
 use super::{Actor, App};
 use crate::error::{Error, Result};
@@ -30,9 +31,10 @@ impl App {
         let now = self.now();
         let mut tx = self.store.begin().await?;
         let answer = self.contract_import_in(&mut tx, actor, request, now).await?;
-        if answer.applied && answer.changes() {
-            // More windows and more devices take nothing away; another plan may.
-            if answer.plans_changed > 0 {
+        // That its source lives is kept although nothing else is other than before.
+        if answer.applied && (answer.changes() || request.source.is_some()) {
+            // More windows and more devices take nothing away; another plan or a smaller pool may.
+            if answer.plans_changed > 0 || answer.pools > 0 {
                 self.refuse_loss(&mut tx, now, request.accept_loss).await?;
             }
             tx.commit().await?;
@@ -53,6 +55,10 @@ impl App {
                 "rows",
                 format!("{} given, at most {MAX_ROWS} in one request", request.rows.len()),
             ));
+        }
+        // Before the generation is raised, as whoever tells one contract does: in another order the two could wait for each other.
+        if let Some(source) = request.source.as_ref().filter(|_| !request.dry_run) {
+            self.source_heard(tx, actor, source, now).await?;
         }
         // One import at a time: two that enter the same contract would each find it missing.
         tx.generation_raise("devices").await?;
@@ -122,23 +128,43 @@ impl App {
                 if !there.items.contains(&(id, item.clone())) {
                     let fact = FactId::new(now, self.dice.id());
                     let (product, serial, from_at, to_at) = item;
-                    items.push((id, NewItem { id: fact, product, serial, from_at, to_at }));
+                    items.push((id, NewItem { id: fact, product, serial, from_at, to_at, pool_id: None }));
                 }
             }
         }
+        let mut named: Vec<ContractId> = made.iter().map(|contract: &Contract| contract.id).collect();
+        named.extend(contracts.keys().filter_map(|number| there.heads.get(number)).map(|head| head.id));
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         answer.contracts = count(made.len());
         answer.plans_changed = count(moved.len());
         answer.windows = count(windows.len());
         answer.items = count(items.len());
+        let mut pools = Vec::new();
+        for (number, wanted) in contracts.iter().filter(|(_, wanted)| !wanted.pools.is_empty()) {
+            let id = made.iter().find(|contract| contract.number == *number).map(|contract| contract.id);
+            let id = id.or_else(|| there.heads.get(number).map(|head| head.id));
+            let (Some(id), Some(&customer)) = (id, customers.get(&wanted.customer)) else { continue };
+            let pool: Vec<PoolSet> = wanted.pools.iter().cloned().collect();
+            let before = tx.pool_details(id).await?;
+            let stands = |pool: &&PoolSet| {
+                let there = before.iter().find(|there| (&there.family, &there.site) == (&pool.family, &pool.site));
+                there.map_or(0, |there| there.quantity) == pool.quantity
+            };
+            answer.pools += count(pool.len() - pool.iter().filter(stands).count());
+            pools.push((id, customer, pool));
+        }
+        overlaps(tx, &contracts, &mut answer).await?;
         if request.dry_run {
             return Ok(answer);
         }
         answer.applied = true;
-        if made.is_empty() && moved.is_empty() && windows.is_empty() && items.is_empty() {
+        tx.contracts_add(&made).await?;
+        if let Some(source) = &request.source {
+            tx.contracts_kept(&named, source, now).await?;
+        }
+        if made.is_empty() && moved.is_empty() && windows.is_empty() && items.is_empty() && answer.pools == 0 {
             return Ok(answer);
         }
-        tx.contracts_add(&made).await?;
         let mut plans_changed = Vec::new();
         for (number, plan) in moved {
             plans_changed.push(json!({"contract": number, "plan_id": plan}));
@@ -150,6 +176,8 @@ impl App {
         tx.windows_add(&windows, now).await?;
         tx.items_add(&items, now).await?;
         super::events::zones_from(tx, &request.rows).await?;
+        let counted: Vec<ContractId> = windows.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>().into_iter().collect();
+        self.check_counts(tx, &counted, items.iter().map(|(_, item)| &item.serial)).await?;
         for contract in touched {
             tx.contract_touch_devices(contract, now).await?;
         }
@@ -160,8 +188,12 @@ impl App {
         for (product, serials) in serials {
             tx.serials_touch(product, &serials, now).await?;
         }
+        // After the items: who is named by a contract takes no place of it.
+        for (contract, customer, pools) in pools {
+            self.pools_put(tx, (contract, customer), &pools, false, now).await?;
+        }
         let detail = json!({"rows": request.rows.len(), "contracts": answer.contracts, "plans_changed": plans_changed,
-            "windows": answer.windows, "items": answer.items, "refused_rows": answer.errors.len()});
+            "windows": answer.windows, "items": answer.items, "pools": answer.pools, "refused_rows": answer.errors.len()});
         tx.audit_add(now, actor.name(), "contract.import", "contracts", &detail).await?;
         Ok(answer)
     }
@@ -190,6 +222,34 @@ impl App {
                 .collect(),
         })
     }
+}
+
+/// Tells which serials of the rows stand under several contracts, those of the rows or others.
+async fn overlaps(
+    tx: &mut Tx,
+    contracts: &BTreeMap<ContractNumber, import::WantedContract>,
+    answer: &mut ImportAnswer,
+) -> Result<()> {
+    let mut under: BTreeMap<(ProductName, Serial), BTreeSet<ContractNumber>> = BTreeMap::new();
+    for (number, wanted) in contracts {
+        for item in &wanted.items {
+            under.entry(item.clone()).or_default().insert(number.clone());
+        }
+    }
+    let serials: BTreeSet<Serial> = under.keys().map(|(_, serial)| serial.clone()).collect();
+    let serials: Vec<Serial> = serials.into_iter().collect();
+    for (product, serial, number) in tx.contracts_of(&serials).await? {
+        if let Some(numbers) = under.get_mut(&(product, serial)) {
+            numbers.insert(number);
+        }
+    }
+    under.retain(|_, numbers| numbers.len() > 1);
+    answer.overlaps = u64::try_from(under.len()).unwrap_or(u64::MAX);
+    let shown = under.into_iter().take(MAX_OVERLAPS_SHOWN);
+    answer.overlapping = shown
+        .map(|((product, serial), numbers)| Overlapping { product, serial, contracts: numbers.into_iter().collect() })
+        .collect();
+    Ok(())
 }
 
 async fn heads(tx: &mut Tx, rows: &[ImportRow]) -> Result<HashMap<ContractNumber, ContractHead>> {

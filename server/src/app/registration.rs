@@ -232,6 +232,9 @@ impl App {
         let registration = Some((FactId::new(now, self.dice.id()), customer, how));
         tx.device_owner(device.id, registration, true, actor, now).await?;
         tx.device_note(device.id, actor, "registered to its owner", now).await?;
+        // Where it stands it comes after those who stood there as the customer's before.
+        tx.device_sited(device.id, now).await?;
+        self.pools_settle_for(tx, &Device { customer_id: Some(customer), ..device.clone() }, now).await?;
         let subject = format!("device:{product}/{}", device.serial);
         let detail = json!({"customer_id": customer, "how": how});
         Ok(tx.audit_add(now, actor, "device.register", &subject, &detail).await?)
@@ -289,6 +292,7 @@ impl App {
             let registration = customer_id.map(|customer| (FactId::new(now, self.dice.id()), customer, "transfer"));
             tx.device_owner(id, registration, false, actor.name(), now).await?;
             tx.registration_codes_revoke(id, now).await?;
+            self.pools_settle_for(&mut tx, &device, now).await?;
             let (action, cause) = match customer_id {
                 Some(_) => ("device.transfer", "transferred to another owner"),
                 None => ("device.release", "released by its owner"),
@@ -297,6 +301,10 @@ impl App {
             let detail = json!({"from_customer_id": device.customer_id, "to_customer_id": customer_id});
             tx.audit_add(now, actor.name(), action, &format!("device:{product}/{serial}"), &detail).await?;
             tx.commit().await?;
+            if device.site.is_some() {
+                // Its place in a pool may have gone to another device.
+                self.devices.forget_all();
+            }
             self.device_changed(id);
         }
         Ok(Registration { product: product.clone(), serial: serial.clone(), customer, state: device.state })

@@ -91,20 +91,26 @@ impl App {
         let fence_at = now.plus_days(i64::from(days));
         let mut moved =
             Moved { old: before(&old), new: there.as_ref().map(before), superseded: Vec::new(), recorded: Vec::new() };
+        // A place of its own is free again: it takes over that of the old one.
+        for item in tx.serial_items(&request.product, &request.new).await? {
+            tx.facts_end(&[item.id], now).await?;
+            moved.superseded.push(item.id);
+        }
         let spans: Vec<_> = items.iter().map(|item| (item.id, (item.from_at, item.to_at))).collect();
         let carried = carry(&spans, fence_at);
         for (item, interval) in items.iter().zip(&carried.new) {
             let id = self.fact_id(now);
-            tx.serial_item_add(id, item.contract_id, (&request.product, &request.new), *interval, now).await?;
+            let of = (item.contract_id, item.pool_id);
+            tx.serial_item_add(id, of, (&request.product, &request.new), *interval, now).await?;
             moved.recorded.push(id);
         }
         for (cut, left) in &carried.cut {
             tx.facts_end(&[*cut], now).await?;
             moved.superseded.push(*cut);
-            let contract = items.iter().find(|item| item.id == *cut).map(|item| item.contract_id);
-            if let (Some(interval), Some(contract)) = (left, contract) {
+            let of = items.iter().find(|item| item.id == *cut).map(|item| (item.contract_id, item.pool_id));
+            if let (Some(interval), Some(of)) = (left, of) {
                 let id = self.fact_id(now);
-                tx.serial_item_add(id, contract, (&request.product, &request.old), *interval, now).await?;
+                tx.serial_item_add(id, of, (&request.product, &request.old), *interval, now).await?;
                 moved.recorded.push(id);
             }
         }
@@ -122,9 +128,11 @@ impl App {
         replaced.fence_at = Some(fence_at);
         for (device, cause) in [(&replaced, "replaced by"), (&new, "replaces")] {
             tx.device_swapped(device, now).await?;
+            tx.device_sited(device.id, now).await?;
             let other = if device.id == new.id { &request.old } else { &request.new };
             tx.device_note(device.id, actor.name(), &format!("{cause} {other}, RMA {}", request.rma), now).await?;
         }
+        self.pools_settle_for(&mut tx, &new, now).await?;
         tx.swap_add(&request.rma, (&replaced, &new), (now, fence_at), actor.name(), &moved).await?;
         let subject = format!("device:{}/{}", request.product, request.old);
         let detail = json!({"rma": request.rma, "new": request.new, "fence_at": fence_at, "items": items.len()});
@@ -232,6 +240,11 @@ impl App {
             tx.device_swapped(&device, now).await?;
             tx.device_note(device.id, actor.name(), &format!("RMA {number} undone"), now).await?;
         }
+        for id in [row.old_id, row.new_id] {
+            if let Some(row) = tx.device_get(id).await? {
+                self.pools_settle_for(&mut tx, &row.device, now).await?;
+            }
+        }
         let subject = format!("device:{}/{}", row.product, row.old_serial);
         tx.audit_add(now, actor.name(), "device.swap_undo", &subject, &json!({"rma": number})).await?;
         tx.outbox_add(&[swap_event(&row, owner, now, EventData::SwapUndone)], now).await?;
@@ -257,7 +270,8 @@ fn shown(row: SwapRow) -> Swap {
 /// The new serial must be free: not in service elsewhere, under no contract, in no other swap.
 async fn check_new(tx: &mut Tx, request: &SwapCreate, old: &Device, there: Option<&Device>) -> Result<()> {
     let name = format!("{}/{}", request.product, request.new);
-    if !tx.serial_items(&request.product, &request.new).await?.is_empty() {
+    let items = tx.serial_items(&request.product, &request.new).await?;
+    if items.iter().any(|item| item.pool_id.is_none()) {
         return Err(Error::conflict(format!("{name} is under a contract already")));
     }
     let Some(device) = there else { return Ok(()) };

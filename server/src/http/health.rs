@@ -28,6 +28,11 @@ async fn readyz(shared: web::Data<Shared>) -> Answer<&'static str> {
 /// OpenMetrics.
 #[get("/metrics")]
 async fn metrics(shared: web::Data<Shared>) -> Answer {
+    let app = Arc::clone(&shared.app);
+    // Read when asked for. Without a database everything else is told all the same.
+    if let Err(error) = shared.app.run(async move { app.source_ages().await }).await {
+        tracing::warn!(%error, "the ages of contract sources could not be read: {error}");
+    }
     let text = shared.app.metrics.text().map_err(Error::internal)?;
     Ok(HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(text))
 }

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sluice_catalog::Time;
+use sluice_catalog::cover::Cover;
 use sluice_catalog::decide::DeviceView;
 use sluice_catalog::device::{Device, Installed};
 use sluice_catalog::facts::{self, ContractFacts};
 use sluice_catalog::id::{CustomerId, DeviceId, ProductId};
-use sluice_catalog::text::Serial;
+use sluice_catalog::pool::PoolPlace;
+use sluice_catalog::text::{Serial, Slug};
 
 use super::live::Live;
 use crate::store::{self, DeviceRow, On, Result, Store};
@@ -59,6 +61,8 @@ pub async fn of_rows(on: &mut On<'_>, live: &Live, rows: Vec<DeviceRow>) -> Resu
             policies,
             country,
             time_zone,
+            // Only a question about one device wants to know; nothing is decided by it.
+            full_pools: Vec::new(),
             failed: failed.map(|(release, count)| (release, u32::try_from(count).unwrap_or(u32::MAX))).collect(),
             device,
         });
@@ -95,7 +99,7 @@ pub async fn view_of(
         .into_iter()
         .map(|(release, count)| (release, u32::try_from(count).unwrap_or(u32::MAX)))
         .collect();
-    let covers = match live.products().get(device.product_id) {
+    let mut covers = match live.products().get(device.product_id) {
         Some(product) => {
             let (name, family) = (&product.product.name, &product.product.family);
             let contracts = store.contract_facts(name, &device.serial, known_at.is_some()).await?;
@@ -103,6 +107,11 @@ pub async fn view_of(
         }
         None => Vec::new(),
     };
+    // Everything that holds whenever it is asked about is judged when it is asked; a question is judged by what is known, or was.
+    let judged_at = known_at.or((at > Time::EPOCH).then_some(at));
+    if let Some(judged_at) = judged_at {
+        judge_sources(&mut covers, judged_at);
+    }
     let (mut policies, mut country, mut time_zone) = (Vec::new(), None, None);
     if let Some(owner) = device.customer_id {
         for row in store.policy_known(owner, known_at, at).await? {
@@ -116,5 +125,26 @@ pub async fn view_of(
             (country, time_zone) = (site.country, site.time_zone);
         }
     }
-    Ok(DeviceView { customer, device, installed, covers, policies, country, time_zone, failed })
+    let mut full_pools = Vec::new();
+    if let (Some(_), Some(owner), Some(site), Some(product)) =
+        (judged_at, device.customer_id, &device.site, live.products().get(device.product_id))
+    {
+        let place = PoolPlace { family: product.product.family.clone(), site: site.clone() };
+        full_pools = store.pools_for(owner, &place, known_at).await?;
+        // Who has a place under a plan gets no second one.
+        let placed = |plan: &Slug| covers.iter().any(|cover| cover.origin.pool.is_some() && cover.plan == *plan);
+        full_pools.retain(|(plan, pool)| !placed(plan) && covers.iter().all(|cover| cover.contract != pool.contract));
+    }
+    let full_pools = full_pools.into_iter().map(|(_, pool)| pool).collect();
+    Ok(DeviceView { customer, device, installed, covers, policies, country, time_zone, full_pools, failed })
+}
+
+/// Judges sources of contracts by what is known at a moment: who asks about the future does not ask what would be if nobody were heard of
+/// until then.
+pub fn judge_sources(covers: &mut [Cover], at: Time) {
+    for cover in covers {
+        if let Some(source) = &mut cover.origin.source {
+            source.judged_at = Some(at);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use super::{Result, Sql, Store, Tx};
 const COLUMNS: &str = "id, customer_id, number, plan_id, state, created_at";
 const PLAN_COLUMNS: &str = "id, name, rule, grace_days, created_at";
 const WINDOW_COLUMNS: &str = "id, contract_id, from_at, to_at, kind, recorded_at, superseded_at";
-const ITEM_COLUMNS: &str = "id, contract_id, product, serial, from_at, to_at, recorded_at, superseded_at";
+const ITEM_COLUMNS: &str = "id, contract_id, product, serial, pool_id, from_at, to_at, recorded_at, superseded_at";
 
 /// A window to record.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct NewItem {
     pub product: ProductName,
     /// The serial.
     pub serial: Serial,
+    /// The pool in which it has a place.
+    pub pool_id: Option<FactId>,
     /// First moment covered.
     pub from_at: Time,
     /// First moment no longer covered.
@@ -106,6 +108,27 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Serials after another that stand under several contracts that count, in their order.
+    pub async fn serials_twice(
+        &self,
+        (product, serial): (&str, &str),
+        limit: u32,
+    ) -> Result<Vec<(ProductName, Serial)>> {
+        Sql::new(
+            "SELECT i.product, i.serial FROM covered_item i JOIN contract c ON c.id = i.contract_id
+             WHERE (i.product > $1 OR (i.product = $1 AND i.serial > $2)) AND i.superseded_at IS NULL AND c.state = 'active'
+             GROUP BY i.product, i.serial HAVING COUNT(DISTINCT i.contract_id) > 1
+             ORDER BY i.product, i.serial LIMIT $3",
+        )
+        .bind(product)
+        .bind(serial)
+        .bind(i64::from(limit))
+        .all(self)
+        .await
+    }
+}
+
 impl Tx {
     /// A plan by name.
     pub async fn plan_by_name(&mut self, name: &Slug) -> Result<Option<Plan>> {
@@ -171,10 +194,10 @@ impl Tx {
         .await
     }
 
-    /// A contract's items that hold by what is known now.
+    /// Items that a contract names, and that hold by what is known now: not the places of its pools.
     pub async fn item_list(&mut self, contract: ContractId) -> Result<Vec<CoveredItem>> {
         Sql::built(format!(
-            "SELECT {ITEM_COLUMNS} FROM covered_item WHERE contract_id = $1 AND superseded_at IS NULL
+            "SELECT {ITEM_COLUMNS} FROM covered_item WHERE contract_id = $1 AND superseded_at IS NULL AND pool_id IS NULL
              ORDER BY product, serial, from_at"
         ))
         .bind(contract)

@@ -1,21 +1,25 @@
 //! What contracts say of a device, now or ever: read for the decision, and for the question what was known when.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
 
 use sluice_catalog::Time;
 use sluice_catalog::contract::{Contract, ContractState, Grant, Plan};
 use sluice_catalog::cover::CoverRule;
 use sluice_catalog::facts::{ContractFacts, Known, PlanTerms};
 use sluice_catalog::id::{ContractId, FactId, PlanId, ReleaseId};
-use sluice_catalog::text::{ContractNumber, ProductName, Serial, Slug};
+use sluice_catalog::pool::PoolPlace;
+use sluice_catalog::source::Heard;
+use sluice_catalog::text::{ContractNumber, Family, ProductName, Serial, Slug};
 
+use super::source::contract_sources;
 use super::sql::{json, list};
 use super::{MAX_PARAMETERS, On, Result, Sql, Store, StoreError, Tx};
 
-/// Items that cover one serial: a device under more contracts is a mistake somewhere, and the best of these is good enough.
-const MAX_ITEMS: i64 = 256;
-/// Windows, and terms, of one contract or plan.
-const MAX_FACTS: u32 = 1_000;
+/// Items that one serial has at once: a device under more contracts is a mistake somewhere. No more are taken in.
+pub const MAX_ITEMS: usize = 256;
+/// Items, windows or terms of one thing that are read for one question. Beyond it the question is refused and not answered by halves.
+const MAX_READ: i64 = 100_000;
 
 /// Which facts of a contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,8 @@ struct Item {
     serial: Serial,
     contract_id: ContractId,
     number: ContractNumber,
+    family: Option<Family>,
+    site: Option<Slug>,
     #[sqlx(flatten)]
     interval: Interval,
 }
@@ -97,6 +103,13 @@ struct GrantRow {
     grant: Grant,
 }
 
+fn bounded(count: usize, what: &str, of: impl Display) -> Result<()> {
+    if i64::try_from(count).is_ok_and(|count| count <= MAX_READ) {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt(format!("more than {MAX_READ} {what} {of}")))
+}
+
 impl Store {
     /// What contracts say of a serial: as it holds now, or everything that was ever recorded.
     pub async fn contract_facts(
@@ -115,7 +128,7 @@ pub(super) async fn contract_recorded(on: &mut On<'_>, contract: ContractId) -> 
     let mut of_contracts = HashMap::new();
     contract_terms(on, &[contract], true, &mut of_contracts).await?;
     contract_windows(on, &[contract], true, &mut of_contracts).await?;
-    let Terms { states, plans, windows } = of_contracts.remove(&contract).unwrap_or_default();
+    let Terms { states, plans, windows, .. } = of_contracts.remove(&contract).unwrap_or_default();
     Ok((states, plans, windows))
 }
 
@@ -132,16 +145,16 @@ pub async fn contract_facts(
 ) -> Result<HashMap<Serial, Vec<ContractFacts>>> {
     let now = if all { "" } else { "AND i.superseded_at IS NULL" };
     let items: Vec<Item> = Sql::built(format!(
-        "SELECT serial, contract_id, number, from_at, to_at, recorded_at, superseded_at FROM (
-             SELECT i.serial, i.contract_id, c.number, i.from_at, i.to_at, i.recorded_at, i.superseded_at,
+        "SELECT serial, contract_id, number, family, site, from_at, to_at, recorded_at, superseded_at FROM (
+             SELECT i.serial, i.contract_id, c.number, p.family, p.site, i.from_at, i.to_at, i.recorded_at, i.superseded_at,
                     ROW_NUMBER() OVER (PARTITION BY i.serial ORDER BY c.number, i.recorded_at, i.id) AS place
-             FROM covered_item i JOIN contract c ON c.id = i.contract_id
+             FROM covered_item i JOIN contract c ON c.id = i.contract_id LEFT JOIN pool p ON p.id = i.pool_id
              WHERE i.product = $1 AND i.serial IN ({}) {now}
          ) AS item WHERE place <= $2 ORDER BY serial, place",
         list(3, serials.len())
     ))
     .bind(product)
-    .bind(MAX_ITEMS)
+    .bind(MAX_READ + 1)
     .bind_all(serials)
     .all(&mut *on)
     .await?;
@@ -151,17 +164,34 @@ pub async fn contract_facts(
     for contracts in contracts.chunks(MAX_PARAMETERS / 2) {
         contract_terms(on, contracts, all, &mut of_contracts).await?;
         contract_windows(on, contracts, all, &mut of_contracts).await?;
+        for (contract, source) in contract_sources(on, contracts, all).await? {
+            of_contracts.entry(contract).or_default().sources.push(source);
+        }
     }
     let mut facts: HashMap<Serial, Vec<ContractFacts>> = HashMap::new();
-    for Item { serial, contract_id, number, interval } in items {
+    let mut counts: HashMap<Serial, usize> = HashMap::new();
+    for Item { serial, contract_id, number, family, site, interval } in items {
+        let count = counts.entry(serial.clone()).or_default();
+        *count += 1;
+        bounded(*count, "items of", &serial)?;
+        let item: Known<(Time, Time)> = interval.into();
+        let place = family.zip(site).map(|(family, site)| Known {
+            fact: PoolPlace { family, site },
+            recorded_at: item.recorded_at,
+            superseded_at: item.superseded_at,
+        });
         let of_serial = facts.entry(serial).or_default();
         // Items come in the order of contracts.
         match of_serial.last_mut().filter(|facts| facts.number == number) {
-            Some(facts) => facts.items.push(interval.into()),
+            Some(facts) => {
+                facts.items.push(item);
+                facts.pools.extend(place);
+            }
             None => {
-                let Terms { states, plans: terms, windows } =
+                let Terms { states, plans: terms, windows, sources } =
                     of_contracts.get(&contract_id).cloned().unwrap_or_default();
-                of_serial.push(ContractFacts { number, states, terms, windows, items: vec![interval.into()] });
+                let (items, pools) = (vec![item], place.into_iter().collect());
+                of_serial.push(ContractFacts { number, states, terms, windows, items, sources, pools });
             }
         }
     }
@@ -174,6 +204,7 @@ struct Terms {
     states: Vec<Known<ContractState>>,
     plans: Vec<Known<PlanTerms>>,
     windows: Vec<Known<(Time, Time)>>,
+    sources: Vec<Known<Heard>>,
 }
 
 async fn contract_windows(
@@ -191,12 +222,14 @@ async fn contract_windows(
          ) AS cover WHERE place <= $1 ORDER BY contract_id, place",
         list(2, contracts.len())
     ))
-    .bind(i64::from(MAX_FACTS))
+    .bind(MAX_READ + 1)
     .bind_all(contracts.iter().copied())
     .all(&mut *on)
     .await?;
     for row in rows {
-        of_contracts.entry(row.contract_id).or_default().windows.push(row.interval.into());
+        let windows = &mut of_contracts.entry(row.contract_id).or_default().windows;
+        windows.push(row.interval.into());
+        bounded(windows.len(), "windows of contract", row.contract_id)?;
     }
     Ok(())
 }
@@ -220,19 +253,17 @@ async fn contract_terms(
     let rows: Vec<ContractRow> = Sql::built(format!(
         "{before} SELECT id AS contract_id, plan_id, state, COALESCE(recorded_at, created_at) AS recorded_at,
                          CAST(NULL AS BIGINT) AS superseded_at
-         FROM contract WHERE id IN ({places}) ORDER BY recorded_at"
+         FROM contract WHERE id IN ({places}) ORDER BY recorded_at LIMIT {}",
+        MAX_READ + 1
     ))
     .bind_all(contracts.iter().copied())
     .all(&mut *on)
     .await?;
+    bounded(rows.len(), "terms of", "contracts")?;
     let plans: BTreeSet<PlanId> = rows.iter().map(|row| row.plan_id).collect();
     let plans = plan_terms(on, &plans.into_iter().collect::<Vec<_>>(), all).await?;
     for ContractRow { contract_id, plan_id, state, recorded_at, superseded_at } in rows {
         let of_contract = of_contracts.entry(contract_id).or_default();
-        // A contract that changed more often is a machine's mistake: what it was last is what is left out least of all.
-        if of_contract.states.len() >= MAX_FACTS as usize {
-            of_contract.states.remove(0);
-        }
         of_contract.states.push(Known { fact: state, recorded_at, superseded_at });
         let under = Known { fact: plan_id, recorded_at, superseded_at };
         let terms = plans.get(&plan_id).map(Vec::as_slice).unwrap_or_default();
@@ -268,11 +299,13 @@ async fn plan_terms(on: &mut On<'_>, plans: &[PlanId], all: bool) -> Result<Hash
         let rows: Vec<PlanRow> = Sql::built(format!(
             "{before} SELECT id AS plan_id, name, rule, grace_days, CAST(NULL AS TEXT) AS grants,
                              COALESCE(recorded_at, created_at) AS recorded_at, CAST(NULL AS BIGINT) AS superseded_at
-             FROM plan WHERE id IN ({places}) ORDER BY recorded_at"
+             FROM plan WHERE id IN ({places}) ORDER BY recorded_at LIMIT {}",
+            MAX_READ + 1
         ))
         .bind_all(plans.iter().copied())
         .all(&mut *on)
         .await?;
+        bounded(rows.len(), "terms of", "plans")?;
         for row in rows {
             let grants: Vec<Grant> = match &row.grants {
                 Some(grants) => serde_json::from_str(grants)
@@ -281,11 +314,7 @@ async fn plan_terms(on: &mut On<'_>, plans: &[PlanId], all: bool) -> Result<Hash
             };
             let fact = PlanTerms { plan: row.name, rule: row.rule, grace_days: row.grace_days, grants };
             let known = Known { fact, recorded_at: row.recorded_at, superseded_at: row.superseded_at };
-            let of_plan = terms.entry(row.plan_id).or_default();
-            if of_plan.len() >= MAX_FACTS as usize {
-                of_plan.remove(0);
-            }
-            of_plan.push(known);
+            terms.entry(row.plan_id).or_default().push(known);
         }
     }
     Ok(terms)

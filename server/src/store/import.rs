@@ -98,13 +98,13 @@ impl Tx {
         Ok(there)
     }
 
-    /// Items of these serials, under any contract, that hold by what is known now.
+    /// Items that name these serials, under any contract, and hold by what is known now.
     pub async fn items_of(&mut self, serials: &[Serial]) -> Result<Vec<(ContractId, Item)>> {
         let mut there = Vec::new();
         for chunk in serials.chunks(CHUNK) {
             let mut sql = Sql::built(format!(
                 "SELECT contract_id, product, serial, from_at, to_at FROM covered_item
-                 WHERE superseded_at IS NULL AND serial IN ({})",
+                 WHERE superseded_at IS NULL AND pool_id IS NULL AND serial IN ({})",
                 list(1, chunk.len())
             ));
             for serial in chunk {
@@ -116,6 +116,64 @@ impl Tx {
             );
         }
         Ok(there)
+    }
+
+    /// Contracts that name these serials, or give them a place in a pool, by what is known now.
+    pub async fn contracts_of(&mut self, serials: &[Serial]) -> Result<Vec<(ProductName, Serial, ContractNumber)>> {
+        let mut there = Vec::new();
+        for chunk in serials.chunks(CHUNK) {
+            let mut sql = Sql::built(format!(
+                "SELECT DISTINCT i.product, i.serial, c.number FROM covered_item i JOIN contract c ON c.id = i.contract_id
+                 WHERE i.superseded_at IS NULL AND c.state = 'active' AND i.serial IN ({})",
+                list(1, chunk.len())
+            ));
+            for serial in chunk {
+                sql = sql.bind(serial);
+            }
+            there.extend(sql.all(&mut *self).await?);
+        }
+        Ok(there)
+    }
+
+    /// A contract with more windows, or a serial with more items, than hold at once, of these.
+    pub async fn too_many(
+        &mut self,
+        contracts: &[ContractId],
+        serials: &[Serial],
+        (windows, items): (usize, usize),
+    ) -> Result<Option<String>> {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for chunk in contracts.chunks(CHUNK) {
+            let mut sql = Sql::built(format!(
+                "SELECT c.number FROM coverage_window w JOIN contract c ON c.id = w.contract_id
+                 WHERE w.superseded_at IS NULL AND c.id IN ({}) GROUP BY c.number HAVING COUNT(*) > $1 LIMIT 1",
+                list(2, chunk.len())
+            ))
+            .bind(number(windows));
+            for id in chunk {
+                sql = sql.bind(*id);
+            }
+            let row: Option<(ContractNumber,)> = sql.optional(&mut *self).await?;
+            if let Some((contract,)) = row {
+                return Ok(Some(format!("contract {contract} would have more than {windows} windows")));
+            }
+        }
+        for chunk in serials.chunks(CHUNK) {
+            let mut sql = Sql::built(format!(
+                "SELECT product, serial FROM covered_item WHERE superseded_at IS NULL AND serial IN ({})
+                 GROUP BY product, serial HAVING COUNT(*) > $1 LIMIT 1",
+                list(2, chunk.len())
+            ))
+            .bind(number(items));
+            for serial in chunk {
+                sql = sql.bind(serial);
+            }
+            let row: Option<(ProductName, Serial)> = sql.optional(&mut *self).await?;
+            if let Some((product, serial)) = row {
+                return Ok(Some(format!("{product}/{serial} would be named more than {items} times by contracts")));
+            }
+        }
+        Ok(None)
     }
 
     /// Enters contracts.
@@ -162,10 +220,10 @@ impl Tx {
 
     /// Records items of many contracts.
     pub async fn items_add(&mut self, items: &[(ContractId, NewItem)], at: Time) -> Result<()> {
-        for chunk in items.chunks(MAX_PARAMETERS / 7) {
+        for chunk in items.chunks(MAX_PARAMETERS / 8) {
             let mut sql = Sql::built(format!(
-                "INSERT INTO covered_item (id, contract_id, product, serial, from_at, to_at, recorded_at) VALUES {}",
-                places(chunk.len(), 7)
+                "INSERT INTO covered_item (id, contract_id, product, serial, from_at, to_at, recorded_at, pool_id) VALUES {}",
+                places(chunk.len(), 8)
             ));
             for (contract, item) in chunk {
                 sql = sql
@@ -175,7 +233,8 @@ impl Tx {
                     .bind(&item.serial)
                     .bind(item.from_at)
                     .bind(item.to_at)
-                    .bind(at);
+                    .bind(at)
+                    .bind(item.pool_id);
             }
             sql.execute(&mut *self).await?;
         }

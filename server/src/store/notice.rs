@@ -119,7 +119,8 @@ impl Store {
         .await?;
         let Some((number, customer_id, zone)) = row else { return Ok(None) };
         let (states, terms, windows) = contract_recorded(&mut On::from(self), id).await?;
-        let facts = ContractFacts { number, states, terms, windows, items: Vec::new() };
+        let (items, sources, pools) = (Vec::new(), Vec::new(), Vec::new());
+        let facts = ContractFacts { number, states, terms, windows, items, sources, pools };
         Ok(Some(ContractStory { id, customer_id, zone, facts }))
     }
 

@@ -1,11 +1,14 @@
 //! Systems that keep contracts elsewhere, and what each told last.
 
 use sluice_catalog::contract::{KeptBy, Revision};
+use sluice_catalog::facts::Known;
 use sluice_catalog::id::ContractId;
+use sluice_catalog::source::Heard;
 use sluice_catalog::text::Slug;
 use sluice_catalog::{Digest, Time};
 
-use super::{On, Result, Sql, Store, Tx};
+use super::sql::list;
+use super::{MAX_PARAMETERS, On, Result, Sql, Store, Tx};
 
 /// What a source told of a contract last.
 #[derive(Clone, Debug)]
@@ -38,7 +41,72 @@ async fn told<'a>(on: impl Into<On<'a>>, contract: ContractId) -> Result<Option<
     }))
 }
 
+const HEARD: &str = "SELECT s.name, s.announced_at, h.at, h.stale_after_ms FROM contract_source s \
+                     JOIN source_heard h ON h.source = s.name AND h.superseded_at IS NULL";
+
+#[derive(sqlx::FromRow)]
+struct HeardRow {
+    name: Slug,
+    announced_at: Time,
+    at: Time,
+    stale_after_ms: Option<i64>,
+}
+
+impl HeardRow {
+    fn heard(self) -> Heard {
+        Heard { source: self.name, at: self.at, stale_after_ms: self.stale_after_ms }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct KnownHeard {
+    contract_id: ContractId,
+    source: Slug,
+    at: Time,
+    stale_after_ms: Option<i64>,
+    recorded_at: Time,
+    superseded_at: Option<Time>,
+    kept_at: Time,
+    kept_until: Option<Time>,
+}
+
+/// The sources that kept contracts, and when each was heard of: as it is now, or as it ever was.
+pub(super) async fn contract_sources(
+    on: &mut On<'_>,
+    contracts: &[ContractId],
+    all: bool,
+) -> Result<Vec<(ContractId, Known<Heard>)>> {
+    let now = if all { "" } else { "AND k.superseded_at IS NULL AND h.superseded_at IS NULL" };
+    let rows: Vec<KnownHeard> = Sql::built(format!(
+        "SELECT k.contract_id, h.source, h.at, h.stale_after_ms, h.recorded_at, h.superseded_at,
+                k.recorded_at AS kept_at, k.superseded_at AS kept_until
+         FROM contract_kept k JOIN source_heard h ON h.source = k.source WHERE k.contract_id IN ({}) {now}
+         ORDER BY k.recorded_at, h.recorded_at",
+        list(1, contracts.len())
+    ))
+    .bind_all(contracts.iter().copied())
+    .all(on)
+    .await?;
+    let known = |row: KnownHeard| {
+        let heard = Heard { source: row.source, at: row.at, stale_after_ms: row.stale_after_ms };
+        let heard = Known { fact: heard, recorded_at: row.recorded_at, superseded_at: row.superseded_at };
+        let kept = Known { fact: (), recorded_at: row.kept_at, superseded_at: row.kept_until };
+        Some((row.contract_id, kept.with(&heard, |(), heard| heard.clone())?))
+    };
+    Ok(rows.into_iter().filter_map(known).collect())
+}
+
 impl Store {
+    /// Sources after a name, in the order of names.
+    pub async fn source_list(&self, after: &str, limit: u32) -> Result<Vec<Heard>> {
+        let rows: Vec<HeardRow> = Sql::built(format!("{HEARD} WHERE s.name > $1 ORDER BY s.name LIMIT $2"))
+            .bind(after)
+            .bind(i64::from(limit))
+            .all(self)
+            .await?;
+        Ok(rows.into_iter().map(HeardRow::heard).collect())
+    }
+
     /// What the source of a contract told last.
     pub async fn contract_told(&self, contract: ContractId) -> Result<Option<Told>> {
         told(self, contract).await
@@ -102,13 +170,87 @@ impl Tx {
             .map(|_| ())
     }
 
-    /// Enters a source that was not known before.
-    pub async fn source_add(&mut self, name: &Slug, at: Time) -> Result<()> {
-        Sql::new("INSERT INTO contract_source (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+    /// Enters a source that was not known before; false when it was.
+    pub async fn source_add(&mut self, name: &Slug, at: Time) -> Result<bool> {
+        let rows = Sql::new(
+            "INSERT INTO contract_source (name, created_at, announced_at) VALUES ($1, $2, $2) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(name)
+        .bind(at)
+        .execute(&mut *self)
+        .await?;
+        if rows == 1 {
+            self.heard_add(&Heard { source: name.clone(), at, stale_after_ms: None }, at).await?;
+        }
+        Ok(rows == 1)
+    }
+
+    /// When a source was last heard of, and what copies in memory know of that.
+    pub async fn source_get(&mut self, name: &Slug) -> Result<Option<(Heard, Time)>> {
+        let row: Option<HeardRow> = Sql::built(format!("{HEARD} WHERE s.name = $1")).bind(name).optional(self).await?;
+        Ok(row.map(|row| {
+            let announced_at = row.announced_at;
+            (row.heard(), announced_at)
+        }))
+    }
+
+    /// Goes on with the time in which a source is heard of.
+    pub async fn heard_on(&mut self, name: &Slug, at: Time) -> Result<()> {
+        Sql::new("UPDATE source_heard SET at = $1 WHERE source = $2 AND superseded_at IS NULL AND at < $1")
+            .bind(at)
             .bind(name)
+            .execute(self)
+            .await
+            .map(|_| ())
+    }
+
+    /// Begins another time, after a silence or under another setting.
+    pub async fn heard_anew(&mut self, heard: &Heard, at: Time) -> Result<()> {
+        Sql::new("UPDATE source_heard SET superseded_at = $1 WHERE source = $2 AND superseded_at IS NULL")
+            .bind(at)
+            .bind(&heard.source)
+            .execute(&mut *self)
+            .await?;
+        self.heard_add(heard, at).await
+    }
+
+    async fn heard_add(&mut self, heard: &Heard, at: Time) -> Result<()> {
+        Sql::new("INSERT INTO source_heard (source, stale_after_ms, at, recorded_at) VALUES ($1, $2, $3, $4)")
+            .bind(&heard.source)
+            .bind(heard.stale_after_ms)
+            .bind(heard.at)
             .bind(at)
             .execute(self)
             .await
             .map(|_| ())
+    }
+
+    /// Tells copies in memory, on every replica, when a source was last heard of.
+    pub async fn source_announce(&mut self, name: &Slug, at: Time) -> Result<()> {
+        Sql::new("UPDATE contract_source SET announced_at = $1 WHERE name = $2")
+            .bind(at)
+            .bind(name)
+            .execute(&mut *self)
+            .await?;
+        self.generation_raise("devices").await
+    }
+
+    /// Marks contracts as kept by a source, but for those that one keeps already.
+    pub async fn contracts_kept(&mut self, contracts: &[ContractId], source: &Slug, at: Time) -> Result<()> {
+        for chunk in contracts.chunks(MAX_PARAMETERS / 2) {
+            let mut sql = Sql::built(format!(
+                "INSERT INTO contract_kept (contract_id, source, recorded_at)
+                 SELECT c.id, CAST($1 AS TEXT), CAST($2 AS BIGINT) FROM contract c WHERE c.id IN ({})
+                 AND NOT EXISTS (SELECT 1 FROM contract_kept k WHERE k.contract_id = c.id AND k.superseded_at IS NULL)",
+                list(3, chunk.len())
+            ))
+            .bind(source)
+            .bind(at);
+            for id in chunk {
+                sql = sql.bind(*id);
+            }
+            sql.execute(&mut *self).await?;
+        }
+        Ok(())
     }
 }

@@ -57,6 +57,8 @@ pub struct ItemRow {
     pub id: FactId,
     /// Its contract.
     pub contract_id: ContractId,
+    /// Its pool.
+    pub pool_id: Option<FactId>,
     /// First moment covered.
     pub from_at: Time,
     /// First moment no longer covered.
@@ -206,7 +208,7 @@ impl Tx {
     /// Items that cover a serial by what is known now.
     pub async fn serial_items(&mut self, product: &ProductName, serial: &Serial) -> Result<Vec<ItemRow>> {
         Sql::new(
-            "SELECT id, contract_id, from_at, to_at FROM covered_item
+            "SELECT id, contract_id, pool_id, from_at, to_at FROM covered_item
              WHERE product = $1 AND serial = $2 AND superseded_at IS NULL ORDER BY id",
         )
         .bind(product)
@@ -219,14 +221,14 @@ impl Tx {
     pub async fn serial_item_add(
         &mut self,
         id: FactId,
-        contract: ContractId,
+        (contract, pool): (ContractId, Option<FactId>),
         (product, serial): (&ProductName, &Serial),
         (from, to): Interval,
         at: Time,
     ) -> Result<()> {
         Sql::new(
-            "INSERT INTO covered_item (id, contract_id, product, serial, from_at, to_at, recorded_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO covered_item (id, contract_id, product, serial, from_at, to_at, recorded_at, pool_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(id)
         .bind(contract)
@@ -235,6 +237,7 @@ impl Tx {
         .bind(from)
         .bind(to)
         .bind(at)
+        .bind(pool)
         .execute(self)
         .await
         .map(|_| ())
@@ -269,8 +272,8 @@ impl Tx {
     pub async fn facts_again(&mut self, ids: &[(FactId, FactId)], at: Time) -> Result<()> {
         for (old, new) in ids {
             for text in [
-                "INSERT INTO covered_item (id, contract_id, product, serial, from_at, to_at, recorded_at)
-                 SELECT $1, contract_id, product, serial, from_at, to_at, $2 FROM covered_item WHERE id = $3",
+                "INSERT INTO covered_item (id, contract_id, product, serial, from_at, to_at, recorded_at, pool_id)
+                 SELECT $1, contract_id, product, serial, from_at, to_at, $2, pool_id FROM covered_item WHERE id = $3",
                 "INSERT INTO policy (id, customer_id, product_id, scope, target, kind, owner, reason, from_at, to_at, recorded_at)
                  SELECT $1, customer_id, product_id, scope, target, kind, owner, reason, from_at, to_at, $2 FROM policy WHERE id = $3",
             ] {

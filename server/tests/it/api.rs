@@ -136,6 +136,15 @@ fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Permission>)> {
             json!({"rule": "live", "grace_days": 0, "grants": []}),
             Some(Permission::Contracts),
         ),
+        get("/api/v1/contract-overlaps", Permission::Read),
+        get("/api/v1/contract-sources", Permission::Read),
+        post("/api/v1/contract-sources/none", none(), Permission::Contracts),
+        (
+            Method::PUT,
+            "/api/v1/contract-sources/none".to_owned(),
+            json!({"stale_after_hours": 0}),
+            Some(Permission::Contracts),
+        ),
         get("/api/v1/policies?customer=none", Permission::Read),
         post(
             "/api/v1/policies",

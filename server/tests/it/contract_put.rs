@@ -1,9 +1,11 @@
 //! Contracts that a sales system tells whole, and everything that it may tell wrongly.
 
 use serde_json::{Value, json};
-use sluice_catalog::Kind;
 use sluice_catalog::contract::{ContractState, Revision};
 use sluice_catalog::wire::admin::ContractDetail;
+use sluice_catalog::wire::contracts::OverlapPage;
+use sluice_catalog::wire::entitlement::ImportAnswer;
+use sluice_catalog::{Kind, Time};
 use ureq::http::Method;
 
 use crate::harness::world::{BAR, CAM, IMAGES};
@@ -16,6 +18,9 @@ both_engines!(
     another_source_takes_a_contract_over_only_when_it_says_so,
     bad_input_names_its_field_and_changes_nothing,
     after_a_swap_either_serial_means_both,
+    a_serial_under_two_contracts_is_reported,
+    more_than_is_read_is_not_taken_in,
+    a_serial_that_nobody_knows_is_covered_when_it_comes,
 );
 
 fn put(world: &World, number: &str, body: &Value) -> Answer {
@@ -219,4 +224,72 @@ fn after_a_swap_either_serial_means_both(engine: Engine) {
     other["items"][0]["product"] = BAR.into();
     let shown: ContractDetail = put(&world, "C-1", &other).expect(200).json();
     assert_eq!(shown.items.len(), 1);
+}
+
+fn a_serial_under_two_contracts_is_reported(engine: Engine) {
+    let (world, device, releases) = world(engine);
+    put(&world, "C-1", &told(1, &[("2020-01-01", "2021-06-01")], &["SN-1", "SN-2"])).expect(201);
+    put(&world, "C-2", &told(1, &YEARS[1..], &["SN-1", "SN-3"])).expect(201);
+    put(&world, "C-3", &told(1, &[("2010-01-01", "2011-01-01")], &["SN-1"])).expect(201);
+    let page: OverlapPage = world.admin.get("/api/v1/contract-overlaps").expect(200).json();
+    assert_eq!((page.items.len(), &page.next), (1, &None));
+    let one = &page.items[0];
+    let numbers: Vec<&str> = one.contracts.iter().map(|number| number.as_str()).collect();
+    assert_eq!((one.serial.as_str(), numbers), ("SN-1", vec!["C-1", "C-2"]), "C-3 had ended before");
+    assert_eq!((one.from.date().as_str(), one.to.date().as_str()), ("2021-01-01", "2021-06-01"));
+    assert_eq!(device.poll().path(), releases[1].path(), "the better cover counts");
+    let last: OverlapPage = world.admin.get("/api/v1/contract-overlaps?after=acme-cam/SN-1").expect(200).json();
+    assert_eq!(last.items, []);
+
+    let row = |line: u64, contract: &str, serial: &str| json!({"line": line, "contract": contract, "customer": "globex", "plan": "plus", "product": CAM, "serial": serial});
+    let rows = [row(1, "C-4", "SN-3"), row(2, "C-4", "SN-8"), row(3, "C-5", "SN-8"), row(4, "C-5", "SN-9")];
+    let ask = json!({"rows": rows, "dry_run": true});
+    let answer: ImportAnswer =
+        world.server.unchanged(|| world.admin.post("/api/v1/contract-imports", &ask).expect(200).json());
+    let told: Vec<(String, Vec<String>)> = answer
+        .overlapping
+        .iter()
+        .map(|one| (one.serial.to_string(), one.contracts.iter().map(ToString::to_string).collect()))
+        .collect();
+    let under = |serial: &str, numbers: [&str; 2]| (serial.to_owned(), numbers.map(str::to_owned).to_vec());
+    assert_eq!(told, [under("SN-3", ["C-2", "C-4"]), under("SN-8", ["C-4", "C-5"])]);
+    assert_eq!(answer.overlaps, 2);
+}
+
+fn more_than_is_read_is_not_taken_in(engine: Engine) {
+    let (world, device, _) = world(engine);
+    let days = |from: i64, count: i64| -> Vec<Value> {
+        let first: Time = "2000-01-01".parse().unwrap();
+        let day = |day: i64| json!({"from": first.plus_days(2 * day), "to": first.plus_days(2 * day + 1)});
+        (from..from + count).map(day).collect()
+    };
+    let mut many = told(1, &[], &["SN-1"]);
+    many["windows"] = days(0, 1_001).into();
+    world.server.unchanged(|| put(&world, "C-1", &many).refused(Kind::Invalid));
+    many["windows"] = days(0, 1_000).into();
+    put(&world, "C-1", &many).expect(201);
+    world.server.unchanged(|| {
+        let more = json!({"windows": days(1_000, 1)});
+        let refused = world.admin.post("/api/v1/contracts/C-1/facts", &more).refused(Kind::Conflict);
+        assert!(refused.detail.contains("more than 1000 windows"), "{}", refused.detail);
+    });
+    let items: Vec<Value> = (0..256)
+        .map(|day| json!({"product": CAM, "serial": "SN-7", "to": Time::EPOCH.plus_days(10_000 + day)}))
+        .collect();
+    let contract = json!({"number": "C-2", "customer": "globex", "plan": "plus", "items": items,
+        "windows": [{"from": "2020-01-01", "to": "2036-01-01"}]});
+    world.admin.post("/api/v1/contracts", &contract).expect(201);
+    world.server.unchanged(|| {
+        let refused = put(&world, "C-1", &told(2, &YEARS, &["SN-7"])).refused(Kind::Conflict);
+        assert!(refused.detail.contains("acme-cam/SN-7 would be named more than 256 times"), "{}", refused.detail);
+    });
+    device.poll();
+}
+
+fn a_serial_that_nobody_knows_is_covered_when_it_comes(engine: Engine) {
+    let (world, _, releases) = world(engine);
+    put(&world, "C-1", &told(1, &YEARS, &["SN-77"])).expect(201);
+    let mut late = world.device(CAM, "SN-77");
+    late.run(&releases[0]);
+    assert_eq!(late.poll().path(), releases[1].path());
 }

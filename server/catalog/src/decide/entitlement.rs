@@ -130,7 +130,10 @@ fn is_embargoed(device: &DeviceView, release: &ReleaseView, now: Time) -> bool {
 /// Whether the device is covered now for all of an embargo's codes: it is let in before the others.
 fn sees(device: &DeviceView, codes: &TextSet, now: Time) -> bool {
     let has = |code: &str| {
-        device.covers.iter().any(|cover| cover.ceiling(code).is_some() && cover.standing_at(now) != Standing::Outside)
+        device
+            .covers
+            .iter()
+            .any(|cover| cover.ceiling(code).is_some() && cover.standing_at(now, now) != Standing::Outside)
     };
     !codes.is_empty() && codes.iter().all(has)
 }
@@ -181,8 +184,9 @@ impl Answer<'_> {
             Reason::NoContract => 0,
             Reason::CodeNotGranted => 1,
             Reason::ChannelCeiling => 2,
-            Reason::CoveredGrace => 4,
-            _ if self.verdict.pass => 5,
+            Reason::CoverSourceStale => 4,
+            Reason::CoveredGrace => 5,
+            _ if self.verdict.pass => 6,
             _ => 3,
         }
     }
@@ -198,7 +202,7 @@ impl Answer<'_> {
         match self.cover {
             Some(cover) => {
                 let reference = cover.reference(release.train_ga, release.release.published_at, now);
-                Evidence::of_cover(cover, code, reference, self.standing)
+                Evidence::of_cover(cover, code, (reference, now), self.standing)
             }
             None => Evidence::Codes { codes: vec![code.to_owned()] },
         }
@@ -278,6 +282,7 @@ fn answer<'a>(cover: &'a Cover, release: &ReleaseView, code: &str, now: Time) ->
     let standing = cover.standing(release.train_ga, release.release.published_at, now);
     let verdict = match (standing, cover.rule) {
         (Standing::Grace(..), _) => yes(Reason::CoveredGrace),
+        (Standing::CountsOn(..), _) => yes(Reason::CoverSourceStale),
         (Standing::Open, _) => yes(Reason::CoveredOpen),
         (Standing::Fallback(..), _) => yes(Reason::CoveredFallback),
         (Standing::Window(..), CoverRule::TrainGa) => yes(Reason::CoveredTrainGa),

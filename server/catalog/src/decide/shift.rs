@@ -37,7 +37,7 @@ impl Shift {
 
 /// Codes that the contracts in force at a moment grant.
 pub fn codes_in_force(device: &DeviceView, at: Time) -> BTreeSet<String> {
-    let in_force = device.covers.iter().filter(|cover| cover.standing_at(at) != Standing::Outside);
+    let in_force = device.covers.iter().filter(|cover| cover.standing_at(at, at) != Standing::Outside);
     in_force.flat_map(|cover| cover.codes.iter().map(|(code, _)| code.to_string())).collect()
 }
 

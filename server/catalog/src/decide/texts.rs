@@ -3,6 +3,7 @@
 
 use super::trace::{Evidence, Remedy};
 use crate::policy::PolicyScope;
+use crate::source::Stale;
 
 const fn scope(scope: PolicyScope) -> &'static str {
     match scope {
@@ -13,12 +14,18 @@ const fn scope(scope: PolicyScope) -> &'static str {
     }
 }
 
+fn stale_text(stale: &Stale) -> String {
+    let hours = stale.age_s / 3600;
+    let age = if hours < 48 { format!("{hours} hours") } else { format!("{} days", hours / 24) };
+    format!("; source {} was last heard of {age} ago, on {}", stale.source, stale.heard_at)
+}
+
 /// What an answer rested on, in words. Empty when there is nothing to say.
 pub fn detail(evidence: &Evidence) -> String {
     match evidence {
         Evidence::None => String::new(),
         Evidence::Codes { codes } => format!("requires {}", codes.join(", ")),
-        Evidence::Cover { contract, plan, rule, code, reference, from, to, grace_until } => {
+        Evidence::Cover { contract, plan, rule, code, reference, from, to, grace_until, stale, pool } => {
             let window = match (from, to, grace_until) {
                 (Some(from), Some(to), None) => format!(", covered from {} to {}", from.date(), to.date()),
                 (Some(_), Some(to), Some(until)) => {
@@ -26,7 +33,13 @@ pub fn detail(evidence: &Evidence) -> String {
                 }
                 _ => String::new(),
             };
-            format!("{code}: contract {contract}, plan {plan}, rule {rule} at {}{window}", reference.date())
+            let pool = pool.as_ref().map(|pool| format!(", a place in the pool of {} at {}", pool.family, pool.site));
+            let pool = pool.unwrap_or_default();
+            let stale = stale.as_ref().map(stale_text).unwrap_or_default();
+            format!(
+                "{code}: contract {contract}, plan {plan}, rule {rule} at {}{window}{pool}{stale}",
+                reference.date()
+            )
         }
         Evidence::Train { train } => format!("train {train}"),
         Evidence::Floor { version } => format!("installs over {version} and newer"),
@@ -57,6 +70,10 @@ pub fn remedy(remedy: &Remedy) -> String {
         Remedy::Wait { until } => format!("wait until {until}"),
         Remedy::Cover { codes } => format!("put the device under a contract that grants {}", codes.join(", ")),
         Remedy::CoverAt { contract, at } => format!("let contract {contract} cover {}", at.date()),
+        Remedy::Pool { contract, place, quantity } => format!(
+            "enlarge the pool of {} at {} under contract {contract}, whose {quantity} places are taken, or free one",
+            place.family, place.site
+        ),
         Remedy::Renew { contract } => format!("renew contract {contract}"),
         Remedy::Plan { contract, code } => format!("move contract {contract} to a plan that grants {code}"),
         Remedy::ChangePolicy { scope: narrow, owner } => {

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::texts;
 use crate::cover::{Cover, CoverRule, Standing};
 use crate::policy::{Policy, PolicyKind, PolicyScope};
+use crate::pool::PoolPlace;
+use crate::source::Stale;
 use crate::text::{Code, ContractNumber, Slug, TrainName, Version};
 use crate::{Reason, Time};
 
@@ -63,6 +65,12 @@ pub enum Evidence {
         to: Option<Time>,
         /// The end of grace, when it is grace that counts.
         grace_until: Option<Time>,
+        /// What is known of the contract is old.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stale: Option<Stale>,
+        /// The pool in which the device has a place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pool: Option<PoolPlace>,
     },
     /// A train.
     Train {
@@ -131,10 +139,12 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    /// A cover with what it says.
-    pub fn of_cover(cover: &Cover, code: &str, reference: Time, standing: Standing) -> Self {
+    /// A cover with what it says, asked now.
+    pub fn of_cover(cover: &Cover, code: &str, (reference, now): (Time, Time), standing: Standing) -> Self {
         let (from, to, grace_until) = match standing {
-            Standing::Window(from, to) | Standing::Fallback(from, to) => (Some(from), Some(to), None),
+            Standing::Window(from, to) | Standing::Fallback(from, to) | Standing::CountsOn(from, to) => {
+                (Some(from), Some(to), None)
+            }
             Standing::Grace(from, to) => (Some(from), Some(to), Some(to.plus_days(i64::from(cover.grace_days)))),
             Standing::Open | Standing::Outside => (None, None, None),
         };
@@ -147,6 +157,8 @@ impl Evidence {
             from,
             to,
             grace_until,
+            stale: cover.stale_at(now),
+            pool: cover.origin.pool.clone(),
         }
     }
 
@@ -230,6 +242,15 @@ pub enum Remedy {
         contract: ContractNumber,
         /// The moment to be covered.
         at: Time,
+    },
+    /// Give the device a place in a pool that is full: enlarge it, or let another device leave.
+    Pool {
+        /// The contract.
+        contract: ContractNumber,
+        /// What the pool is for.
+        place: PoolPlace,
+        /// Its places, all taken.
+        quantity: u32,
     },
     /// Renew: cover must run now.
     Renew {

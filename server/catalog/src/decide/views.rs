@@ -6,6 +6,7 @@ use crate::cover::Cover;
 use crate::device::{Device, Installed};
 use crate::id::ReleaseId;
 use crate::policy::Policy;
+use crate::pool::FullPool;
 use crate::product::Product;
 use crate::release::{Artifact, Embargo, Release, ReleaseFact, ReleaseKind};
 use crate::rollout::Rollout;
@@ -174,6 +175,8 @@ pub struct DeviceView {
     pub country: Option<String>,
     /// The time zone of its site, when its site says so.
     pub time_zone: Option<String>,
+    /// Pools that would have it and are full.
+    pub full_pools: Vec<FullPool>,
     /// Releases it tried and failed, with how often.
     pub failed: Vec<(ReleaseId, u32)>,
 }

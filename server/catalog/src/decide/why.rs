@@ -6,6 +6,7 @@ use super::trace::{Evidence, Remedy, Step};
 use super::{
     DeviceView, Gate, Outcome, ProductView, ReleaseView, decide, entitled, epochs, next_change, outcome, texts,
 };
+use crate::pool::FullPool;
 use crate::text::{Code, ContractNumber, ProductName, TrainName, Version};
 use crate::{Reason, Time};
 
@@ -80,6 +81,16 @@ pub fn why(device: &DeviceView, product: &ProductView, only: Option<&Version>, a
         of_version.rfind(|step| step.reason == reason)
     });
     let mut remedies = denying.map(|step| remedies(device, product, step)).unwrap_or_default();
+    if denying
+        .is_some_and(|step| matches!(step.gate, Gate::Grant | Gate::Cover) || step.reason == Reason::TrainUnproven)
+    {
+        let pool = |pool: &FullPool| Remedy::Pool {
+            contract: pool.contract.clone(),
+            place: pool.place.clone(),
+            quantity: pool.quantity,
+        };
+        remedies.extend(device.full_pools.iter().map(pool));
+    }
     if let (Some(until), false) = (changes_at, offered)
         && offers(&ask(until))
     {

@@ -8,6 +8,7 @@ use crate::contract::{Contract, CoverageWindow, CoveredItem, Grant, KeptBy, Plan
 use crate::cover::CoverRule;
 use crate::device::{Device, DeviceState, EnrolToken, Installed};
 use crate::id::TokenId;
+use crate::pool::{PoolDetail, PoolSet};
 use crate::principal::{Principal, PrincipalKind, Role};
 use crate::product::{Channel, Visibility};
 use crate::release::{Artifact, Release};
@@ -246,6 +247,8 @@ pub struct ContractExtend {
     pub windows: Vec<WindowCreate>,
     /// Items to add.
     pub items: Vec<ItemCreate>,
+    /// Pools to set.
+    pub pools: Vec<PoolSet>,
 }
 
 /// A contract with its facts that hold by what is known now.
@@ -266,6 +269,9 @@ pub struct ContractDetail {
     /// The system that keeps it; none of a contract that is kept here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<KeptBy>,
+    /// Its pools, with how many places are taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<PoolDetail>,
 }
 
 /// A device to register before it enrols.

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::admin::{ItemCreate, WindowCreate};
 use crate::contract::{ContractState, Revision};
-use crate::text::Slug;
+use crate::pool::PoolSet;
+use crate::text::{ContractNumber, ProductName, Serial, Slug};
 use crate::{Digest, Time};
 
 /// How far a source's clock may be ahead of ours, hours. A revision from a later time would shut out all that come after it.
@@ -43,6 +44,37 @@ pub struct ContractPut {
     /// What it covers: all devices.
     #[serde(default)]
     pub items: Vec<ItemCreate>,
+    /// How many devices it covers whichever they are: all pools.
+    #[serde(default)]
+    pub pools: Vec<PoolSet>,
+}
+
+/// A serial that contracts cover at the same time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ContractOverlap {
+    /// The product of the serial.
+    pub product: ProductName,
+    /// The serial.
+    pub serial: Serial,
+    /// The contracts, in the order of their numbers.
+    pub contracts: Vec<ContractNumber>,
+    /// Their plans, in the same order.
+    pub plans: Vec<Slug>,
+    /// When the first time that several cover begins.
+    pub from: Time,
+    /// When the last such time ends.
+    pub to: Time,
+}
+
+/// Serials under several contracts on one page, or after none: those whose windows do not meet are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OverlapPage {
+    /// The overlaps.
+    pub items: Vec<ContractOverlap>,
+    /// Where the next page begins; none behind the last.
+    pub next: Option<String>,
 }
 
 /// What is wrong with a revision.
@@ -83,6 +115,8 @@ impl ContractPut {
         };
         let mut lines: Vec<String> = self.windows.iter().map(window).collect();
         lines.extend(self.items.iter().map(item));
+        let pools = self.pools.iter().filter(|pool| pool.quantity > 0);
+        lines.extend(pools.map(|pool| format!("{} at {}: {}", pool.family, pool.site, pool.quantity)));
         lines.sort_unstable();
         lines.dedup();
         let head = format!("{}\n{}\n{}\n", self.customer, self.plan, self.state.as_str());

@@ -280,6 +280,9 @@ pub struct ImportRequest {
     /// So many devices may lose a version or a code by it. Without it, rows that take cover from many are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accept_loss: Option<u64>,
+    /// The system from which they come, which is heard of with them.
+    #[serde(default)]
+    pub source: Option<Slug>,
 }
 
 /// What an import did, or would do.
@@ -296,13 +299,37 @@ pub struct ImportAnswer {
     pub windows: u64,
     /// Covered devices recorded.
     pub items: u64,
+    /// Pools set to another number of places.
+    #[serde(default)]
+    pub pools: u64,
     /// What is wrong, by line.
     pub errors: Vec<RowError>,
+    /// Serials of these rows that stand under several contracts.
+    #[serde(default)]
+    pub overlaps: u64,
+    /// The first of them, with the contracts.
+    #[serde(default)]
+    pub overlapping: Vec<Overlapping>,
+}
+
+/// Overlaps that one answer names; the rest is counted.
+pub const MAX_OVERLAPS_SHOWN: usize = 100;
+
+/// A serial under several contracts: of what they grant alike the better one counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Overlapping {
+    /// The product.
+    pub product: ProductName,
+    /// The serial.
+    pub serial: Serial,
+    /// The contracts, in the order of their numbers.
+    pub contracts: Vec<ContractNumber>,
 }
 
 impl ImportAnswer {
     /// Whether anything is other than before.
     pub const fn changes(&self) -> bool {
-        self.contracts > 0 || self.plans_changed > 0 || self.windows > 0 || self.items > 0
+        self.contracts > 0 || self.plans_changed > 0 || self.windows > 0 || self.items > 0 || self.pools > 0
     }
 }

@@ -7,22 +7,24 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use sluice_catalog::contract::{Contract, ContractState};
 use sluice_catalog::id::FactId;
+use sluice_catalog::pool::PoolSet;
 use sluice_catalog::text::{Code, ContractNumber, ProductName, Serial, Slug};
 use sluice_catalog::wire::admin::{
     ContractCreate, ContractDetail, ContractExtend, ItemCreate, MAX_FACTS, WindowCreate,
 };
 
+use sluice_catalog::wire::contracts::ContractOverlap;
 use sluice_catalog::wire::entitlement::{ContractChange, WhatIf};
 use sluice_catalog::wire::event::ZoneSet;
 use sluice_catalog::wire::registration::{CoverAnswer, SerialCover};
 
-use crate::args::{Paging, item, one_of, window};
+use crate::args::{Paging, item, one_of, pool, window};
 use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
 use crate::noun::contract_apply::Apply;
 use crate::noun::contract_import::Import;
-use crate::noun::{fleet, list};
+use crate::noun::{contract_source, fleet, list};
 use crate::output::{fields, joined, made, or_dash, table, when};
 
 /// Largest file of items, bytes: 10,000 lines of the longest names stay below it.
@@ -64,11 +66,17 @@ pub enum Command {
         number: ContractNumber,
         #[command(flatten)]
         facts: Facts,
+        /// So many devices of a family at a site, whichever they are; 0 ends the pool. May be repeated.
+        #[arg(long = "pool", value_name = "FAMILY@SITE:QUANTITY", value_parser = pool)]
+        pools: Vec<PoolSet>,
     },
     /// Take in contracts, windows and devices from a file. The same file again changes nothing.
     Import(Import),
     /// Make contracts what files of the system that keeps them say, whole.
     Apply(Apply),
+    /// Systems that keep contracts elsewhere: when each was last heard of.
+    #[command(subcommand)]
+    Source(contract_source::Command),
     /// Move a contract to another plan, void it, or make it count again.
     Change {
         /// Its number.
@@ -112,6 +120,8 @@ pub enum Command {
         /// Its IANA name, such as Europe/Amsterdam [default: UTC].
         zone: Option<String>,
     },
+    /// List serials that several contracts cover at the same time: the better one counts, and somebody may pay twice.
+    Overlaps(Paging),
     /// List contracts.
     List(Paging),
     /// Show a contract with its windows and devices.
@@ -132,13 +142,14 @@ impl Command {
                     made(answer.created, &format!("contract {}", detail.contract.number)) + "\n\n" + &text(detail)
                 })
             }
-            Self::Add { number, facts } => {
+            Self::Add { number, facts, pools } => {
                 let (windows, items) = facts.read()?;
-                if windows.is_empty() && items.is_empty() {
-                    return Err(Failure::Usage("nothing to add: give --window, --item or --items-from".into()));
+                if windows.is_empty() && items.is_empty() && pools.is_empty() {
+                    return Err(Failure::Usage("nothing to add: give --window, --item, --items-from or --pool".into()));
                 }
                 let path = path(&["contracts", number.as_str(), "facts"]);
-                let detail: ContractDetail = session.client.post(&path, &ContractExtend { windows, items })?.value;
+                let detail: ContractDetail =
+                    session.client.post(&path, &ContractExtend { windows, items, pools })?.value;
                 session.out.result(&detail, text)
             }
             Self::Import(import) => import.run(session),
@@ -155,6 +166,7 @@ impl Command {
                     format!("days of {number} are counted in {}", set.zone.as_deref().unwrap_or("UTC"))
                 })
             }
+            Self::Source(command) => command.run(session),
             Self::Change { number, plan, state, what_if } => {
                 if plan.is_none() && state.is_none() {
                     return Err(Failure::Usage("nothing to change: give --plan or --state".into()));
@@ -184,6 +196,23 @@ impl Command {
                 let detail: ContractDetail = session.client.delete_from(&path)?;
                 session.out.result(&detail, text)
             }
+            Self::Overlaps(paging) => list(
+                session,
+                &path(&["contract-overlaps"]),
+                &[],
+                &paging,
+                &["PRODUCT", "SERIAL", "CONTRACTS", "FROM", "TO"],
+                |one: &ContractOverlap| {
+                    let under = one.contracts.iter().zip(&one.plans).map(|(number, plan)| format!("{number} ({plan})"));
+                    vec![
+                        one.product.to_string(),
+                        one.serial.to_string(),
+                        under.collect::<Vec<_>>().join(", "),
+                        when(one.from),
+                        when(one.to),
+                    ]
+                },
+            ),
             Self::List(paging) => list(
                 session,
                 &path(&["contracts"]),
@@ -271,6 +300,16 @@ fn text(detail: &ContractDetail) -> String {
         let revision = kept.revision.map(|revision| format!(", revision {revision}")).unwrap_or_default();
         text.push('\n');
         text.push_str(&fields(&[("kept by", format!("{}{revision}", kept.source))]));
+    }
+    if !detail.pools.is_empty() {
+        text.push('\n');
+        text.push_str(&table(
+            &["POOL", "SITE", "PLACES", "TAKEN"],
+            detail.pools.iter().map(|pool| {
+                vec![pool.family.to_string(), pool.site.to_string(), pool.quantity.to_string(), pool.used.to_string()]
+            }),
+        ));
+        text.push('\n');
     }
     text.push('\n');
     text.push_str(&table(

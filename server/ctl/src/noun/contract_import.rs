@@ -9,7 +9,8 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use sluice_catalog::import::{ImportRow, MAX_ROWS, RowError};
-use sluice_catalog::wire::entitlement::{ImportAnswer, ImportRequest, OnError, WhatIf};
+use sluice_catalog::text::{ContractNumber, Slug};
+use sluice_catalog::wire::entitlement::{ImportAnswer, ImportRequest, MAX_OVERLAPS_SHOWN, OnError, WhatIf};
 
 use crate::cli::Session;
 use crate::client::path;
@@ -26,8 +27,9 @@ const MAX_LINE: u64 = 64 << 10;
 
 /// Take in contracts, windows and devices from a file. The same file again changes nothing.
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command")]
 pub struct Import {
-    /// `.csv` with a header (contract, customer, plan, from, to or last_day, kind, zone, product, serial), or `.jsonl` with the same names.
+    /// `.csv` with a header (contract, customer, plan, from, to or last_day, kind, zone, product, serial, or family, site, quantity of a pool), or `.jsonl` with the same names.
     file: PathBuf,
     /// Say what would change and what is wrong, and change nothing.
     #[arg(long)]
@@ -46,13 +48,22 @@ pub struct Import {
     /// Go on at this line, after a cut.
     #[arg(long, value_name = "LINE", default_value_t = 1)]
     from_line: u64,
+    /// Go on behind what was taken in before this program was stopped: beside the file stands how far it came (`FILE.taken`).
+    #[arg(long, conflicts_with = "from_line")]
+    resume: bool,
+    /// The system from which the file comes: it is heard of with it, and keeps the contracts that none keeps yet.
+    #[arg(long, value_name = "NAME")]
+    source: Option<Slug>,
     /// Rows of one request.
     #[arg(long, default_value_t = BATCH, value_parser = clap::value_parser!(u16).range(1..=i64::try_from(MAX_ROWS).unwrap_or(1)))]
     batch: u16,
 }
 
 impl Import {
-    pub fn run(self, session: &Session) -> Result<(), Failure> {
+    pub fn run(mut self, session: &Session) -> Result<(), Failure> {
+        if self.resume {
+            self.from_line = bookmark::read(&self.file)?;
+        }
         let mut total = ImportAnswer::default();
         if self.what_if {
             return self.what_if(session);
@@ -66,6 +77,7 @@ impl Import {
         if !self.dry_run {
             total = ImportAnswer::default();
             self.pass(session, false, "importing", &mut total)?;
+            bookmark::remove(&self.file);
         } else if self.skip_bad {
             self.pass(session, true, "checking", &mut total)?;
         }
@@ -78,7 +90,8 @@ impl Import {
         let on_error = if self.skip_bad { OnError::Skip } else { OnError::Refuse };
         let mut ask = |rows: &mut Vec<ImportRow>| {
             requests += 1;
-            let request = ImportRequest { rows: std::mem::take(rows), on_error, ..ImportRequest::default() };
+            let (rows, source) = (std::mem::take(rows), self.source.clone());
+            let request = ImportRequest { rows, on_error, source, ..ImportRequest::default() };
             shifts.ask(session, &WhatIf::Import(request))
         };
         read(&self.file, self.from_line, &mut |row, _| {
@@ -114,8 +127,13 @@ impl Import {
         let mut contradictions = Vec::new();
         let mut rows = Vec::new();
         let mut send = |rows: &mut Vec<ImportRow>, first: &mut u64, next: u64| -> Result<(), Failure> {
-            let request =
-                ImportRequest { rows: std::mem::take(rows), on_error, dry_run, accept_loss: self.accept_loss };
+            let request = ImportRequest {
+                rows: std::mem::take(rows),
+                on_error,
+                dry_run,
+                accept_loss: self.accept_loss,
+                source: self.source.clone(),
+            };
             let answer = session.client.post::<ImportAnswer>(&path(&["contract-imports"]), &request);
             let answer = answer.inspect_err(|_| {
                 if !dry_run {
@@ -126,6 +144,9 @@ impl Import {
             })?;
             add(total, answer.value);
             *first = next;
+            if !dry_run && next < u64::MAX {
+                bookmark::write(&self.file, next)?;
+            }
             Ok(())
         };
         read(&self.file, self.from_line, &mut |row, at| {
@@ -172,8 +193,20 @@ impl Import {
                 ("plans changed", total.plans_changed.to_string()),
                 ("windows recorded", total.windows.to_string()),
                 ("devices recorded", total.items.to_string()),
+                ("pools set", total.pools.to_string()),
                 ("rows refused", total.errors.len().to_string()),
+                ("serials under several contracts", total.overlaps.to_string()),
             ]);
+            if !total.overlapping.is_empty() {
+                text.push('\n');
+                text.push_str(&table(
+                    &["PRODUCT", "SERIAL", "CONTRACTS"],
+                    total.overlapping.iter().map(|one| {
+                        let numbers: Vec<&str> = one.contracts.iter().map(ContractNumber::as_str).collect();
+                        vec![one.product.to_string(), one.serial.to_string(), numbers.join(", ")]
+                    }),
+                ));
+            }
             if !total.errors.is_empty() {
                 text.push('\n');
                 let shown = total.errors.iter().take(MAX_SHOWN);
@@ -199,7 +232,65 @@ fn add(total: &mut ImportAnswer, answer: ImportAnswer) {
     total.plans_changed += answer.plans_changed;
     total.windows += answer.windows;
     total.items += answer.items;
+    total.pools += answer.pools;
+    total.overlaps += answer.overlaps;
+    total.overlapping.extend(answer.overlapping);
+    total.overlapping.truncate(MAX_OVERLAPS_SHOWN);
     total.errors.extend(answer.errors);
+}
+
+/// How far an import came, beside its file: after a kill it goes on there.
+mod bookmark {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use anyhow::Context;
+
+    use crate::failure::Failure;
+
+    fn path(file: &Path) -> PathBuf {
+        let mut path = file.as_os_str().to_owned();
+        path.push(".taken");
+        path.into()
+    }
+
+    fn length(file: &Path) -> Result<u64, Failure> {
+        Ok(fs::metadata(file).with_context(|| file.display().to_string())?.len())
+    }
+
+    /// The line to go on at, of a file that is the same as then. The beginning, when nothing was taken in.
+    pub fn read(file: &Path) -> Result<u64, Failure> {
+        let path = path(file);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(1),
+            text => text.with_context(|| path.display().to_string())?,
+        };
+        let mut numbers = text.split_whitespace().map(str::parse::<u64>);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(line)), Some(Ok(then))) if then == length(file)? => Ok(line),
+            _ => Err(Failure::Usage(format!(
+                "{} is of another {}: import the file from its beginning, without --resume",
+                path.display(),
+                file.display()
+            ))),
+        }
+    }
+
+    /// Keeps the line; in place of the one before, in one step.
+    pub fn write(file: &Path, line: u64) -> Result<(), Failure> {
+        let path = path(file);
+        let partial = path.with_extension("partial");
+        let shown = || path.display().to_string();
+        fs::write(&partial, format!("{line} {}\n", length(file)?)).with_context(shown)?;
+        fs::rename(&partial, &path).with_context(shown)?;
+        Ok(())
+    }
+
+    /// The file is taken in.
+    pub fn remove(file: &Path) {
+        // What is left over does no harm: the same rows again change nothing.
+        let _ = fs::remove_file(path(file));
+    }
 }
 
 /// Reads rows one by one from a line on; says with each how far in the file it stands.
@@ -261,11 +352,30 @@ struct Columns {
     zone: Option<String>,
     product: Option<String>,
     serial: Option<String>,
+    family: Option<String>,
+    site: Option<String>,
+    quantity: Option<String>,
 }
 
 impl Columns {
     fn row(&mut self, line: u64) -> ImportRow {
-        let Self { contract, customer, plan, from, to, last_day, kind, zone, product, serial } = std::mem::take(self);
-        ImportRow { line, contract, customer, plan, from, to, last_day, kind, zone, product, serial }
+        let Self { contract, customer, plan, from, to, last_day, kind, zone, product, serial, family, site, quantity } =
+            std::mem::take(self);
+        ImportRow {
+            line,
+            contract,
+            customer,
+            plan,
+            from,
+            to,
+            last_day,
+            kind,
+            zone,
+            product,
+            serial,
+            family,
+            site,
+            quantity,
+        }
     }
 }

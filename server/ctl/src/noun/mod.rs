@@ -6,6 +6,7 @@ pub mod audit;
 pub mod contract;
 pub mod contract_apply;
 pub mod contract_import;
+pub mod contract_source;
 pub mod customer;
 pub mod device;
 pub mod enrol_token;

@@ -5,7 +5,7 @@ use std::fs;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::script::{answer, run, run_in};
+use crate::script::{answer, problem, run, run_in};
 
 const AT: &str = "2026-01-01T00:00:00Z";
 
@@ -391,6 +391,25 @@ fn a_file_of_contracts_is_checked_whole_before_it_is_taken_in() {
     assert_eq!(run.seen[0].body["rows"][0]["line"], 2);
     assert_eq!(run.seen[3].body["rows"][0]["customer"], "globex");
     assert_snapshot!(run.text());
+
+    let script = vec![
+        answer("POST /api/v1/contract-imports", 200, &answered(false, json!([]))),
+        answer("POST /api/v1/contract-imports", 200, &answered(false, json!([]))),
+        answer("POST /api/v1/contract-imports", 200, &answered(true, json!([]))),
+        problem("POST /api/v1/contract-imports", sluice_catalog::Kind::Unavailable, "the database does not answer"),
+    ];
+    let cut = run_in(home.path(), env, &arguments, script);
+    assert_eq!(cut.code, 6, "{}", cut.text());
+    assert!(cut.stderr.contains("--from-line 3"), "{}", cut.text());
+    let resume = [&arguments[..], &["--resume"]].concat();
+    let script = vec![
+        answer("POST /api/v1/contract-imports", 200, &answered(false, json!([]))),
+        answer("POST /api/v1/contract-imports", 200, &answered(true, json!([]))),
+    ];
+    let resumed = run_in(home.path(), env, &resume, script);
+    assert_eq!(resumed.code, 0, "{}", resumed.text());
+    assert!(resumed.seen.iter().all(|seen| seen.body["rows"][0]["line"] == 3), "the first row was taken in before");
+    assert!(!home.path().join("contracts.csv.taken").exists(), "nothing is left to resume");
 
     let wrong = json!([{"line": 3, "field": "serial", "message": "serial `S N`: no"}]);
     let script = vec![answer("POST /api/v1/contract-imports", 200, &answered(false, wrong))];

@@ -9,7 +9,7 @@ use sluice_catalog::text::ContractNumber;
 use sluice_catalog::wire::admin::{
     ContractCreate, ContractDetail, ContractExtend, CustomerCreate, Page, PlanCreate, PlanDetail,
 };
-use sluice_catalog::wire::contracts::ContractPut;
+use sluice_catalog::wire::contracts::{ContractPut, OverlapPage};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::super::auth::Acting;
@@ -26,6 +26,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(contract)
         .service(show)
         .service(put_whole)
+        .service(overlaps)
         .service(extend);
 }
 
@@ -102,6 +103,19 @@ async fn show(
 ) -> Answer<web::Json<ContractDetail>> {
     let app = Arc::clone(&shared.app);
     Ok(web::Json(shared.app.run(async move { app.contract_get(&actor.0, &number).await }).await?))
+}
+
+/// Serials that several contracts cover at the same time, in the order of product and serial.
+#[utoipa::path(params(Paging), responses((status = 200, body = OverlapPage)), tag = "contracts")]
+#[get("/api/v1/contract-overlaps")]
+async fn overlaps(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    paging: web::Query<Paging>,
+) -> Answer<web::Json<OverlapPage>> {
+    let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
+    let page = shared.app.run(async move { app.contract_overlaps(&actor.0, paging.after(), limit).await }).await?;
+    Ok(web::Json(page))
 }
 
 /// Make a contract what the system that keeps it says: enter it, or change what differs. The same again changes nothing, and a revision

@@ -11,6 +11,7 @@ mod products;
 mod publish;
 mod registrations;
 mod rollouts;
+mod sources;
 mod status;
 
 use actix_web::{HttpResponse, get, web};
@@ -36,6 +37,7 @@ fn routes(config: &mut ServiceConfig) {
         .configure(events::configure)
         .configure(registrations::configure)
         .configure(fleet::configure)
+        .configure(sources::configure)
         .configure(rollouts::configure)
         .configure(publish::configure)
         .configure(held::configure)

@@ -54,6 +54,7 @@ fn item(number: u128, serial: &str) -> NewItem {
         id: FactId(uuid(number)),
         product: "acme-cam".parse().unwrap(),
         serial: serial.parse().unwrap(),
+        pool_id: None,
         from_at: Time::EPOCH,
         to_at: Time::FOREVER,
     }

@@ -8,7 +8,7 @@ mod scenarios;
 use uuid::Uuid;
 
 use super::*;
-use crate::cover::{Cover, CoverRule, Windows};
+use crate::cover::{Cover, CoverRule, Origin, Windows};
 use crate::device::{DecoderProfile, Device, DeviceState, Installed};
 use crate::id::{ArtifactId, CohortId, DeviceId, ProductId, ReleaseId, RolloutId};
 use crate::patch::{Full, FullEncoding, Patch, PatchState};
@@ -149,6 +149,7 @@ pub(super) fn device(runs: i64, covers: Vec<Cover>) -> DeviceView {
         policies: vec![],
         country: None,
         time_zone: None,
+        full_pools: vec![],
         failed: vec![],
     }
 }
@@ -161,6 +162,7 @@ pub(super) fn cover(rule: CoverRule, windows: &[(i64, i64)]) -> Cover {
         grace_days: 14,
         codes: vec![("CAM".parse().unwrap(), Channel::Stable)],
         windows: Windows::new(windows.iter().map(|&(from, to)| (day(from), day(to))).collect()),
+        origin: Origin::default(),
     }
 }
 

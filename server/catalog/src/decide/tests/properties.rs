@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::source::{Heard, MAX_COUNTS_ON_DAYS, SourceView};
+use crate::time::DAY_MS;
 
 fn any_windows() -> impl Strategy<Value = Vec<(i64, i64)>> {
     prop::collection::vec((0i64..200, 1i64..60).prop_map(|(from, len)| (from, from + len)), 0..4)
@@ -23,13 +25,23 @@ struct Contract {
     rule: CoverRule,
     windows: Vec<(i64, i64)>,
     codes: Vec<&'static str>,
+    /// When its source was last heard of, after how many days of silence it is stale, and by what day it is judged.
+    source: Option<(i64, i64, Option<i64>)>,
 }
 
 impl Contract {
     fn cover(&self, grace_days: i32) -> Cover {
         let codes = self.codes.iter().map(|code| (code.parse().unwrap(), Channel::Stable)).collect();
-        Cover { grace_days, codes, ..cover(self.rule, &self.windows) }
+        let source = self.source.map(|(heard, after, judged)| SourceView {
+            heard: Heard { source: "crm".parse().unwrap(), at: day(heard), stale_after_ms: Some(after * DAY_MS) },
+            judged_at: judged.map(day),
+        });
+        Cover { grace_days, codes, origin: Origin { source, pool: None }, ..cover(self.rule, &self.windows) }
     }
+}
+
+fn any_source() -> impl Strategy<Value = Option<(i64, i64, Option<i64>)>> {
+    prop::option::of((0i64..250, 1i64..30, prop::option::of(0i64..400)))
 }
 
 fn any_codes() -> impl Strategy<Value = Vec<&'static str>> {
@@ -37,8 +49,9 @@ fn any_codes() -> impl Strategy<Value = Vec<&'static str>> {
 }
 
 fn any_contracts() -> impl Strategy<Value = Vec<Contract>> {
-    let contract = (any_rule(), any_windows(), any_codes());
-    prop::collection::vec(contract.prop_map(|(rule, windows, codes)| Contract { rule, windows, codes }), 0..4)
+    let contract = (any_rule(), any_windows(), any_codes(), any_source());
+    let made = contract.prop_map(|(rule, windows, codes, source)| Contract { rule, windows, codes, source });
+    prop::collection::vec(made, 0..4)
 }
 
 proptest! {
@@ -269,6 +282,57 @@ proptest! {
         if let Some(change) = changes_at {
             prop_assert!(change > day(now));
             prop_assert_ne!((at(change).0, at(change).1), (offered, reason));
+        }
+    }
+
+    /// A source that is silent takes nothing away that was allowed when it was last heard of, for as long as cover counts on.
+    #[test]
+    fn a_silent_source_never_denies_what_was_allowed(
+        contracts in any_contracts(), heard in 0i64..200, after in 1i64..30, silent in 0i64..MAX_COUNTS_ON_DAYS,
+    ) {
+        let mut target = release(Make { order: 2, ..FEATURE });
+        target.release.requires = ["A"].into_iter().collect();
+        let product = product(vec![release(FEATURE), target], vec![]);
+        let covers: Vec<Cover> = contracts
+            .into_iter()
+            .map(|contract| Contract { source: Some((heard, after, None)), ..contract }.cover(14))
+            .collect();
+        let pass = |at: i64| entitled(&device(1, covers.clone()), &product, &product.releases()[0], day(at), &mut ()).pass;
+        // Until it is stale the plain rule holds; then what was allowed is allowed again.
+        prop_assert!(!pass(heard) || silent < after || pass(heard + silent));
+    }
+
+    /// Whatever is known of sources, a security fix is judged alike.
+    #[test]
+    fn security_does_not_depend_on_sources(contracts in any_contracts(), ga in 0i64..250, now in 0i64..400) {
+        let fix = release(Make { order: 2, kind: ReleaseKind::Security, train: ("2.0", ga), requires: &["A"], ..FEATURE });
+        let product = product(vec![release(FEATURE), fix], vec![]);
+        let free = |contracts: &[Contract]| {
+            let covers = contracts.iter().map(|contract| contract.cover(14)).collect();
+            let verdict = entitled(&device(1, covers), &product, &product.releases()[0], day(now), &mut ());
+            verdict.reason == Reason::SecurityFree
+        };
+        let plain: Vec<Contract> = contracts.iter().map(|contract| Contract { source: None, ..contract.clone() }).collect();
+        prop_assert_eq!(free(&contracts), free(&plain));
+    }
+
+    /// Silence gives no more than a window that goes on, and takes nothing: it only ever adds to the plain rule, and ends.
+    #[test]
+    fn a_source_adds_to_the_plain_rule_and_not_for_ever(contracts in any_contracts(), ga in 0i64..250, now in 0i64..400) {
+        let mut target = release(Make { order: 2, train: ("2.0", ga), ..FEATURE });
+        target.release.requires = ["A"].into_iter().collect();
+        let product = product(vec![release(FEATURE), target], vec![]);
+        let pass = |contracts: &[Contract]| {
+            let covers = contracts.iter().map(|contract| contract.cover(14)).collect();
+            entitled(&device(1, covers), &product, &product.releases()[0], day(now), &mut ())
+        };
+        let plain: Vec<Contract> = contracts.iter().map(|contract| Contract { source: None, ..contract.clone() }).collect();
+        let (with, without) = (pass(&contracts), pass(&plain));
+        prop_assert!(!without.pass || with.pass);
+        if with.pass && !without.pass {
+            prop_assert_eq!(with.reason, Reason::CoverSourceStale);
+            let last = contracts.iter().filter_map(|contract| contract.source).map(|(heard, ..)| heard).max().unwrap();
+            prop_assert!(now.min(ga) < last + MAX_COUNTS_ON_DAYS || ga < last + MAX_COUNTS_ON_DAYS);
         }
     }
 

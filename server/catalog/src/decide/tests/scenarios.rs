@@ -53,6 +53,7 @@ impl Case {
             grace_days: 14,
             codes: vec![("CAM".parse().unwrap(), Channel::Stable)],
             windows: Windows::new(windows.iter().map(|(from, to)| (date(from), date(to))).collect()),
+            origin: Origin::default(),
         });
         self
     }
