@@ -33,6 +33,20 @@ struct Wanted {
     items: BTreeSet<Item>,
 }
 
+/// What became of a contract, in a transaction that is still open.
+pub(super) struct Put {
+    /// It is entered anew.
+    made: bool,
+    /// Anything is other than before.
+    changed: bool,
+    /// Somebody may have less than before.
+    shrunk: bool,
+    /// Copies of devices in memory know an older time of the source.
+    stale_copies: bool,
+    /// The moment that is stamped on what was touched.
+    pub(super) at: Time,
+}
+
 impl App {
     /// Makes a contract what its source says. The same again changes nothing, and neither does what was told before.
     pub async fn contract_put(
@@ -42,11 +56,32 @@ impl App {
         request: &ContractPut,
     ) -> Result<Made<ContractDetail>> {
         actor.need(Permission::Contracts)?;
+        let mut tx = self.store.begin().await?;
+        let Put { made, changed, shrunk, stale_copies, at } =
+            self.contract_put_in(&mut tx, actor, number, request).await?;
+        if shrunk {
+            self.refuse_loss(&mut tx, at, request.accept_loss).await?;
+        }
+        // What is no news says that the source lives all the same.
+        tx.commit().await?;
+        if changed || stale_copies {
+            self.devices.forget_all();
+        }
+        let detail = self.contract_get(actor, number).await?;
+        Ok(if made { Made::New(detail) } else { Made::Same(detail) })
+    }
+
+    pub(super) async fn contract_put_in(
+        &self,
+        tx: &mut Tx,
+        actor: &Actor,
+        number: &ContractNumber,
+        request: &ContractPut,
+    ) -> Result<Put> {
         let now = self.now();
         let mut wanted = self.wanted(request, now)?;
-        let mut tx = self.store.begin().await?;
         // One at a time for each source: two that enter the same contract would each find it missing.
-        let stale_copies = self.source_heard(&mut tx, actor, &request.source, now).await?;
+        let stale_copies = self.source_heard(tx, actor, &request.source, now).await?;
         let customer = tx.customer_by_name(&request.customer).await?;
         let customer =
             customer.ok_or_else(|| Error::invalid("customer", format!("there is no customer {}", request.customer)))?;
@@ -66,14 +101,9 @@ impl App {
             return Err(Error::invalid("customer", format!("contract {number} is of customer {owner} already")));
         }
         if !is_news(number, request, &wanted, told.as_ref())? {
-            // The source lives, whatever it says.
-            tx.commit().await?;
-            if stale_copies {
-                self.devices.forget_all();
-            }
-            return Ok(Made::Same(self.contract_get(actor, number).await?));
+            return Ok(Put { made: false, changed: false, shrunk: false, stale_copies, at: now });
         }
-        wanted.items = through(wanted.items, &swaps_of(&mut tx, &request.items).await?);
+        wanted.items = through(wanted.items, &swaps_of(tx, &request.items).await?);
         let contract = Contract {
             id: before.as_ref().map_or_else(|| ContractId::new(now, self.dice.id()), |before| before.id),
             customer_id: customer.id,
@@ -93,8 +123,8 @@ impl App {
             }
             Some(_) => false,
         };
-        let counts = self.contract_facts_put(&mut tx, contract.id, &wanted, head_changed, now).await?;
-        let pools = self.pools_put(&mut tx, (contract.id, customer.id), &request.pools, true, now).await?;
+        let counts = self.contract_facts_put(tx, contract.id, &wanted, head_changed, now).await?;
+        let pools = self.pools_put(tx, (contract.id, customer.id), &request.pools, true, now).await?;
         let by = KeptBy { source: request.source.clone(), revision: Some(wanted.revision) };
         let taken_over = told.as_ref().is_some_and(|told| told.by.source != request.source);
         tx.contract_told_put(contract.id, &Told { by, content: Some(wanted.content) }, now).await?;
@@ -108,12 +138,10 @@ impl App {
                 "taken_over_from": told.filter(|_| taken_over).map(|told| told.by.source)});
             tx.audit_add(now, actor.name(), "contract.put", &format!("contract:{number}"), &detail).await?;
         }
-        tx.commit().await?;
-        if changed || stale_copies {
-            self.devices.forget_all();
-        }
-        let detail = self.contract_get(actor, number).await?;
-        Ok(if before.is_none() { Made::New(detail) } else { Made::Same(detail) })
+        // What is entered anew, and windows and devices that are added, take nothing away.
+        let [windows_gone, _, items_gone, _] = counts;
+        let shrunk = before.is_some() && (head_changed || windows_gone > 0 || items_gone > 0 || pools > 0);
+        Ok(Put { made: before.is_none(), changed, shrunk, stale_copies, at: now })
     }
 
     /// Serials after `PRODUCT/SERIAL` that several contracts cover at the same time.

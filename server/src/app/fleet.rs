@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::SinkExt as _;
 use futures::channel::mpsc;
@@ -22,27 +23,47 @@ use crate::store::{self, DeviceFilter, On};
 const PAGES_AHEAD: usize = 2;
 /// Answers about a fleet that run at once on one server: each takes a core and a database connection, and devices poll meanwhile.
 pub const FLEETS_AT_ONCE: usize = 4;
+/// Changes that are held at once against what they would take: each keeps a transaction open and takes two database connections.
+const GUARDS_AT_ONCE: usize = 2;
+/// A change waits no longer for its turn to be looked at: it keeps its transaction open meanwhile.
+const MAX_GUARD_WAIT: Duration = Duration::from_secs(5);
 
 /// Pages of lines. Dropping it ends the work.
 pub type Lines = mpsc::Receiver<Vec<FleetLine>>;
 
-/// How many answers about a fleet run.
+/// How many answers about a fleet run, and how many changes are held against what they would take.
 #[derive(Debug)]
-pub struct Fleets(Arc<Semaphore>);
+pub struct Fleets {
+    answers: Arc<Semaphore>,
+    guards: Arc<Semaphore>,
+}
 
 impl Default for Fleets {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(FLEETS_AT_ONCE)))
+        Self { answers: Arc::new(Semaphore::new(FLEETS_AT_ONCE)), guards: Arc::new(Semaphore::new(GUARDS_AT_ONCE)) }
     }
 }
 
 impl Fleets {
     /// Leave for one more, until it is dropped.
     pub(super) fn slot(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.0).try_acquire_owned().map_err(|_| {
+        Arc::clone(&self.answers).try_acquire_owned().map_err(|_| {
             let detail = format!("{FLEETS_AT_ONCE} answers about a whole fleet run already; try again later");
             Error::new(Kind::Unavailable, detail)
         })
+    }
+
+    /// Leave for a change to be held against what it would take. Those before it take seconds, so it waits for them; answers to
+    /// administrators, which take minutes, keep no change waiting.
+    pub(super) async fn guard(&self) -> Result<OwnedSemaphorePermit> {
+        match tokio::time::timeout(MAX_GUARD_WAIT, Arc::clone(&self.guards).acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            _ => {
+                let detail =
+                    format!("{GUARDS_AT_ONCE} changes that may take cover are looked at already; try again later");
+                Err(Error::new(Kind::Unavailable, detail))
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! cover from many by mistake.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use sluice_catalog::decide::{self, DeviceView};
 use sluice_catalog::id::DeviceId;
@@ -17,7 +18,9 @@ use crate::error::{Error, Result};
 use crate::poll::views::{self, MAX_ROWS};
 use crate::store::{self, DeviceFilter, FactKind, On, Tx};
 
-/// A transaction that is only tried stays open no longer, milliseconds: on SQLite every other change waits for it.
+/// A transaction that is only tried stays open no longer: on SQLite every other change waits for it.
+const MAX_OPEN: Duration = Duration::from_secs(5);
+/// The same in milliseconds: what is read after a change is cut by it, and what it took to make the change counts.
 const MAX_OPEN_MS: i64 = 5_000;
 /// Devices whose change is told one by one; beyond it they are counted alone. Keeps an answer below 20 MB.
 const MAX_TOLD: usize = 50_000;
@@ -32,12 +35,32 @@ impl App {
     pub async fn what_if(&self, actor: &Actor, change: &WhatIf) -> Result<Vec<FleetLine>> {
         actor.need(Permission::Contracts)?;
         let _slot = self.fleets.slot()?;
-        let now = self.now();
         let mut tx = self.store.begin().await?;
+        let deadline = self.now().plus_ms(MAX_OPEN_MS);
+        let trying = self.try_change(&mut tx, actor, change);
+        let Ok(tried) = tokio::time::timeout(MAX_OPEN, trying).await else {
+            let seconds = MAX_OPEN.as_secs();
+            let detail = format!(
+                "the change alone takes longer than {seconds} seconds; ask about a part of it, such as fewer rows"
+            );
+            return Err(Error::new(Kind::TooLarge, detail));
+        };
+        let at = tried?;
+        let (shifts, mut summary) = self.shifts(&mut tx, at, deadline).await?;
+        // Dropped without a commit: nothing of it was.
+        drop(tx);
+        summary.moves.sort();
+        let lines = shifts.into_iter().map(FleetLine::Shift);
+        Ok(lines.chain([FleetLine::Shifts(summary)]).collect())
+    }
+
+    /// Makes a change in a transaction; the moment that it stamped on what it touched.
+    async fn try_change(&self, tx: &mut Tx, actor: &Actor, change: &WhatIf) -> Result<Time> {
+        let now = self.now();
         match change {
             WhatIf::Import(request) => {
                 let request = ImportRequest { dry_run: false, ..request.clone() };
-                let answer = self.contract_import_in(&mut tx, actor, &request, now).await?;
+                let answer = self.contract_import_in(tx, actor, &request, now).await?;
                 if let (Some(first), OnError::Refuse) = (answer.errors.first(), request.on_error) {
                     return Err(Error::invalid(
                         "rows",
@@ -51,28 +74,26 @@ impl App {
                     ));
                 }
             }
-            WhatIf::Plan { name, change } => drop(self.plan_change_in(&mut tx, actor, name, change, now).await?),
+            WhatIf::Plan { name, change } => drop(self.plan_change_in(tx, actor, name, change, now).await?),
             WhatIf::Contract { number, change } => {
-                self.contract_change_in(&mut tx, actor, number, change, now).await?;
+                self.contract_change_in(tx, actor, number, change, now).await?;
             }
+            WhatIf::Put { number, contract } => return Ok(self.contract_put_in(tx, actor, number, contract).await?.at),
             WhatIf::Window { number, id } => {
-                self.contract_retract_in(&mut tx, actor, number, (FactKind::Window, *id), now).await?;
+                self.contract_retract_in(tx, actor, number, (FactKind::Window, *id), now).await?;
             }
             WhatIf::Item { number, id } => {
-                self.contract_retract_in(&mut tx, actor, number, (FactKind::Item, *id), now).await?;
+                self.contract_retract_in(tx, actor, number, (FactKind::Item, *id), now).await?;
             }
         }
-        let (shifts, mut summary) = self.shifts(&mut tx, now).await?;
-        // Dropped without a commit: nothing of it was.
-        drop(tx);
-        summary.moves.sort();
-        let lines = shifts.into_iter().map(FleetLine::Shift);
-        Ok(lines.chain([FleetLine::Shifts(summary)]).collect())
+        Ok(now)
     }
 
     /// Refuses a change, made in a transaction that is still open, that takes cover from many devices, unless so many are accepted.
     pub(super) async fn refuse_loss(&self, tx: &mut Tx, now: Time, accepted: Option<u64>) -> Result<()> {
-        let (_, ShiftSummary { losses, covered, cut, .. }) = self.shifts(tx, now).await?;
+        let _slot = self.fleets.guard().await?;
+        let deadline = self.now().plus_ms(MAX_OPEN_MS);
+        let (_, ShiftSummary { losses, covered, cut, .. }) = self.shifts(tx, now, deadline).await?;
         let many = losses >= LOSS_DEVICES && losses.saturating_mul(100) > covered.saturating_mul(LOSS_PERCENT);
         // What was not counted is not known to be harmless.
         let many = many || cut;
@@ -91,10 +112,9 @@ impl App {
     }
 
     /// How the access of every device changes that a transaction, which is still open, has touched at this moment.
-    async fn shifts(&self, tx: &mut Tx, now: Time) -> Result<(Vec<DeviceShift>, ShiftSummary)> {
+    async fn shifts(&self, tx: &mut Tx, now: Time, deadline: Time) -> Result<(Vec<DeviceShift>, ShiftSummary)> {
         let filter = DeviceFilter { changed_at: Some(now), ..DeviceFilter::default() };
         let (mut told, mut summary) = (Vec::new(), ShiftSummary::default());
-        let deadline = self.now().plus_ms(MAX_OPEN_MS);
         let mut after = None;
         loop {
             let rows = store::device_page(&mut On::from(&mut *tx), &filter, after, MAX_ROWS).await?;

@@ -248,6 +248,7 @@ pub struct ContractExtend {
     /// Items to add.
     pub items: Vec<ItemCreate>,
     /// Pools to set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<PoolSet>,
 }
 

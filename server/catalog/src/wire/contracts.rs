@@ -45,8 +45,12 @@ pub struct ContractPut {
     #[serde(default)]
     pub items: Vec<ItemCreate>,
     /// How many devices it covers whichever they are: all pools.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<PoolSet>,
+    /// So many devices may lose a version or a code by it. Without it, a contract that takes cover from many is refused. It is no part of
+    /// what the revision says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_loss: Option<u64>,
 }
 
 /// A serial that contracts cover at the same time.

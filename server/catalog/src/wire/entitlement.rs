@@ -10,6 +10,7 @@ use crate::import::{ImportRow, RowError};
 use crate::policy::{Policy, PolicyKind, PolicyScope};
 use crate::text::{Code, ContractNumber, HardwareId, ProductName, Serial, Slug, Version};
 use crate::wire::admin::GrantCreate;
+use crate::wire::contracts::ContractPut;
 use crate::{TextSet, Time};
 
 /// Countries of one release's block.
@@ -125,6 +126,13 @@ pub enum WhatIf {
         number: ContractNumber,
         /// What it is like then.
         change: ContractChange,
+    },
+    /// A contract becomes what the system that keeps it says.
+    Put {
+        /// Its number.
+        number: ContractNumber,
+        /// What it is like then.
+        contract: ContractPut,
     },
     /// A window of a contract is taken back.
     Window {
@@ -281,7 +289,7 @@ pub struct ImportRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accept_loss: Option<u64>,
     /// The system from which they come, which is heard of with them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Slug>,
 }
 

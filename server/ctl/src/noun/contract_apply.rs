@@ -11,10 +11,12 @@ use serde_json::Value;
 use sluice_catalog::text::ContractNumber;
 use sluice_catalog::wire::admin::ContractDetail;
 use sluice_catalog::wire::contracts::ContractPut;
+use sluice_catalog::wire::entitlement::WhatIf;
 
 use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
+use crate::noun::fleet::Shifts;
 use crate::output::{printable, table};
 
 /// Largest file, bytes: 10,000 devices of one contract take 1 MB.
@@ -27,6 +29,12 @@ pub struct Apply {
     /// JSON: one contract or several, in an array or one after the other; `-` reads standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Say which devices would gain or lose versions and codes, and change nothing.
+    #[arg(long)]
+    what_if: bool,
+    /// Of each contract, let so many devices lose a version or a code by it. Without it, a contract that takes cover from many is refused.
+    #[arg(long, value_name = "DEVICES", conflicts_with = "what_if")]
+    accept_loss: Option<u64>,
 }
 
 /// What became of one contract.
@@ -46,8 +54,12 @@ impl Apply {
         for file in &self.files {
             contracts.extend(read(file)?);
         }
+        if self.what_if {
+            return what_if(session, contracts);
+        }
         let mut outcomes = Vec::with_capacity(contracts.len());
-        for (number, contract) in contracts {
+        for (number, mut contract) in contracts {
+            contract.accept_loss = self.accept_loss.or(contract.accept_loss);
             let put = session.client.put::<ContractDetail>(&path(&["contracts", number.as_str()]), &contract);
             outcomes.push(match put {
                 Ok(answer) => {
@@ -78,6 +90,19 @@ impl Apply {
         }
         Ok(())
     }
+}
+
+/// Asks of every contract what it would do.
+fn what_if(session: &Session, contracts: Vec<(ContractNumber, ContractPut)>) -> Result<(), Failure> {
+    let mut shifts = Shifts::default();
+    let several = contracts.len();
+    for (number, contract) in contracts {
+        shifts.ask(session, &WhatIf::Put { number, contract })?;
+    }
+    if several > 1 {
+        session.out.note(&format!("There are {several} contracts; each was looked at as if it came first."));
+    }
+    shifts.show(session)
 }
 
 fn read(file: &Path) -> Result<Vec<(ContractNumber, ContractPut)>, Failure> {
