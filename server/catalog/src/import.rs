@@ -98,6 +98,8 @@ pub struct WantedContract {
     pub items: BTreeSet<(ProductName, Serial)>,
     /// Pools.
     pub pools: BTreeSet<PoolSet>,
+    /// The zone in which its days are counted: that of the window that ends last, of rows that name one.
+    pub zone: Option<String>,
 }
 
 /// What rows come to.
@@ -118,6 +120,7 @@ struct Read {
     window: Option<(Time, Time, WindowKind)>,
     item: Option<(ProductName, Serial)>,
     pool: Option<PoolSet>,
+    zone: Option<String>,
 }
 
 /// Reads rows. A row with a mistake counts for nothing; of rows that contradict each other all are mistakes.
@@ -157,6 +160,11 @@ pub fn read(rows: &[ImportRow], known: &KnownNames) -> Wanted {
             windows: rows.iter().filter_map(|row| row.window).collect(),
             items: rows.iter().filter_map(|row| row.item.clone()).collect(),
             pools: rows.iter().filter_map(|row| row.pool.clone()).collect(),
+            zone: rows
+                .iter()
+                .filter_map(|row| Some((row.window.map(|(_, to, _)| to), row.zone.as_ref()?)))
+                .max()
+                .map(|(_, zone)| zone.clone()),
         };
         let pools: Vec<PoolSet> = wanted.pools.iter().cloned().collect();
         if let Some((index, _, message)) = pool::mistake(&pools) {
@@ -221,14 +229,15 @@ fn read_row(row: &ImportRow, known: &KnownNames) -> Result<Read, Mistake> {
         }
     };
     let pool = pool_of(row)?;
-    if window.is_none() && item.is_none() && pool.is_none() {
+    let zone = given(row.zone.as_ref()).map(str::to_owned);
+    if window.is_none() && item.is_none() && pool.is_none() && zone.is_none() {
         return Err((
             "from",
-            "the row has neither a window (from, to) nor a device (product, serial) nor a pool (family, site, quantity)"
+            "the row has neither a window (from, to) nor a device (product, serial) nor a pool (family, site, quantity) nor a zone"
                 .to_owned(),
         ));
     }
-    Ok(Read { line: row.line, contract, customer, plan, window, item, pool })
+    Ok(Read { line: row.line, contract, customer, plan, window, item, pool, zone })
 }
 
 fn pool_of(row: &ImportRow) -> Result<Option<PoolSet>, Mistake> {
@@ -303,6 +312,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_contract_counts_its_days_in_the_zone_of_its_last_window() {
+        let zoned = |zone: &str, to: &str| ImportRow { zone: some(zone), to: some(to), ..row() };
+        let zone = |rows: &[ImportRow]| {
+            let wanted = read(rows, &known());
+            wanted.contracts.values().next().and_then(|contract| contract.zone.clone())
+        };
+        let (early, late) = (zoned("Asia/Tokyo", "2027-01-01"), zoned("Europe/Amsterdam", "2028-01-01"));
+        assert_eq!(zone(&[late.clone(), early.clone(), row()]), some("Europe/Amsterdam"));
+        assert_eq!(zone(&[row(), early, late]), some("Europe/Amsterdam"), "in any order");
+        let alone =
+            ImportRow { from: None, to: None, product: None, serial: None, ..zoned("Asia/Tokyo", "2027-01-01") };
+        assert_eq!(zone(&[alone]), some("Asia/Tokyo"), "a row may say nothing else");
+        assert_eq!(zone(&[zoned("Mars/Olympus", "2027-01-01")]), None, "a row that is refused says nothing");
+    }
 
     fn known() -> KnownNames {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();

@@ -8,7 +8,7 @@ use sluice_catalog::contract::{Contract, ContractState, Grant, Plan};
 use sluice_catalog::customer::Customer;
 use sluice_catalog::id::{ContractId, CustomerId, FactId, PlanId};
 use sluice_catalog::principal::Permission;
-use sluice_catalog::text::{ContractNumber, Serial};
+use sluice_catalog::text::{ContractNumber, ProductName, Serial};
 use sluice_catalog::wire::admin::{
     ContractCreate, ContractDetail, ContractExtend, CustomerCreate, ItemCreate, MAX_FACTS, MAX_PAGE, PlanCreate,
     PlanDetail, WindowCreate,
@@ -164,7 +164,7 @@ impl App {
         tx.contract_add(&contract).await?;
         tx.window_add(contract.id, &windows, now).await?;
         tx.item_add(contract.id, &items, now).await?;
-        self.check_counts(&mut tx, &[contract.id], items.iter().map(|item| &item.serial)).await?;
+        self.check_counts(&mut tx, &[contract.id], items.iter()).await?;
         tx.contract_touch_devices(contract.id, now).await?;
         let detail =
             json!({"customer": customer.name, "plan": plan.name, "windows": request.windows, "items": items.len()});
@@ -193,12 +193,13 @@ impl App {
         let items_there = tx.item_list(contract.id).await?;
         windows.retain(|new| !windows_there.iter().any(|w| is_window(w, new)));
         items.retain(|new| !items_there.iter().any(|i| is_item(i, new)));
+        tx.window_add(contract.id, &windows, now).await?;
+        tx.item_add(contract.id, &items, now).await?;
+        // After the items: who is named by a contract takes no place of it.
         let owner = (contract.id, contract.customer_id);
         let pools = self.pools_put(&mut tx, owner, &request.pools, false, now).await?;
         if !windows.is_empty() || !items.is_empty() || pools > 0 {
-            tx.window_add(contract.id, &windows, now).await?;
-            tx.item_add(contract.id, &items, now).await?;
-            self.check_counts(&mut tx, &[contract.id], items.iter().map(|item| &item.serial)).await?;
+            self.check_counts(&mut tx, &[contract.id], items.iter()).await?;
             tx.contract_touch_devices(contract.id, now).await?;
             let detail = json!({"windows": request.windows, "items": request.items.len(), "pools": request.pools});
             tx.audit_add(now, actor.name(), "contract.extend", &format!("contract:{number}"), &detail).await?;
@@ -251,9 +252,11 @@ impl App {
         &self,
         tx: &mut Tx,
         windows: &[ContractId],
-        items: impl Iterator<Item = &Serial>,
+        items: impl Iterator<Item = &NewItem>,
     ) -> Result<()> {
-        let serials: Vec<Serial> = items.cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let serials: BTreeSet<(ProductName, Serial)> =
+            items.map(|item| (item.product.clone(), item.serial.clone())).collect();
+        let serials: Vec<_> = serials.into_iter().collect();
         match tx.too_many(windows, &serials, (MAX_WINDOWS, MAX_ITEMS)).await? {
             Some(what) => Err(Error::conflict(format!("{what}; take some back first"))),
             None => Ok(()),

@@ -2,7 +2,6 @@
 
 use serde_json::json;
 use sluice_catalog::Kind;
-use sluice_catalog::import::ImportRow;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::text::{ContractNumber, Slug};
 use sluice_catalog::wire::event::{Event, KINDS, ZoneSet};
@@ -10,7 +9,6 @@ use tokio::sync::watch;
 
 use super::{Actor, App};
 use crate::error::{Error, Result};
-use crate::store::Tx;
 
 /// Which events are asked for.
 #[derive(Clone, Debug, Default)]
@@ -81,23 +79,6 @@ impl App {
         }
         Ok(request.clone())
     }
-}
-
-/// Keeps the zones that rows of an import name: the days of a contract are counted where its dates were written.
-pub(super) async fn zones_from(tx: &mut Tx, rows: &[ImportRow]) -> Result<()> {
-    let mut zones = std::collections::BTreeMap::new();
-    for row in rows {
-        let zone = row.zone.as_deref().map(str::trim).filter(|zone| !zone.is_empty() && check_zone(zone).is_ok());
-        if let (Some(zone), Ok(number)) = (zone, row.contract.trim().parse::<ContractNumber>()) {
-            zones.insert(number, zone);
-        }
-    }
-    for (number, zone) in zones {
-        if let Some(contract) = tx.contract_by_number(&number).await? {
-            tx.contract_zone_set(contract.id, Some(zone)).await?;
-        }
-    }
-    Ok(())
 }
 
 fn check_zone(zone: &str) -> Result<()> {

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde_json::json;
 use sluice_catalog::Time;
 use sluice_catalog::contract::{Contract, ContractState, WindowKind};
-use sluice_catalog::id::{ContractId, FactId};
+use sluice_catalog::id::{ContractId, CustomerId, FactId, PlanId};
 use sluice_catalog::import::{self, ImportRow, KnownNames, MAX_ROWS, Wanted};
 use sluice_catalog::pool::PoolSet;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::swap::{Item, Replaced, through};
 use sluice_catalog::text::{ContractNumber, ProductName, Serial, Slug};
 use sluice_catalog::wire::entitlement::{ImportAnswer, ImportRequest, MAX_OVERLAPS_SHOWN, OnError, Overlapping};
+
+use uuid::Uuid;
 
 use super::{Actor, App};
 use crate::error::{Error, Result};
@@ -22,6 +24,7 @@ struct There {
     heads: HashMap<ContractNumber, ContractHead>,
     windows: HashSet<(ContractId, (Time, Time, WindowKind))>,
     items: HashSet<(ContractId, Item)>,
+    zones: HashMap<ContractId, String>,
 }
 
 impl App {
@@ -63,7 +66,7 @@ impl App {
         // One import at a time: two that enter the same contract would each find it missing.
         tx.generation_raise("devices").await?;
         let heads = heads(tx, &request.rows).await?;
-        let known = self.known_names(tx, &request.rows, &heads).await?;
+        let (known, plans, customers) = self.known_names(tx, &request.rows, &heads).await?;
         let Wanted { contracts, errors } = import::read(&request.rows, &known);
         let mut answer = ImportAnswer { errors, ..ImportAnswer::default() };
         if !answer.errors.is_empty() && request.on_error == OnError::Refuse {
@@ -73,27 +76,20 @@ impl App {
         let swaps = tx.swaps_of(serials.into_iter().collect()).await?;
         let there = there(tx, heads, &contracts, &swaps).await?;
         let (mut made, mut windows, mut items) = (Vec::new(), Vec::new(), Vec::new());
-        let mut moved = Vec::new();
+        let mut moved: BTreeMap<PlanId, Vec<(&ContractNumber, ContractId)>> = BTreeMap::new();
+        let mut zones = Vec::new();
         let mut touched: BTreeSet<ContractId> = BTreeSet::new();
-        let (mut plans, mut customers) = (HashMap::new(), HashMap::new());
         for (number, wanted) in &contracts {
-            if !plans.contains_key(&wanted.plan) {
-                let plan =
-                    tx.plan_by_name(&wanted.plan).await?.ok_or_else(|| Error::not_found("plan", &wanted.plan))?;
-                plans.insert(&wanted.plan, plan.id);
-            }
-            if !customers.contains_key(&wanted.customer) {
-                let customer = tx.customer_by_name(&wanted.customer).await?;
-                let customer = customer.ok_or_else(|| Error::not_found("customer", &wanted.customer))?;
-                customers.insert(&wanted.customer, customer.id);
-            }
-            let (Some(&plan), Some(&customer)) = (plans.get(&wanted.plan), customers.get(&wanted.customer)) else {
+            let (Some(&plan), Some(&customer)) =
+                (plans.get(wanted.plan.as_str()), customers.get(wanted.customer.as_str()))
+            else {
                 continue;
             };
+            let (plan, customer) = (PlanId(plan), CustomerId(customer));
             let id = match there.heads.get(number) {
                 Some(head) => {
                     if head.plan_id != plan {
-                        moved.push((number, plan));
+                        moved.entry(plan).or_default().push((number, head.id));
                         touched.insert(head.id);
                     }
                     head.id
@@ -112,6 +108,12 @@ impl App {
                     id
                 }
             };
+            // A contract without one counts in UTC.
+            if let Some(zone) = wanted.zone.as_deref()
+                && there.zones.get(&id).map_or("UTC", String::as_str) != zone
+            {
+                zones.push((id, zone));
+            }
             for &(from_at, to_at, kind) in &wanted.windows {
                 if !there.windows.contains(&(id, (from_at, to_at, kind))) {
                     let fact = FactId::new(now, self.dice.id());
@@ -136,14 +138,17 @@ impl App {
         named.extend(contracts.keys().filter_map(|number| there.heads.get(number)).map(|head| head.id));
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         answer.contracts = count(made.len());
-        answer.plans_changed = count(moved.len());
+        answer.plans_changed = count(moved.values().map(Vec::len).sum());
+        answer.zones = count(zones.len());
         answer.windows = count(windows.len());
         answer.items = count(items.len());
         let mut pools = Vec::new();
+        let new: HashMap<&ContractNumber, ContractId> =
+            made.iter().map(|contract: &Contract| (&contract.number, contract.id)).collect();
         for (number, wanted) in contracts.iter().filter(|(_, wanted)| !wanted.pools.is_empty()) {
-            let id = made.iter().find(|contract| contract.number == *number).map(|contract| contract.id);
-            let id = id.or_else(|| there.heads.get(number).map(|head| head.id));
-            let (Some(id), Some(&customer)) = (id, customers.get(&wanted.customer)) else { continue };
+            let id = new.get(number).copied().or_else(|| there.heads.get(number).map(|head| head.id));
+            let (Some(id), Some(&customer)) = (id, customers.get(wanted.customer.as_str())) else { continue };
+            let customer = CustomerId(customer);
             let pool: Vec<PoolSet> = wanted.pools.iter().cloned().collect();
             let before = tx.pool_details(id).await?;
             let stands = |pool: &&PoolSet| {
@@ -162,25 +167,21 @@ impl App {
         if let Some(source) = &request.source {
             tx.contracts_kept(&named, source, now).await?;
         }
-        if made.is_empty() && moved.is_empty() && windows.is_empty() && items.is_empty() && answer.pools == 0 {
+        if !answer.changes() {
             return Ok(answer);
         }
         let mut plans_changed = Vec::new();
-        for (number, plan) in moved {
-            plans_changed.push(json!({"contract": number, "plan_id": plan}));
-            if let Some(before) = tx.contract_by_number(number).await? {
-                let after = Contract { plan_id: plan, ..before.clone() };
-                tx.contract_change(&before, &after, now).await?;
-            }
+        for (plan, contracts) in moved {
+            plans_changed.extend(contracts.iter().map(|(number, _)| json!({"contract": number, "plan_id": plan})));
+            let ids: Vec<ContractId> = contracts.into_iter().map(|(_, id)| id).collect();
+            tx.contracts_move(&ids, plan, now).await?;
         }
         tx.windows_add(&windows, now).await?;
         tx.items_add(&items, now).await?;
-        super::events::zones_from(tx, &request.rows).await?;
+        tx.zones_set(&zones).await?;
         let counted: Vec<ContractId> = windows.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>().into_iter().collect();
-        self.check_counts(tx, &counted, items.iter().map(|(_, item)| &item.serial)).await?;
-        for contract in touched {
-            tx.contract_touch_devices(contract, now).await?;
-        }
+        self.check_counts(tx, &counted, items.iter().map(|(_, item)| item)).await?;
+        tx.contracts_touch(&touched.into_iter().collect::<Vec<_>>(), now).await?;
         let mut serials: BTreeMap<&ProductName, Vec<&Serial>> = BTreeMap::new();
         for (_, item) in &items {
             serials.entry(&item.product).or_default().push(&item.serial);
@@ -193,17 +194,18 @@ impl App {
             self.pools_put(tx, (contract, customer), &pools, false, now).await?;
         }
         let detail = json!({"rows": request.rows.len(), "contracts": answer.contracts, "plans_changed": plans_changed,
-            "windows": answer.windows, "items": answer.items, "pools": answer.pools, "refused_rows": answer.errors.len()});
+            "windows": answer.windows, "items": answer.items, "pools": answer.pools, "zones": answer.zones, "refused_rows": answer.errors.len()});
         tx.audit_add(now, actor.name(), "contract.import", "contracts", &detail).await?;
         Ok(answer)
     }
 
+    /// What the rows name that is there, and the ids of plans and customers by name.
     async fn known_names(
         &self,
         tx: &mut Tx,
         rows: &[ImportRow],
         heads: &HashMap<ContractNumber, ContractHead>,
-    ) -> Result<KnownNames> {
+    ) -> Result<(KnownNames, HashMap<String, Uuid>, HashMap<String, Uuid>)> {
         let distinct = |field: fn(&ImportRow) -> &String| -> Vec<String> {
             let names = rows.iter().filter_map(|row| field(row).trim().parse::<Slug>().ok()).map(String::from);
             names.collect::<BTreeSet<_>>().into_iter().collect()
@@ -212,15 +214,16 @@ impl App {
         let plans = tx.names_there("plan", &distinct(|row| &row.plan)).await?;
         let products = self.live.products();
         let named: BTreeSet<&str> = rows.iter().filter_map(|row| row.product.as_deref()).map(str::trim).collect();
-        Ok(KnownNames {
-            customers: customers.into_iter().collect(),
-            plans: plans.into_iter().collect(),
+        let known = KnownNames {
+            customers: customers.keys().cloned().collect(),
+            plans: plans.keys().cloned().collect(),
             products: named.into_iter().filter(|name| products.by_name(name).is_some()).map(str::to_owned).collect(),
             contracts: heads
                 .iter()
                 .map(|(number, head)| (number.to_string(), (head.customer.clone(), head.plan.clone())))
                 .collect(),
-        })
+        };
+        Ok((known, plans, customers))
     }
 }
 
@@ -236,8 +239,7 @@ async fn overlaps(
             under.entry(item.clone()).or_default().insert(number.clone());
         }
     }
-    let serials: BTreeSet<Serial> = under.keys().map(|(_, serial)| serial.clone()).collect();
-    let serials: Vec<Serial> = serials.into_iter().collect();
+    let serials: Vec<(ProductName, Serial)> = under.keys().cloned().collect();
     for (product, serial, number) in tx.contracts_of(&serials).await? {
         if let Some(numbers) = under.get_mut(&(product, serial)) {
             numbers.insert(number);
@@ -266,14 +268,15 @@ async fn there(
     swaps: &[Replaced],
 ) -> Result<There> {
     let ids: Vec<ContractId> = contracts.keys().filter_map(|number| heads.get(number)).map(|head| head.id).collect();
-    let known: BTreeSet<&Serial> = contracts
+    let known = contracts
         .iter()
         .filter(|(number, _)| heads.contains_key(*number))
-        .flat_map(|(_, wanted)| wanted.items.iter().map(|(_, serial)| serial))
-        .collect();
-    let swapped = swaps.iter().flat_map(|swap| [&swap.old, &swap.new]);
-    let serials: Vec<Serial> = known.into_iter().chain(swapped).cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        .flat_map(|(_, wanted)| wanted.items.iter().cloned());
+    let swapped =
+        swaps.iter().flat_map(|swap| [&swap.old, &swap.new].map(|serial| (swap.product.clone(), serial.clone())));
+    let serials: Vec<(ProductName, Serial)> = known.chain(swapped).collect::<BTreeSet<_>>().into_iter().collect();
     let windows = tx.windows_of(&ids).await?.into_iter().collect();
     let items = tx.items_of(&serials).await?.into_iter().collect();
-    Ok(There { heads, windows, items })
+    let zones = tx.zones_of(&ids).await?.into_iter().collect();
+    Ok(There { heads, windows, items, zones })
 }

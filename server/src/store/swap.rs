@@ -8,6 +8,7 @@ use sluice_catalog::id::{ContractId, DeviceId, FactId, ProductId};
 use sluice_catalog::swap::{Interval, Moved, Replaced};
 use sluice_catalog::text::{ProductName, Serial, Slug};
 
+use super::import::by_product;
 use super::sql::{json, list};
 use super::{On, Result, Sql, Store, StoreError, Tx};
 
@@ -113,32 +114,33 @@ impl Tx {
     /// their moments.
     pub async fn swaps_of(&mut self, serials: Vec<(ProductName, Serial)>) -> Result<Vec<Replaced>> {
         let mut found: BTreeMap<(Time, String), Replaced> = BTreeMap::new();
-        let mut asked: BTreeSet<(ProductName, Serial)> = BTreeSet::new();
+        let mut seen: BTreeSet<(ProductName, Serial)> = BTreeSet::new();
         let mut next = serials;
         for _ in 0..MAX_CHAIN {
-            next.retain(|serial| asked.insert(serial.clone()));
+            next.retain(|serial| seen.insert(serial.clone()));
             if next.is_empty() {
                 break;
             }
             let mut new = Vec::new();
-            for chunk in next.chunks(CHUNK) {
-                // By serial alone: those of other products change nothing.
-                let places = list(1, chunk.len());
-                let mut sql = Sql::built(format!(
-                    "SELECT s.number, s.at, p.name AS product, o.serial AS old, n.serial AS new, s.fence_at
-                     FROM swap s JOIN product p ON p.id = s.product_id
-                     JOIN device o ON o.id = s.old_id JOIN device n ON n.id = s.new_id
-                     WHERE s.undone_at IS NULL AND (s.old_id IN (SELECT id FROM device WHERE serial IN ({places}))
-                                                    OR s.new_id IN (SELECT id FROM device WHERE serial IN ({places})))"
-                ));
-                for (_, serial) in chunk {
-                    sql = sql.bind(serial);
-                }
-                let rows: Vec<ReplacedRow> = sql.all(&mut *self).await?;
-                for ReplacedRow { number, at, product, old, new: replacing, fence_at } in rows {
-                    new.push((product.clone(), old.clone()));
-                    new.push((product.clone(), replacing.clone()));
-                    found.insert((at, number), Replaced { product, old, new: replacing, fence_at });
+            for (product, serials) in by_product(&next) {
+                for chunk in serials.chunks(CHUNK) {
+                    let of = format!(
+                        "(SELECT id FROM device WHERE product_id = (SELECT id FROM product WHERE name = $1) AND serial IN ({}))",
+                        list(2, chunk.len())
+                    );
+                    let sql = Sql::built(format!(
+                        "SELECT s.number, s.at, p.name AS product, o.serial AS old, n.serial AS new, s.fence_at
+                         FROM swap s JOIN product p ON p.id = s.product_id
+                         JOIN device o ON o.id = s.old_id JOIN device n ON n.id = s.new_id
+                         WHERE s.undone_at IS NULL AND (s.old_id IN {of} OR s.new_id IN {of})"
+                    ));
+                    let rows: Vec<ReplacedRow> =
+                        sql.bind(product).bind_all(chunk.iter().copied()).all(&mut *self).await?;
+                    for ReplacedRow { number, at, product, old, new: replacing, fence_at } in rows {
+                        new.push((product.clone(), old.clone()));
+                        new.push((product.clone(), replacing.clone()));
+                        found.insert((at, number), Replaced { product, old, new: replacing, fence_at });
+                    }
                 }
             }
             next = new;

@@ -19,6 +19,7 @@ both_engines!(
     bad_input_names_its_field_and_changes_nothing,
     after_a_swap_either_serial_means_both,
     a_serial_under_two_contracts_is_reported,
+    zones_come_with_rows_that_are_taken_in,
     more_than_is_read_is_not_taken_in,
     a_serial_that_nobody_knows_is_covered_when_it_comes,
 );
@@ -234,7 +235,7 @@ fn a_serial_under_two_contracts_is_reported(engine: Engine) {
     let page: OverlapPage = world.admin.get("/api/v1/contract-overlaps").expect(200).json();
     assert_eq!((page.items.len(), &page.next), (1, &None));
     let one = &page.items[0];
-    let numbers: Vec<&str> = one.contracts.iter().map(|number| number.as_str()).collect();
+    let numbers: Vec<&str> = one.contracts.iter().map(sluice_catalog::text::ContractNumber::as_str).collect();
     assert_eq!((one.serial.as_str(), numbers), ("SN-1", vec!["C-1", "C-2"]), "C-3 had ended before");
     assert_eq!((one.from.date().as_str(), one.to.date().as_str()), ("2021-01-01", "2021-06-01"));
     assert_eq!(device.poll().path(), releases[1].path(), "the better cover counts");
@@ -254,6 +255,36 @@ fn a_serial_under_two_contracts_is_reported(engine: Engine) {
     let under = |serial: &str, numbers: [&str; 2]| (serial.to_owned(), numbers.map(str::to_owned).to_vec());
     assert_eq!(told, [under("SN-3", ["C-2", "C-4"]), under("SN-8", ["C-4", "C-5"])]);
     assert_eq!(answer.overlaps, 2);
+}
+
+fn zones_come_with_rows_that_are_taken_in(engine: Engine) {
+    let (world, ..) = world(engine);
+    let row = |line: u64, contract: &str, customer: &str, zone: &str| {
+        json!({"line": line, "contract": contract, "customer": customer, "plan": "plus", "from": "2026-01-01T00:00:00Z",
+            "to": "2030-01-01T00:00:00Z", "zone": zone})
+    };
+    let import = |rows: Value, more: Value| -> ImportAnswer {
+        let mut body = json!({"rows": rows});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        world.admin.post("/api/v1/contract-imports", &body).expect(200).json()
+    };
+    let plain = json!([row(1, "C-1", "globex", "UTC"), row(2, "C-2", "globex", "UTC")]);
+    assert_eq!(import(plain, json!({})).zones, 0, "a contract counts its days in UTC anyway");
+    let zoned = json!([row(1, "C-1", "globex", "Asia/Tokyo"), row(2, "C-2", "nobody", "Asia/Tokyo")]);
+    world.server.unchanged(|| {
+        assert_eq!(import(zoned.clone(), json!({})).zones, 0, "rows that are refused set nothing");
+        let answer = import(zoned.clone(), json!({"dry_run": true, "on_error": "skip"}));
+        assert_eq!((answer.zones, answer.applied), (1, false));
+    });
+    // A file in which nothing but zones is new.
+    let answer = import(zoned.clone(), json!({"on_error": "skip"}));
+    assert_eq!((answer.zones, answer.windows, answer.errors.len(), answer.applied), (1, 0, 1, true));
+    let alone =
+        json!([{"line": 1, "contract": "C-2", "customer": "globex", "plan": "plus", "zone": "Europe/Amsterdam"}]);
+    assert_eq!(import(alone.clone(), json!({})).zones, 1);
+    world.server.unchanged(|| {
+        assert_eq!(import(alone.clone(), json!({})).zones + import(zoned, json!({"on_error": "skip"})).zones, 0);
+    });
 }
 
 fn more_than_is_read_is_not_taken_in(engine: Engine) {

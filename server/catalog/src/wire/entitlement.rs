@@ -310,6 +310,9 @@ pub struct ImportAnswer {
     /// Pools set to another number of places.
     #[serde(default)]
     pub pools: u64,
+    /// Contracts whose days are counted in another zone.
+    #[serde(default)]
+    pub zones: u64,
     /// What is wrong, by line.
     pub errors: Vec<RowError>,
     /// Serials of these rows that stand under several contracts.
@@ -338,6 +341,11 @@ pub struct Overlapping {
 impl ImportAnswer {
     /// Whether anything is other than before.
     pub const fn changes(&self) -> bool {
-        self.contracts > 0 || self.plans_changed > 0 || self.windows > 0 || self.items > 0 || self.pools > 0
+        self.contracts > 0
+            || self.plans_changed > 0
+            || self.windows > 0
+            || self.items > 0
+            || self.pools > 0
+            || self.zones > 0
     }
 }

@@ -194,6 +194,7 @@ impl Import {
                 ("windows recorded", total.windows.to_string()),
                 ("devices recorded", total.items.to_string()),
                 ("pools set", total.pools.to_string()),
+                ("zones set", total.zones.to_string()),
                 ("rows refused", total.errors.len().to_string()),
                 ("serials under several contracts", total.overlaps.to_string()),
             ]);
@@ -233,6 +234,7 @@ fn add(total: &mut ImportAnswer, answer: ImportAnswer) {
     total.windows += answer.windows;
     total.items += answer.items;
     total.pools += answer.pools;
+    total.zones += answer.zones;
     total.overlaps += answer.overlaps;
     total.overlapping.extend(answer.overlapping);
     total.overlapping.truncate(MAX_OVERLAPS_SHOWN);
