@@ -55,6 +55,8 @@ pub struct Settings {
     pub device_cache: usize,
     /// Days that events are kept.
     pub events_days: u32,
+    /// Days that what devices were told is kept.
+    pub decisions_days: u32,
     /// Enrolments, sessions, registrations and look-ups that one address may ask for in a minute, and at once.
     pub asks_per_minute: u32,
     /// The header in which the reverse proxy says who asks, such as `X-Forwarded-For`. Only behind a proxy that sets it.
@@ -109,6 +111,7 @@ impl Default for Settings {
             patch_memory_mib: 2048,
             device_cache: 200_000,
             events_days: 400,
+            decisions_days: 400,
             asks_per_minute: 600,
             client_address_header: None,
             tls: None,
@@ -157,6 +160,8 @@ pub const TEMPLATE: &str = r#"# Sluice server configuration. Every line is a def
 #device_cache = 200000
 # Days that events (`sluicectl events`) are kept.
 #events_days = 400
+# Days that what devices were told (`sluicectl device history`) is kept.
+#decisions_days = 400
 # Enrolments, sessions, registrations and look-ups that one address may ask for in a minute.
 #asks_per_minute = 600
 # The header in which a reverse proxy says who asks; only behind a proxy that sets it. Without it all behind one are one address.
@@ -222,8 +227,10 @@ impl Settings {
         if !(1..=100).contains(&self.patch_max_percent) {
             bail!("patch_max_percent {}: 1 to 100", self.patch_max_percent);
         }
-        if !(MIN_EVENTS_DAYS..=MAX_EVENTS_DAYS).contains(&self.events_days) {
-            bail!("events_days {}: {MIN_EVENTS_DAYS} to {MAX_EVENTS_DAYS}", self.events_days);
+        for (name, days) in [("events_days", self.events_days), ("decisions_days", self.decisions_days)] {
+            if !(MIN_EVENTS_DAYS..=MAX_EVENTS_DAYS).contains(&days) {
+                bail!("{name} {days}: {MIN_EVENTS_DAYS} to {MAX_EVENTS_DAYS}");
+            }
         }
         if !(1..=MAX_ASKS).contains(&self.asks_per_minute) {
             bail!("asks_per_minute {}: 1 to {MAX_ASKS}", self.asks_per_minute);

@@ -104,6 +104,7 @@ pub async fn app_with(
             snapshot_renew_percent: settings.snapshot_renew_percent,
             certificate_days: settings.certificate_days,
             events_days: settings.events_days,
+            decisions_days: settings.decisions_days,
             newest_epoch: settings.newest_epoch,
             bootstrap,
         },

@@ -77,6 +77,8 @@ pub struct Rules {
     pub certificate_days: u32,
     /// Days that events are kept.
     pub events_days: u32,
+    /// Days that what devices were told is kept.
+    pub decisions_days: u32,
     /// The newest signing epoch that this server's verifier knows.
     pub newest_epoch: u64,
     /// SHA-256 of the bootstrap token, while there is one.

@@ -4,7 +4,7 @@
 mod covers;
 mod denials;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use sluice_catalog::Time;
 use sluice_catalog::id::DeviceId;
@@ -25,6 +25,8 @@ pub const NOTICES_LEASE_S: i64 = 150;
 const OVERLAP_MS: i64 = 120_000;
 /// Contracts planned before one transaction is written.
 const PAGE: u32 = 200;
+/// Events of one transaction: it holds the head of their sequence, and on SQLite every other change waits for it.
+const AT_ONCE: usize = 500;
 /// Keys of the settings that say since when this installation tells, and up to when it has looked.
 const SINCE: &str = "notices_since";
 const LOOKED: &str = "notices_looked";
@@ -34,13 +36,19 @@ const LOOKED: &str = "notices_looked";
 pub struct Notices {
     /// Where the look at open offers goes on.
     offers_after: Mutex<DeviceId>,
+    /// Behind which device the next look drops old decisions; from the first one when there is none.
+    prune_after: Mutex<Option<DeviceId>>,
     /// The newest number that was seen: who waits for events waits for it.
     newest: watch::Sender<i64>,
 }
 
 impl Default for Notices {
     fn default() -> Self {
-        Self { offers_after: Mutex::new(DeviceId(uuid::Uuid::nil())), newest: watch::Sender::new(0) }
+        Self {
+            offers_after: Mutex::new(DeviceId(uuid::Uuid::nil())),
+            prune_after: Mutex::new(None),
+            newest: watch::Sender::new(0),
+        }
     }
 }
 
@@ -102,7 +110,17 @@ impl App {
         tx.outbox_prune(self.events_kept_from(now)).await?;
         tx.commit().await?;
         self.events_look().await?;
+        self.decisions_prune(now).await?;
         Ok(written)
+    }
+
+    /// Drops what devices were told too long ago: the next page of them.
+    async fn decisions_prune(&self, now: Time) -> Result<()> {
+        let before = now.plus_days(-i64::from(self.rules.decisions_days));
+        let after = *self.notices.prune_after.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, next) = self.store.decisions_prune(before, after).await?;
+        *self.notices.prune_after.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
     }
 
     /// Gives the lease back, so that another replica looks at once when this one stops.
@@ -120,20 +138,21 @@ impl App {
         for swap in self.store.notice_fences(look.from, look.now).await? {
             events.push(self.swap_event(&swap, swap.fence_at, EventData::SwapFenced).await?);
         }
-        if events.is_empty() {
-            return Ok(0);
-        }
-        let mut tx = self.store.begin().await?;
-        let mut standing = Vec::new();
-        for event in events {
-            // The overlap may have been ended by an undoing since.
-            if let EventData::SwapFenced(swap) = &event.data
-                && tx.swap_by_number(&swap.rma).await?.is_some_and(|row| row.undone_at.is_none())
-            {
-                standing.push(event);
+        let mut written = 0;
+        for page in events.chunks(AT_ONCE) {
+            let mut tx = self.store.begin().await?;
+            let mut standing = Vec::new();
+            for event in page {
+                // The overlap may have been ended by an undoing since.
+                if let EventData::SwapFenced(swap) = &event.data
+                    && tx.swap_by_number(&swap.rma).await?.is_some_and(|row| row.undone_at.is_none())
+                {
+                    standing.push(event.clone());
+                }
             }
+            written += self.write(tx, &standing, look.now).await?;
         }
-        self.write(tx, &standing, look.now).await
+        Ok(written)
     }
 
     /// What is told of a swap, under the customer of the device that was replaced.

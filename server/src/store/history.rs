@@ -12,6 +12,9 @@ use super::{Result, Sql, Store, StoreError, Tx};
 
 /// Decisions of one transaction: writers on SQLite wait for each other.
 const DECISIONS_AT_ONCE: usize = 500;
+/// Devices of which old decisions are dropped in one transaction, and decisions dropped in one: more would hold the database for seconds.
+const PRUNED_DEVICES: i64 = 2_000;
+const PRUNED_DECISIONS: i64 = 10_000;
 
 /// A device as it was.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -104,6 +107,39 @@ impl Store {
             tx.commit().await?;
         }
         Ok(noted)
+    }
+
+    /// Drops what devices after one were told before a moment, but for what each was told last before it: that held on. Devices are
+    /// taken in pages, and a page once more while it has more than goes at once. How many went, and the device to go on behind;
+    /// none when the next page is the first.
+    pub async fn decisions_prune(&self, before: Time, after: Option<DeviceId>) -> Result<(u64, Option<DeviceId>)> {
+        let nil = DeviceId(uuid::Uuid::nil());
+        let ids: Vec<(DeviceId,)> = Sql::new("SELECT id FROM device WHERE id > $1 ORDER BY id LIMIT $2")
+            .bind(after.unwrap_or(nil))
+            .bind(PRUNED_DEVICES)
+            .all(self)
+            .await?;
+        let Some((last,)) = ids.last().copied() else { return Ok((0, None)) };
+        let mut tx = self.begin().await?;
+        let gone = Sql::new(
+            "DELETE FROM decision WHERE (device_id, at) IN (
+                 SELECT d.device_id, d.at FROM decision d WHERE d.device_id > $1 AND d.device_id <= $2 AND d.at < $3
+                 AND EXISTS (SELECT 1 FROM decision n WHERE n.device_id = d.device_id AND n.at > d.at AND n.at <= $3)
+                 ORDER BY d.device_id, d.at LIMIT $4)",
+        )
+        .bind(after.unwrap_or(nil))
+        .bind(last)
+        .bind(before)
+        .bind(PRUNED_DECISIONS)
+        .execute(&mut tx)
+        .await?;
+        tx.commit().await?;
+        let next = if gone >= PRUNED_DECISIONS.unsigned_abs() {
+            after
+        } else {
+            Some(last).filter(|_| ids.len() as u64 >= PRUNED_DEVICES.unsigned_abs())
+        };
+        Ok((gone, next))
     }
 
     /// What a device was told from a moment on, oldest first.

@@ -18,6 +18,7 @@ both_engines!(
     who_renews_in_time_is_told_of_the_later_end_alone,
     what_passed_while_no_server_ran_is_told_in_order,
     devices_with_dates_of_their_own_are_told_of_by_themselves,
+    a_day_is_told_of_once_however_many_devices_end_on_it,
     cover_that_is_gained_is_told_of,
     a_swap_is_told_of_from_start_to_end,
     a_version_that_was_promised_and_is_denied_is_told_of,
@@ -172,6 +173,39 @@ fn devices_with_dates_of_their_own_are_told_of_by_themselves(engine: Engine) {
     let EventData::CoverEnds(notice) = &two[0].data else { panic!() };
     assert_eq!((notice.devices, notice.zone.as_str()), (2, "Europe/Amsterdam"));
     assert_eq!(of(300).len(), 0);
+}
+
+fn a_day_is_told_of_once_however_many_devices_end_on_it(engine: Engine) {
+    let world = World::unsigned(engine, Place::Local);
+    let end = world.server.now().plus_days(50);
+    let item = |serial: &str| json!({"product": CAM, "serial": serial, "to": end});
+    let start = covered(&world, 300, json!([item("SN-1")]));
+    let ends = || -> Vec<(u8, u64, String)> {
+        let of = |event: Event| match event.data {
+            EventData::CoverEnds(notice) | EventData::CoverEnded(notice) => {
+                Some((notice.days, notice.devices, event.subject))
+            }
+            _ => None,
+        };
+        events(&world).into_iter().filter(|event| event.at > start).filter_map(of).collect()
+    };
+    pass(&world, 21);
+    let one = format!("device:{CAM}/SN-1");
+    assert_eq!(ends(), [(30, 1, one.clone())]);
+    world.admin.post("/api/v1/contracts/C-1/facts", &json!({"items": [item("SN-2"), item("SN-3")]})).expect(200);
+    pass(&world, 1);
+    look(&world.server);
+    assert_eq!(ends(), [(30, 1, one.clone())], "more devices on a day of which was told: not told again");
+    pass(&world, 22);
+    assert_eq!(ends()[1..], [(7, 3, "contract:C-1".to_owned())]);
+    let shown: ContractDetail = world.admin.get("/api/v1/contracts/C-1").expect(200).json();
+    for item in shown.items.iter().filter(|item| item.serial.as_str() != "SN-1") {
+        world.admin.delete(&format!("/api/v1/contracts/C-1/items/{}", item.id)).expect(200);
+    }
+    pass(&world, 1);
+    assert_eq!(ends().len(), 2, "nor when fewer are left");
+    pass(&world, 8);
+    assert_eq!(ends()[2..], [(0, 1, one)]);
 }
 
 fn cover_that_is_gained_is_told_of(engine: Engine) {

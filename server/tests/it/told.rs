@@ -15,6 +15,7 @@ both_engines!(
     a_device_hears_why_and_nothing_of_its_contract,
     every_answer_that_differs_is_in_the_history,
     what_a_crash_loses_of_the_history_the_next_poll_notes,
+    old_answers_go_but_for_the_one_that_held_on,
 );
 
 fn a_device_hears_why_and_nothing_of_its_contract(engine: Engine) {
@@ -159,4 +160,40 @@ fn what_a_crash_loses_of_the_history_the_next_poll_notes(engine: Engine) {
         world.server.block_on(async { world.server.app.decisions_flush().await.unwrap() });
     }
     assert_eq!(decisions(&world, 100), ["no 2.5.0 NO_CONTRACT"]);
+}
+
+fn old_answers_go_but_for_the_one_that_held_on(engine: Engine) {
+    let (world, mut device, _) = paid(engine, "open");
+    let look = || world.server.block_on(async { world.server.app.notices_tick().await.unwrap() });
+    let tell = |device: &TestDevice, state: &str| {
+        change(&world, Method::PATCH, "/api/v1/contracts/C-1", &json!({"state": state})).expect(200);
+        world.server.advance_s(60);
+        device.poll();
+        world.server.block_on(async { world.server.app.decisions_flush().await.unwrap() });
+    };
+    for state in ["active", "void", "active"] {
+        tell(&device, state);
+    }
+    world.server.advance_s(200 * 24 * 3600);
+    device.open_session();
+    for state in ["void", "active"] {
+        tell(&device, state);
+    }
+    let of = |reasons: &[bool]| -> Vec<String> {
+        let said = |offered: &bool| if *offered { "yes 2.5.0 COVERED_OPEN" } else { "no 2.5.0 NO_CONTRACT" };
+        reasons.iter().map(|offered| said(offered).to_owned()).collect()
+    };
+    look();
+    assert_eq!(decisions(&world, 100), of(&[true, false, true, false, true]));
+    world.server.advance_s(201 * 24 * 3600);
+    look();
+    assert_eq!(
+        decisions(&world, 100),
+        of(&[true, false, true]),
+        "the answer that held when the kept time begins stays"
+    );
+    world.server.advance_s(1000 * 24 * 3600);
+    look();
+    look();
+    assert_eq!(decisions(&world, 100), of(&[true]));
 }

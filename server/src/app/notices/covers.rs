@@ -12,13 +12,14 @@ use sluice_catalog::id::ContractId;
 use sluice_catalog::notice::{self, DAYS_BEFORE, Ending, Moment, Notice};
 use sluice_catalog::wire::event::{CoverGained, CoverNotice, DeviceName, EventData, MAX_NAMED};
 
-use super::{Look, PAGE};
+use super::{AT_ONCE, Look, PAGE};
 use crate::app::App;
 use crate::error::Result;
 use crate::store::{ContractStory, NewEvent, NoticeItem, Tx};
 
-/// A contract's events, with the end that each of them rests on.
-type Planned = Vec<(ContractId, Option<(Time, Option<DeviceName>)>, NewEvent)>;
+/// A contract's event, with the end that it rests on.
+type PlannedEvent = (ContractId, Option<(Time, Option<DeviceName>)>, NewEvent);
+type Planned = Vec<PlannedEvent>;
 
 /// Moments of one ending that are not told yet, and the serials that lose cover then; `None` when that is the whole contract.
 struct Group {
@@ -38,7 +39,7 @@ impl App {
                     self.plan_contract(&story, look, &mut planned).await?;
                 }
             }
-            written += self.write_covers(planned, look).await?;
+            written += self.write_covers(&planned, look).await?;
             if count < PAGE as usize || last.is_none() {
                 return Ok(written);
             }
@@ -46,30 +47,35 @@ impl App {
         }
     }
 
-    /// Writes what still holds: a renewal may have come in since it was planned.
-    async fn write_covers(&self, planned: Planned, look: Look) -> Result<u64> {
-        if planned.is_empty() {
-            return Ok(0);
+    /// Writes what still holds, in short transactions: a renewal may have come in since it was planned.
+    async fn write_covers(&self, planned: &[PlannedEvent], look: Look) -> Result<u64> {
+        let mut written = 0;
+        for page in planned.chunks(AT_ONCE) {
+            written += self.write_page(page, look).await?;
         }
+        Ok(written)
+    }
+
+    async fn write_page(&self, planned: &[PlannedEvent], look: Look) -> Result<u64> {
         let mut tx = self.store.begin().await?;
         let mut standing: BTreeMap<ContractId, Windows> = BTreeMap::new();
         let mut events = Vec::new();
         for (contract, rests_on, event) in planned {
             if let Some((end, device)) = rests_on {
-                let windows = match standing.entry(contract) {
+                let windows = match standing.entry(*contract) {
                     Entry::Occupied(there) => there.into_mut(),
                     Entry::Vacant(missing) => {
-                        let windows = tx.window_list(contract).await?;
+                        let windows = tx.window_list(*contract).await?;
                         let spans = windows.iter().map(|window| (window.from_at, window.to_at)).collect();
                         missing.insert(Windows::new(spans))
                     }
                 };
-                let ends = windows.iter().any(|(_, to)| to == end);
-                if !ends && !cut_at(&mut tx, contract, device.as_ref(), end).await? {
+                let ends = windows.iter().any(|(_, to)| to == *end);
+                if !ends && !cut_at(&mut tx, *contract, device.as_ref(), *end).await? {
                     continue;
                 }
             }
-            events.push(event);
+            events.push(event.clone());
         }
         self.write(tx, &events, look.now).await
     }
@@ -90,10 +96,9 @@ impl App {
                 Some([only]) => format!("device:{}/{}", only.product, only.serial),
                 _ => format!("contract:{}", facts.number),
             };
-            let of = |moment: Moment| {
-                let (kind, days) = kind_of(moment);
-                (format!("{kind}|{subject}|{}", boundary(story, days, ending.end)), moment)
-            };
+            // Those of one day are told of once, however many they are by then.
+            let whole = serials.is_none();
+            let of = |moment: Moment| (key(story, moment, ending.end, whole), moment);
             let all = DAYS_BEFORE.map(Moment::Before).into_iter().chain([Moment::End, Moment::GraceEnd]);
             let keys: Vec<(String, Moment)> = all.map(of).collect();
             let asked: Vec<String> = keys.iter().map(|(key, _)| key.clone()).collect();
@@ -110,20 +115,20 @@ impl App {
             let only = serials.as_deref().and_then(|serials| serials.first()).cloned();
             for notice in due {
                 let told = cover_notice(story, terms, &zone, notice, (devices, named.clone()));
-                let (_, days) = kind_of(notice.moment);
-                let event = NewEvent::new(
-                    subject.clone(),
-                    boundary(story, days, ending.end),
-                    Some(story.customer_id),
-                    notice.at,
-                    told,
-                );
-                planned.push((story.id, Some((ending.end, only.clone())), event));
+                let event = NewEvent {
+                    key: key(story, notice.moment, ending.end, whole),
+                    subject: subject.clone(),
+                    customer_id: Some(story.customer_id),
+                    at: notice.at,
+                    data: told,
+                };
+                // Before the event itself: they may be written apart, and it is what tells that they were.
                 if matches!(notice.moment, Moment::End | Moment::GraceEnd) {
                     for denied in self.denials_at(story.id, ending.end, notice.at, look).await? {
                         planned.push((story.id, Some((ending.end, only.clone())), denied));
                     }
                 }
+                planned.push((story.id, Some((ending.end, only.clone())), event));
             }
         }
         Ok(())
@@ -219,9 +224,12 @@ fn kind_of(moment: Moment) -> (&'static str, u8) {
     }
 }
 
-/// What makes an ending's moment one of its own: a device may be covered by several contracts that end on one day.
-fn boundary(story: &ContractStory, days: u8, end: Time) -> String {
-    format!("{}|{days}|{}", story.facts.number, end.as_ms())
+/// What makes an ending's moment one of its own: a device may be covered by several contracts that end on one day. Devices with dates of
+/// their own share one, because more of them may come to a day of which was told already.
+fn key(story: &ContractStory, moment: Moment, end: Time, whole: bool) -> String {
+    let (kind, days) = kind_of(moment);
+    let about = if whole { "contract" } else { "devices" };
+    format!("{kind}|{about}:{}|{days}|{}", story.facts.number, end.as_ms())
 }
 
 fn cover_notice(

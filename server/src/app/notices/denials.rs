@@ -11,7 +11,7 @@ use sluice_catalog::rollout::Attempt;
 use sluice_catalog::text::Slug;
 use sluice_catalog::wire::event::{EventData, VersionDenied};
 
-use super::Look;
+use super::{AT_ONCE, Look};
 use crate::app::App;
 use crate::error::Result;
 use crate::store::NewEvent;
@@ -51,10 +51,11 @@ impl App {
                 events.push(event(&device.view, product, release, reason, look.now, Promise::Offer(attempt, rollout)));
             }
         }
-        if events.is_empty() {
-            return Ok(0);
+        let mut written = 0;
+        for page in events.chunks(AT_ONCE) {
+            written += self.write(self.store.begin().await?, page, look.now).await?;
         }
-        self.write(self.store.begin().await?, &events, look.now).await
+        Ok(written)
     }
 
     /// What devices of a contract lose at a moment of which it is told: versions that their rollouts had brought to them, and that
