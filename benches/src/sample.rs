@@ -230,6 +230,8 @@ pub fn device(runs: u32) -> Result<DeviceView> {
         time_zone: None,
         full_pools: Vec::new(),
         failed: vec![],
+        last_seen: None,
+        under_way: None,
     })
 }
 

@@ -174,6 +174,8 @@ impl Offline {
             time_zone: None,
             full_pools: vec![],
             failed: vec![],
+            last_seen: None,
+            under_way: None,
         };
         let product = ProductView::new(blank(product), releases(images, &published), vec![]);
         Self { device, product, published }

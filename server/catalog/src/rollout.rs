@@ -9,6 +9,7 @@ use crate::{Period, TextSet, Time};
 
 mod approval;
 mod attempt;
+pub mod filter;
 mod planner;
 mod rules;
 mod schedule;
@@ -18,6 +19,7 @@ mod stats;
 
 pub use approval::approval_message;
 pub use attempt::{Attempt, AttemptState, Failure};
+pub use filter::{Filter, FilterError};
 pub use planner::{Cause, Figures, MIN_STOP, StopClass, Transition, Waits, plan, waits};
 pub use rules::{MAX_APPROVALS, Prepare, Preset, Rules, RulesError, StageGate, StopAction, StopLimit, StopRules};
 pub use schedule::{Blackout, Clock, Day, Schedule, WeeklyWindow};
@@ -93,6 +95,10 @@ pub struct Selector {
     pub tags: TextSet,
     /// Hardware ids.
     pub hw_ids: TextSet,
+    /// What else must hold, such as `version < "2.0" and not tag = "lab"`: the language stands in `docs/rollouts.md`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub filter: Option<Filter>,
 }
 
 impl TryFrom<String> for Selector {

@@ -1,6 +1,8 @@
-//! Rollouts: plans, moved by hand. `approvals` holds who signed a plan, `executor` moves what moves by itself.
+//! Rollouts: plans, moved by hand. `approvals` holds who signed a plan, `audience` counts whom it is for, `executor` moves what moves
+//! by itself.
 
 mod approvals;
+mod audience;
 mod executor;
 
 pub use executor::Watch;
@@ -55,6 +57,7 @@ impl App {
             transitions,
             attempts,
             patches,
+            audience: None,
         })
     }
 
@@ -100,7 +103,7 @@ impl App {
         if let Some(there) = tx.rollout_by_name(&request.name).await? {
             drop(tx);
             if same_plan(&there, &rollout) {
-                return Ok(Made::Same(self.rollout_get(actor, &request.name).await?));
+                return Ok(Made::Same(self.rollout_told(actor, &request.name).await?));
             }
             return Err(Error::conflict(format!("there is another rollout `{}`", request.name)));
         }
@@ -113,7 +116,7 @@ impl App {
         tx.audit_add(now, actor.name(), "rollout.create", &subject, &plan_detail(&rollout, request)).await?;
         tx.commit().await?;
         self.refresh().await?;
-        Ok(Made::New(self.rollout_get(actor, &request.name).await?))
+        Ok(Made::New(self.rollout_told(actor, &request.name).await?))
     }
 
     /// Writes another plan over one that has not started. Whoever edits it is its author from then on, and approvals of the plan
@@ -137,7 +140,7 @@ impl App {
         }
         if same_plan(&there, &planned) {
             drop(tx);
-            return self.rollout_get(actor, name).await;
+            return self.rollout_told(actor, name).await;
         }
         let edited = Rollout { id: there.id, salt: there.salt.clone(), created_at: there.created_at, ..planned };
         tx.rollout_put(&edited).await?;
@@ -151,7 +154,14 @@ impl App {
         tx.audit_add(now, actor.name(), "rollout.edit", &format!("rollout:{name}"), &detail).await?;
         tx.commit().await?;
         self.refresh().await?;
-        self.rollout_get(actor, name).await
+        self.rollout_told(actor, name).await
+    }
+
+    /// A rollout with whom it is for.
+    async fn rollout_told(&self, actor: &Actor, name: &Slug) -> Result<RolloutDetail> {
+        let detail = self.rollout_get(actor, name).await?;
+        let audience = self.audience_of(&detail.rollout).await?;
+        Ok(RolloutDetail { audience, ..detail })
     }
 
     /// The rollout that a plan asks for, checked, as a draft.
@@ -171,6 +181,7 @@ impl App {
         if release.release.withdrawn_at.is_some() {
             return Err(Error::new(Kind::WrongState, format!("{} was withdrawn", request.version)));
         }
+        audience::check_versions(&product, &request.selector)?;
         leads_on(&product, release, &rules)?;
         Ok(Rollout {
             id: RolloutId::new(now, self.dice.id()),
@@ -198,6 +209,14 @@ impl App {
         actor.need(Permission::Rollouts)?;
         if request.cause.len() > MAX_TITLE_LEN {
             return Err(Error::invalid("cause", format!("at most {MAX_TITLE_LEN} bytes")));
+        }
+        let begins = matches!(request.action, RolloutAction::Submit | RolloutAction::Start);
+        let draft = match self.store.rollout_by_name(name).await? {
+            Some(rollout) if begins && rollout.state == RolloutState::Draft => Some(rollout),
+            _ => None,
+        };
+        if let Some(draft) = draft.as_ref().filter(|_| !request.allow_empty) {
+            self.refuse_empty(draft).await?;
         }
         let now = self.now();
         let mut tx = self.store.begin().await?;
@@ -234,7 +253,7 @@ impl App {
         tx.audit_add(now, actor.name(), action_name(request.action), &format!("rollout:{name}"), &detail).await?;
         tx.commit().await?;
         self.refresh().await?;
-        self.rollout_get(actor, name).await
+        if draft.is_some() { self.rollout_told(actor, name).await } else { self.rollout_get(actor, name).await }
     }
 }
 

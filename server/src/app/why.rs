@@ -67,7 +67,9 @@ impl App {
             _ => (row.device.clone(), self.store.installed_list(row.device.id).await?),
         };
         let known_at = question.known_at;
-        let when = Moment { at: at.min(moment), known_at, failed_by: past.then_some(moment) };
+        // Of the past only the last contact of all is known: who was heard of later was heard of then.
+        let last_seen = row.last_seen_at.map(|seen| seen.min(moment));
+        let when = Moment { at: at.min(moment), known_at, failed_by: past.then_some(moment), last_seen };
         let device = views::view_of(&self.store, &self.live, device, installed, when).await?;
         let view = if past { Arc::new(self.product_at(&view, moment, known_at).await?) } else { view };
         let version = question.version.cloned();

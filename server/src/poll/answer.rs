@@ -59,7 +59,7 @@ impl Answer {
         repo_id: Option<String>,
         now: Time,
     ) -> Self {
-        let poll = poll_within(&device.view, product);
+        let poll = poll_within(&device.view, product, now);
         match decide(&device.view, product, now, &mut ()) {
             Decision::Offer { release, artifacts, rollout, reason } => {
                 let images = artifacts

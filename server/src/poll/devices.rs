@@ -110,7 +110,9 @@ impl Devices {
         let attempt = store.attempt_list(id, 1).await?.into_iter().find(|attempt| !attempt.state.is_final());
         let revision = row.revision;
         let view = views::of_rows(&mut On::from(store), live, vec![row]).await?.pop();
-        let Some(view) = view else { return Ok(None) };
+        let Some(mut view) = view else { return Ok(None) };
+        // Copies are of devices that ask, now and as long as they are kept.
+        view.last_seen = Some(Time::FOREVER);
         // One counter however many read at once.
         let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(AtomicU64::new(0)));
         let Ok(last_version) = self.versions.get_or_insert_with(&id, fresh);

@@ -28,6 +28,7 @@ pub async fn of_rows(on: &mut On<'_>, live: &Live, rows: Vec<DeviceRow>) -> Resu
     let mut installed = store::installed_of(on, &ids).await?;
     let mut failed = store::failed_of(on, &ids).await?;
     let mut places = store::places_of(on, &ids).await?;
+    let under_way = store::under_way_of(on, &ids).await?;
     let owners: BTreeSet<CustomerId> = rows.iter().filter_map(|row| row.device.customer_id).collect();
     let policies = store::policies_of(on, &owners.into_iter().collect::<Vec<_>>()).await?;
     let mut serials: BTreeMap<ProductId, Vec<Serial>> = BTreeMap::new();
@@ -43,7 +44,7 @@ pub async fn of_rows(on: &mut On<'_>, live: &Live, rows: Vec<DeviceRow>) -> Resu
     }
     let products = live.products();
     let mut views = Vec::with_capacity(rows.len());
-    for DeviceRow { device, customer, .. } in rows {
+    for DeviceRow { device, customer, last_seen_at, .. } in rows {
         let of_device = contracts.get(&device.product_id).and_then(|of| of.get(&device.serial));
         let covers = match (products.get(device.product_id), of_device) {
             (Some(product), Some(contracts)) => facts::covers(contracts, &product.product.family, Time::FOREVER),
@@ -64,6 +65,8 @@ pub async fn of_rows(on: &mut On<'_>, live: &Live, rows: Vec<DeviceRow>) -> Resu
             // Only a question about one device wants to know; nothing is decided by it.
             full_pools: Vec::new(),
             failed: failed.map(|(release, count)| (release, u32::try_from(count).unwrap_or(u32::MAX))).collect(),
+            last_seen: last_seen_at,
+            under_way: under_way.get(&device.id).copied(),
             device,
         });
     }
@@ -79,6 +82,8 @@ pub struct Moment {
     pub known_at: Option<Time>,
     /// Failures that count were known by then.
     pub failed_by: Option<Time>,
+    /// When the device was last heard of, as far as is known.
+    pub last_seen: Option<Time>,
 }
 
 /// The decision's view of a device as it was or is, by what was known at a moment or is known now.
@@ -87,7 +92,7 @@ pub async fn view_of(
     live: &Live,
     device: Device,
     installed: Vec<Installed>,
-    Moment { at, known_at, failed_by }: Moment,
+    Moment { at, known_at, failed_by, last_seen }: Moment,
 ) -> Result<DeviceView> {
     let customer = match device.customer_id {
         Some(owner) => store.customer_name(owner).await?,
@@ -136,7 +141,24 @@ pub async fn view_of(
         full_pools.retain(|(plan, pool)| !placed(plan) && covers.iter().all(|cover| cover.contract != pool.contract));
     }
     let full_pools = full_pools.into_iter().map(|(_, pool)| pool).collect();
-    Ok(DeviceView { customer, device, installed, covers, policies, country, time_zone, full_pools, failed })
+    // What was under way then is not kept: of the past the filter alone answers.
+    let under_way = match failed_by {
+        None => store::under_way_of(&mut On::from(store), &[device.id]).await?.remove(&device.id),
+        Some(_) => None,
+    };
+    Ok(DeviceView {
+        customer,
+        device,
+        installed,
+        covers,
+        policies,
+        country,
+        time_zone,
+        full_pools,
+        failed,
+        last_seen,
+        under_way,
+    })
 }
 
 /// Judges sources of contracts by what is known at a moment: who asks about the future does not ask what would be if nobody were heard of

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use sluice_catalog::Time;
 use sluice_catalog::device::{DeviceState, Installed};
-use sluice_catalog::id::{CustomerId, DeviceId, ProductId, ReleaseId};
+use sluice_catalog::id::{CustomerId, DeviceId, ProductId, ReleaseId, RolloutId};
 use sluice_catalog::text::Slug;
 
 use super::device::ROW;
@@ -100,6 +100,19 @@ pub async fn failed_of(on: &mut On<'_>, devices: &[DeviceId]) -> Result<HashMap<
     .all(on)
     .await?;
     Ok(grouped(rows.into_iter().map(|(device, release, count)| (device, (release, count)))))
+}
+
+/// The rollout whose offer each of these devices has and has not ended, where there is one.
+pub async fn under_way_of(on: &mut On<'_>, devices: &[DeviceId]) -> Result<HashMap<DeviceId, RolloutId>> {
+    let rows: Vec<(DeviceId, RolloutId)> = Sql::built(format!(
+        "SELECT device_id, rollout_id FROM attempt
+         WHERE state NOT IN ('healthy', 'failed', 'rolled_back', 'superseded') AND device_id IN ({}) ORDER BY seq",
+        list(1, devices.len())
+    ))
+    .bind_all(devices.iter().copied())
+    .all(on)
+    .await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// A site's country and time zone, as far as it says.

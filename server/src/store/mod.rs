@@ -6,6 +6,7 @@
 
 mod approval;
 mod attempt;
+mod audience;
 mod audit;
 mod bind;
 mod branch;
@@ -38,6 +39,7 @@ mod status;
 mod swap;
 
 pub use approval::ApprovalRow;
+pub use audience::Named;
 pub use bind::Bind;
 pub use branch::BranchDocument;
 pub use contract::{NewItem, NewWindow};
@@ -45,7 +47,7 @@ pub use device::DeviceRow;
 pub use document::{Document, Repository};
 pub use erasure::Redacting;
 pub use facts::{FactKind, MAX_ITEMS, contract_facts};
-pub use fleet::{DeviceFilter, device_page, devices_of, failed_of, installed_of, places_of, policies_of};
+pub use fleet::{DeviceFilter, device_page, devices_of, failed_of, installed_of, places_of, policies_of, under_way_of};
 pub use held::HeldRow;
 pub use history::{DecisionRow, DeviceMoment};
 pub use import::ContractHead;

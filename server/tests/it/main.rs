@@ -9,6 +9,7 @@ mod harness;
 
 mod api;
 mod approvals;
+mod audience;
 mod blobs;
 mod certificates;
 mod clients;

@@ -5,6 +5,7 @@
 //! encoding the device can take. With a [`Vec<Step>`] as trace every gate's answer is kept; with `()` nothing is
 //! allocated for it.
 
+mod audience;
 mod encoding;
 mod entitlement;
 mod epochs;
@@ -22,6 +23,7 @@ mod why;
 
 use path::is_offered;
 
+pub use audience::{audience_has, runs};
 pub use encoding::{Encodings, choose};
 pub use entitlement::{Verdict, admits, entitled, is_out};
 pub use epochs::{Hop, hop};
@@ -147,7 +149,10 @@ fn gates<'a>(
     }
     let (rollout, reason) = epochs::rollout(device, product, release, hop, now);
     trace.step(&release.release.version, Gate::Rollout, rollout.is_some(), reason, || {
-        rollout.map_or(Evidence::None, |rollout| Evidence::Rollout { rollout: rollout.name.clone() })
+        rollout.map_or_else(
+            || rollouts::evidence(device, product, release, reason, now),
+            |rollout| Evidence::Rollout { rollout: rollout.name.clone() },
+        )
     });
     let Some(rollout) = rollout else { return Passed::Stopped(reason) };
     let failed = device.failed_attempts(release.release.id);

@@ -1,20 +1,10 @@
 //! The rollout gate: has any rollout of this release reached this device?
 
-use super::{DeviceView, ProductView, ReleaseView};
+use super::audience::{self, audience_has};
+use super::{DeviceView, Evidence, ProductView, ReleaseView};
 use crate::release::ReleaseKind;
-use crate::rollout::{BUCKETS, Rollout, RolloutState, Selector, bucket};
+use crate::rollout::{BUCKETS, Rollout, RolloutState, bucket};
 use crate::{Reason, Time};
-
-/// Whether the audience holds the device.
-fn selects(selector: &Selector, device: &DeviceView) -> bool {
-    let one_of = |set: &crate::TextSet, text: Option<&str>| set.is_empty() || text.is_some_and(|t| set.contains(t));
-    let d = &device.device;
-    one_of(&selector.serials, Some(d.serial.as_str()))
-        && one_of(&selector.customers, device.customer.as_ref().map(AsRef::as_ref))
-        && one_of(&selector.sites, d.site.as_ref().map(AsRef::as_ref))
-        && one_of(&selector.hw_ids, Some(d.hw_id.as_str()))
-        && (selector.tags.is_empty() || selector.tags.iter().any(|tag| d.tags.contains(tag)))
-}
 
 /// The rollout that brings the release to the device now (heaviest first), or why none does: of several reasons the one
 /// nearest to a yes.
@@ -31,7 +21,7 @@ pub fn rollout_gate<'a>(
     let mut nearest = (0, Reason::NoRollout);
     for rollout in &product.rollouts {
         let (rank, reason) = if rollout.release_id == release.release.id {
-            brings(device, rollout, release, now)
+            brings(device, product, rollout, release, now)
         } else if leads_back(device, product, rollout, release) {
             (YES, Reason::RollingBack)
         } else {
@@ -54,9 +44,45 @@ pub fn rollout_gate<'a>(
 /// The rank of a rollout that offers.
 const YES: u8 = u8::MAX;
 
+/// Whether a rollout is for a device. One that it was offered to and that has not ended there goes on with it, whatever its filter says
+/// meanwhile: a device half-way must not be left there because its site was renamed or its plan ended.
+fn is_for(device: &DeviceView, product: &ProductView, rollout: &Rollout, now: Time) -> bool {
+    if device.under_way == Some(rollout.id) {
+        audience::lists_have(&rollout.selector, device)
+    } else {
+        audience_has(&rollout.selector, device, product, now)
+    }
+}
+
+/// What a refusal of this gate rested on, for the trace.
+pub(super) fn evidence(
+    device: &DeviceView,
+    product: &ProductView,
+    release: &ReleaseView,
+    reason: Reason,
+    now: Time,
+) -> Evidence {
+    let mut of_release = product.rollouts.iter().filter(|rollout| rollout.release_id == release.release.id);
+    let found = of_release.find(|rollout| brings(device, product, rollout, release, now).1 == reason);
+    match (found, reason) {
+        (Some(rollout), Reason::NotInAudience) => {
+            let (asks, has) = audience::misses(&rollout.selector, device, product, now).unwrap_or_default();
+            Evidence::Audience { rollout: rollout.name.clone(), asks, has }
+        }
+        (Some(rollout), _) => Evidence::Rollout { rollout: rollout.name.clone() },
+        (None, _) => Evidence::None,
+    }
+}
+
 /// How near a rollout is to offering its release to a device, and the reason.
-fn brings(device: &DeviceView, rollout: &Rollout, release: &ReleaseView, now: Time) -> (u8, Reason) {
-    if !selects(&rollout.selector, device) {
+fn brings(
+    device: &DeviceView,
+    product: &ProductView,
+    rollout: &Rollout,
+    release: &ReleaseView,
+    now: Time,
+) -> (u8, Reason) {
+    if !is_for(device, product, rollout, now) {
         return (1, Reason::NotInAudience);
     }
     match rollout.state {
@@ -91,7 +117,7 @@ fn brings(device: &DeviceView, rollout: &Rollout, release: &ReleaseView, now: Ti
 fn leads_back(device: &DeviceView, product: &ProductView, rollout: &Rollout, release: &ReleaseView) -> bool {
     rollout.state == RolloutState::RollingBack
         && rollout.rules.rollback_to.as_ref() == Some(&release.release.version)
-        && selects(&rollout.selector, device)
+        && audience::may_have_had(&rollout.selector, device, product)
         && product.releases().iter().find(|release| release.release.id == rollout.release_id).is_some_and(
             |taken_back| {
                 // An image that did not change is of older releases, too: it runs the release when it runs all of it.
@@ -104,8 +130,8 @@ fn leads_back(device: &DeviceView, product: &ProductView, rollout: &Rollout, rel
 }
 
 /// How soon a device is to poll again because a rollout that it is for asks for it; the shortest of several.
-pub fn poll_within(device: &DeviceView, product: &ProductView) -> Option<crate::Period> {
-    let asks = |rollout: &&Rollout| rollout.state == RolloutState::Running && selects(&rollout.selector, device);
+pub fn poll_within(device: &DeviceView, product: &ProductView, now: Time) -> Option<crate::Period> {
+    let asks = |rollout: &&Rollout| rollout.state == RolloutState::Running && is_for(device, product, rollout, now);
     product
         .rollouts
         .iter()
@@ -116,15 +142,20 @@ pub fn poll_within(device: &DeviceView, product: &ProductView) -> Option<crate::
 }
 
 /// The moments between two others at which a rollout reaches or leaves a device by itself: its ramp comes to the device's bucket, its
-/// windows open and close.
+/// windows open and close; or its filter's length of time is over.
 pub(super) fn edges(device: &DeviceView, rollout: &Rollout, after: Time, until: Time) -> Vec<Time> {
     let schedule = &rollout.rules.schedule;
     let ramps = rollout.stages.stage(rollout.stage).is_some_and(|stage| stage.ramp != crate::Period::ZERO);
-    if !rollout.state.makes_offers() || (!ramps && schedule.is_always()) || !selects(&rollout.selector, device) {
+    let mut ages = audience::ages(&rollout.selector, device);
+    if !rollout.state.makes_offers()
+        || (!ramps && schedule.is_always() && ages.is_empty())
+        || !audience::lists_have(&rollout.selector, device)
+    {
         return Vec::new();
     }
     let bucket = bucket(&rollout.salt, device.device.cohort_id);
     let mut edges = schedule.edges(after, until, device.time_zone.as_deref(), bucket);
+    edges.append(&mut ages);
     edges.extend(rollout.reached_at(bucket));
     edges
 }

@@ -55,6 +55,8 @@ pub fn detail(evidence: &Evidence) -> String {
         Evidence::Moment { at } => format!("on {at}"),
         Evidence::Country { country } => format!("the device stands in {country}"),
         Evidence::Rollout { rollout } => rollout.to_string(),
+        Evidence::Audience { rollout, asks, has } if has.is_empty() => format!("{rollout} asks for {asks}"),
+        Evidence::Audience { rollout, asks, has } => format!("{rollout} asks for {asks}, the device has {has}"),
         Evidence::Attempts { failed } => format!("{failed} attempts failed"),
         Evidence::Policy { scope: narrow, owner, reason, pinned, until } => {
             let pinned = pinned.as_ref().map(|version| format!("pinned to {version} ")).unwrap_or_default();

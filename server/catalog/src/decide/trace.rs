@@ -118,6 +118,15 @@ pub enum Evidence {
         /// Its name.
         rollout: Slug,
     },
+    /// A rollout whose audience does not hold the device.
+    Audience {
+        /// Its name.
+        rollout: Slug,
+        /// The part of its audience that does not hold.
+        asks: String,
+        /// What the device has instead; empty when that is not one thing.
+        has: String,
+    },
     /// Attempts that failed.
     Attempts {
         /// How many.

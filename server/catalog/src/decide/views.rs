@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use crate::cover::Cover;
 use crate::device::{Device, Installed};
-use crate::id::ReleaseId;
+use crate::id::{ReleaseId, RolloutId};
 use crate::policy::Policy;
 use crate::pool::FullPool;
 use crate::product::Product;
@@ -179,6 +179,10 @@ pub struct DeviceView {
     pub full_pools: Vec<FullPool>,
     /// Releases it tried and failed, with how often.
     pub failed: Vec<(ReleaseId, u32)>,
+    /// When it was last heard of, if ever; [`Time::FOREVER`] of one that is asking now.
+    pub last_seen: Option<Time>,
+    /// The rollout whose offer it has and has not ended yet.
+    pub under_way: Option<RolloutId>,
 }
 
 impl DeviceView {

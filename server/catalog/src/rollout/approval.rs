@@ -64,13 +64,14 @@ mod tests {
         let (product, version) = ("cam".parse().unwrap(), "2.4".parse().unwrap());
         let rollout = sample(Preset::Normal.stages(), Preset::Normal.rules());
         let digest = rollout.plan_digest(&product, &version);
-        let edits: [fn(&mut Rollout); 8] = [
+        let edits: [fn(&mut Rollout); 9] = [
             |r| r.name = "other".parse().unwrap(),
             |r| r.author = "mallory".into(),
             |r| r.salt = "pepper".into(),
             |r| r.weight = 1,
             |r| r.stages.0.push(Stage::of(100)),
             |r| r.selector.sites = ["hall"].into_iter().collect(),
+            |r| r.selector.filter = Some(r#"tag = "vip""#.parse().unwrap()),
             |r| r.rules.approvals = 0,
             |r| r.release_id = ReleaseId(uuid::Uuid::from_u128(77)),
         ];

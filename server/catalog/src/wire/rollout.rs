@@ -127,6 +127,50 @@ pub struct RolloutMove {
     /// Why, at most 200 bytes.
     #[serde(default)]
     pub cause: String,
+    /// Submit or start it although no device is in its audience yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_empty: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// Asks which devices of a product an audience holds now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AudienceAsk {
+    /// The audience; every device of the product when nothing is given.
+    pub selector: Selector,
+    /// The version of which it is told how many may have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+}
+
+/// How many devices an audience holds: those in service, by what is known now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AudienceCount {
+    /// Devices.
+    pub devices: u64,
+    /// Whether counting took too long: there are at least so many.
+    #[serde(default)]
+    pub cut: bool,
+    /// The same by hardware id.
+    pub by_hardware: BTreeMap<String, u64>,
+    /// The same by running version; under nothing those that run no release.
+    pub by_version: BTreeMap<String, u64>,
+    /// Of them those that are entitled to the version, whatever rollouts say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entitled: Option<u64>,
+    /// The filter, as it is stored and signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// What may be a mistake: names that nobody has, gates that cannot open.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// An approval: a signature over the plan's digest by a key that is enrolled for the principal who sends it.
@@ -223,6 +267,9 @@ pub struct RolloutDetail {
     /// What is known of its attempts, without hardware that was taken out.
     #[serde(default)]
     pub counts: Counts,
+    /// Whom it is for: told when a plan is written and when it is submitted or started from a draft.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<AudienceCount>,
 }
 
 const fn no_digest() -> Digest {
@@ -280,6 +327,23 @@ mod tests {
         assert!(error(r#", "preset": "normal", "rules": {"aprovals": 1}"#).contains("unknown field `aprovals`"));
         assert!(error(r#", "preset": "normal", "rules": {"mature": "soon"}"#).contains("no length of time"));
         assert!(error(r#", "preset": "normal", "rules": {"mature": "61d"}"#).contains("1s to 60d allowed"));
+    }
+
+    #[test]
+    fn a_filter_is_read_into_one_shape_and_an_audience_without_one_is_written_as_ever() {
+        let plan = |selector: &str| {
+            let json = format!(r#"{{"name": "r", "product": "cam", "version": "2", "selector": {selector}}}"#);
+            serde_json::from_str::<RolloutCreate>(&json)
+        };
+        let read = plan(r#"{"tags": ["a"], "filter": "not (group=\"lab\")"}"#).unwrap();
+        assert_eq!(serde_json::to_value(&read.selector).unwrap()["filter"], r#"tag != "lab""#);
+        let error = plan(r#"{"filter": "tga = \"a\""}"#).unwrap_err().to_string();
+        assert!(
+            error.contains("selector.filter: column 1: there is no field `tga`")
+                && error.contains("did you mean `tag`?")
+        );
+        let old = r#"{"serials":[],"customers":[],"sites":["hall"],"tags":[],"hw_ids":[]}"#;
+        assert_eq!(serde_json::to_string(&plan(old).unwrap().selector).unwrap(), old, "digests of older plans stay");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod principal;
 pub mod product;
 pub mod release;
 pub mod rollout;
+pub mod rollout_count;
 pub mod rollout_plan;
 pub mod rollout_simulate;
 pub mod rollout_watch;

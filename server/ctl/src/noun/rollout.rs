@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use sluice_catalog::rollout::{MAX_APPROVALS, Preset, Rollout, RolloutState, Selector, Stages};
+use sluice_catalog::rollout::{Filter, MAX_APPROVALS, Preset, Rollout, RolloutState, Selector, Stages};
 use sluice_catalog::text::{HardwareId, ProductName, Serial, Slug, Version};
 use sluice_catalog::wire::admin::MAX_TITLE_LEN;
 use sluice_catalog::wire::rollout::{RolloutAction, RolloutCreate, RolloutDetail, RolloutMove, StopAll};
@@ -14,6 +14,7 @@ use crate::args::{Paging, one_of, stages};
 use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
+use crate::noun::rollout_count::{self, Count};
 use crate::noun::rollout_plan::{Approve, PlanFile, waits_text};
 use crate::noun::rollout_simulate::Simulate;
 use crate::noun::{list, rollout_watch, short_text};
@@ -34,6 +35,9 @@ pub struct Move {
     /// Why, for the history.
     #[arg(long, default_value = "", hide_default_value = true, value_parser = short_text(MAX_TITLE_LEN))]
     cause: String,
+    /// Submit or start it although no device is in its audience yet.
+    #[arg(long)]
+    allow_empty: bool,
 }
 
 /// Which devices it is for. Every given kind must fit; of one kind any value is enough.
@@ -54,6 +58,10 @@ pub struct Audience {
     /// Devices with this hardware; may be repeated.
     #[arg(long = "hw-id")]
     hw_ids: Vec<HardwareId>,
+    /// What else must hold, such as 'version < "2.0" and not tag = "lab"'. Fields: product, hardware, version, customer, site, tag, plan,
+    /// last_seen.
+    #[arg(long)]
+    filter: Option<Filter>,
 }
 
 #[derive(Subcommand)]
@@ -97,6 +105,8 @@ pub enum Command {
     },
     /// Make a rollout from a plan's file, or write the plan over one that has not started.
     Apply(PlanFile),
+    /// Count the devices that an audience holds now.
+    Count(Count),
     /// Show in what a plan's file differs from what the server holds.
     Diff(PlanFile),
     /// Play a plan's file through before it is one.
@@ -157,7 +167,9 @@ impl Command {
                 let answer = session.client.post::<RolloutDetail>(&all, &request)?;
                 session.out.result(&answer.value, |detail| {
                     made(answer.created, &format!("rollout {} ({})", detail.rollout.name, stage_text(&detail.rollout)))
-                })
+                })?;
+                rollout_count::note(session, &answer.value);
+                Ok(())
             }
             Self::List(paging) => list(
                 session,
@@ -181,6 +193,7 @@ impl Command {
                 session.out.result(&detail, text)
             }
             Self::Apply(plan) => plan.apply(session),
+            Self::Count(args) => args.run(session),
             Self::Diff(plan) => plan.diff(session),
             Self::Simulate(args) => args.run(session.out),
             Self::Submit(args) => args.send(session, RolloutAction::Submit),
@@ -218,6 +231,7 @@ impl From<Audience> for Selector {
             sites: set(audience.sites),
             tags: set(audience.tags),
             hw_ids: set(audience.hw_ids),
+            filter: audience.filter,
         }
     }
 }
@@ -229,11 +243,13 @@ fn set<T: Into<String>>(texts: Vec<T>) -> TextSet {
 impl Move {
     fn send(self, session: &Session, action: RolloutAction) -> Result<(), Failure> {
         let path = path(&["rollouts", self.name.as_str(), "move"]);
-        let request = RolloutMove { action, from_stage: self.from_stage, cause: self.cause };
+        let allow_empty = self.allow_empty;
+        let request = RolloutMove { action, from_stage: self.from_stage, cause: self.cause, allow_empty };
         let detail: RolloutDetail = session.client.post(&path, &request)?.value;
         session
             .out
             .result(&detail, |detail| format!("rollout {} is {}", detail.rollout.name, stage_text(&detail.rollout)))?;
+        rollout_count::note(session, &detail);
         if detail.rollout.state == RolloutState::Preparing {
             let name = &detail.rollout.name;
             session.out.note(&format!("Patches are being built: `sluicectl rollout watch {name} --until running`"));
@@ -267,7 +283,7 @@ fn percents(stages: &Stages) -> String {
 
 /// Which devices it is for.
 pub fn audience_text(rollout: &Rollout) -> String {
-    let audience: Vec<String> = [
+    let mut audience: Vec<String> = [
         ("serial", &rollout.selector.serials),
         ("customer", &rollout.selector.customers),
         ("site", &rollout.selector.sites),
@@ -278,6 +294,7 @@ pub fn audience_text(rollout: &Rollout) -> String {
     .filter(|(_, set)| !set.is_empty())
     .map(|(kind, set)| format!("{kind}={}", set.iter().collect::<Vec<_>>().join(",")))
     .collect();
+    audience.extend(rollout.selector.filter.as_ref().map(|filter| format!("filter {filter}")));
     if audience.is_empty() {
         "every device of the product".to_owned()
     } else {

@@ -17,6 +17,7 @@ use crate::client::path;
 use crate::failure::Failure;
 use crate::noun::approver::KeyFile;
 use crate::noun::rollout::{audience_text, stage_text};
+use crate::noun::rollout_count;
 use crate::output::{fields, made};
 
 /// Longest plan, bytes: a thousand serials and every rule written out have half of that.
@@ -65,7 +66,9 @@ impl PlanFile {
         };
         session.out.result(&detail, |detail| {
             made(created, &format!("rollout {} ({})", detail.rollout.name, stage_text(&detail.rollout)))
-        })
+        })?;
+        rollout_count::note(session, &detail);
+        Ok(())
     }
 
     /// Shows in what the plan differs from what the server holds; exit code 0 when in nothing, else that of a refusal.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use actix_web::{HttpResponse, delete, get, post, put, web};
 use sluice_catalog::rollout::Rollout;
-use sluice_catalog::text::Slug;
+use sluice_catalog::text::{ProductName, Slug};
 use sluice_catalog::wire::admin::Page;
 use sluice_catalog::wire::rollout::{
-    ApproverEnrol, ApproverKey, RolloutApprove, RolloutCreate, RolloutDetail, RolloutMove, StopAll,
+    ApproverEnrol, ApproverKey, AudienceAsk, AudienceCount, RolloutApprove, RolloutCreate, RolloutDetail, RolloutMove,
+    StopAll,
 };
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -18,6 +19,7 @@ use super::{Paging, made, page};
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
         .service(list)
+        .service(count)
         .service(create)
         .service(show)
         .service(edit)
@@ -41,6 +43,19 @@ async fn list(
     let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
     let items = shared.app.run(async move { app.rollout_list(&actor.0, paging.after(), limit).await }).await?;
     Ok(page(items, limit, |one| one.name.to_string()))
+}
+
+/// How many devices of a product an audience holds now, by hardware and by running version.
+#[utoipa::path(params(("product" = String, Path)), responses((status = 200, body = AudienceCount)), tag = "rollouts")]
+#[post("/api/v1/products/{product}/audience/count")]
+async fn count(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    product: web::Path<ProductName>,
+    request: web::Json<AudienceAsk>,
+) -> Answer<web::Json<AudienceCount>> {
+    let app = Arc::clone(&shared.app);
+    Ok(web::Json(shared.app.run(async move { app.audience_count(&actor.0, &product, &request).await }).await?))
 }
 
 /// Make a rollout, as a draft.

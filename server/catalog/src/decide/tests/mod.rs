@@ -151,6 +151,8 @@ pub(super) fn device(runs: i64, covers: Vec<Cover>) -> DeviceView {
         time_zone: None,
         full_pools: vec![],
         failed: vec![],
+        last_seen: None,
+        under_way: None,
     }
 }
 

@@ -100,3 +100,132 @@ fn going_back_leads_those_who_run_the_release_to_the_version_that_the_rules_name
     assert_eq!(reason(&device(1, covers()), &product, 1).0, Reason::NoRollout, "it never ran the bad one");
     assert_eq!(reason(&device(2, vec![]), &product, 1).0, Reason::NoContract, "and only along entitled paths");
 }
+
+fn filtered(filter: &str, order: i64) -> Rollout {
+    let mut rollout = rollout_of(order, 100);
+    rollout.selector.filter = Some(filter.parse().unwrap());
+    rollout
+}
+
+fn three() -> Vec<ReleaseView> {
+    (1..=3).map(|order| release(Make { order, ..FEATURE })).collect()
+}
+
+/// What the rollout gate says of version 3 to a device, and the detail of it.
+fn told(filter: &str, change: fn(&mut DeviceView), now: i64) -> (Reason, String) {
+    let mut device = device(2, vec![cover(CoverRule::Open, &[])]);
+    device.last_seen = Some(day(100));
+    change(&mut device);
+    let product = product(three(), vec![filtered(filter, 3)]);
+    let why = why(&device, &product, Some(&"v3".parse().unwrap()), day(now));
+    let step = why.steps.iter().rfind(|step| step.gate == Gate::Rollout).unwrap();
+    (step.reason, step.detail.clone())
+}
+
+#[test]
+fn a_filter_is_asked_of_the_device_and_tells_the_term_that_does_not_hold() {
+    let none: fn(&mut DeviceView) = |_| {};
+    let no = |filter, change| told(filter, change, 101);
+    let yes = |filter, change| assert_eq!(told(filter, change, 101).0, Reason::InStage, "{filter}");
+    let not = |detail: &str| (Reason::NotInAudience, detail.to_owned());
+    yes(r#"product = "cam" and hardware in ("cam-r2", "cam-r3") and version < "v3" and version >= "v2""#, none);
+    assert_eq!(
+        no(r#"site = "x" or hardware = "cam-r2""#, none),
+        not(r#"r3 asks for site = "x" or hardware = "cam-r2""#)
+    );
+    assert_eq!(
+        no(r#"hardware = "cam-r2" and site = "x""#, none),
+        not(r#"r3 asks for hardware = "cam-r2", the device has cam-r3"#)
+    );
+    assert_eq!(
+        no(r#"version not in ("v1", "v2")"#, none),
+        not(r#"r3 asks for version not in ("v1", "v2"), the device has v2"#)
+    );
+    assert_eq!(no(r#"customer = "acme""#, none), not(r#"r3 asks for customer = "acme", the device has none"#));
+    yes(r#"customer = "acme" and site != "hall""#, |device| device.customer = Some("acme".parse().unwrap()));
+    assert_eq!(
+        no(r#"not group = "lab""#, |device| device.device.tags = ["lab", "vip"].into_iter().collect()),
+        not(r#"r3 asks for tag != "lab", the device has lab, vip"#)
+    );
+    yes(r#"plan = "plus""#, none);
+    assert_eq!(no(r#"plan = "plus" and plan = "max""#, none), not(r#"r3 asks for plan = "max", the device has plus"#));
+    // Of a device that runs nothing known no comparison holds, and its opposite does.
+    yes(r#"not version < "v3""#, |device| device.installed.clear());
+    assert_eq!(no(r#"version < "v3""#, |device| device.installed.clear()).0, Reason::NotInAudience);
+    // The lists stay what they were, and the filter is asked with them.
+    let mut rollout = filtered(r#"hardware = "cam-r3""#, 3);
+    rollout.selector.sites = ["hall"].into_iter().collect();
+    let why = why(&device(2, vec![cover(CoverRule::Open, &[])]), &product(three(), vec![rollout]), None, day(101));
+    assert!(why.steps.iter().any(|step| step.detail == "r3 asks for site in (hall), the device has none"), "{why:?}");
+}
+
+#[test]
+fn versions_compare_by_the_order_that_the_signer_fixed() {
+    let mut releases = three();
+    releases[0].release.version = "9".parse().unwrap();
+    releases[1].release.version = "10".parse().unwrap();
+    let product = product(releases, vec![filtered(r#"version > "9""#, 3)]);
+    let device = device(2, vec![cover(CoverRule::Open, &[])]);
+    assert_eq!(reason(&device, &product, 1).0, Reason::Offered, "10 comes after 9");
+}
+
+#[test]
+fn last_contact_is_the_age_at_the_moment_and_who_asks_is_heard_of() {
+    let at = |filter, now| told(filter, |_| {}, now).0;
+    assert_eq!(at("last_seen < 30d", 129), Reason::InStage);
+    assert_eq!(at("last_seen < 30d", 130), Reason::NotInAudience);
+    assert_eq!(at("last_seen >= 30d", 130), Reason::InStage);
+    assert_eq!(told("last_seen > 30d", |device| device.last_seen = None, 1).0, Reason::InStage, "never is long ago");
+    assert_eq!(told("last_seen < 1s", |device| device.last_seen = Some(Time::FOREVER), 500).0, Reason::InStage);
+    assert_eq!(
+        told("last_seen < 1d", |_| {}, 300).1,
+        format!("r3 asks for last_seen < 1d, the device has {}", day(100))
+    );
+    // And it is told when that changes.
+    let mut device = device(2, vec![cover(CoverRule::Open, &[])]);
+    device.last_seen = Some(day(100));
+    let product = product(three(), vec![filtered("last_seen < 30d", 3)]);
+    let offered = |at| matches!(decide(&device, &product, at, &mut ()), Decision::Offer { .. });
+    assert_eq!(next_change(&device, &product, day(101), day(300), offered), Some(day(130)));
+}
+
+#[test]
+fn who_leaves_an_audience_by_succeeding_is_done_and_can_still_be_led_back() {
+    let covers = || vec![cover(CoverRule::Open, &[])];
+    let mut rollout = filtered(r#"version < "v2" and not tag = "lab""#, 2);
+    let view = product(three(), vec![rollout.clone()]);
+    assert_eq!(reason(&device(1, covers()), &view, 1), (Reason::Offered, Some("v2".to_owned())));
+    assert_eq!(
+        decide(&device(2, covers()), &view, day(1), &mut ()).reason_of_nothing(),
+        Reason::NoRollout,
+        "v3 has none"
+    );
+    rollout.state = RolloutState::RollingBack;
+    rollout.rules.rollback_to = Some("v3".parse().unwrap());
+    let view = product(three(), vec![rollout]);
+    assert_eq!(reason(&device(2, covers()), &view, 1), (Reason::Offered, Some("v3".to_owned())), "it ran v1 once");
+    assert_eq!(reason(&device(1, covers()), &view, 1).0, Reason::NoRollout);
+    let mut lab = device(2, covers());
+    lab.device.tags = ["lab"].into_iter().collect();
+    assert_eq!(reason(&lab, &view, 1).0, Reason::NoRollout, "it was never for the lab");
+}
+
+#[test]
+fn who_was_offered_it_goes_on_when_the_filter_holds_no_more() {
+    let going = |device: &mut DeviceView| device.under_way = Some(RolloutId(uuid(3)));
+    assert_eq!(told(r#"tag = "vip""#, |_| {}, 101).0, Reason::NotInAudience);
+    assert_eq!(told(r#"tag = "vip""#, going, 101).0, Reason::InStage);
+    assert_eq!(
+        told(r#"tag = "vip""#, |device| device.under_way = Some(RolloutId(uuid(4))), 101).0,
+        Reason::NotInAudience
+    );
+}
+
+impl Decision<'_> {
+    fn reason_of_nothing(&self) -> Reason {
+        match self {
+            Decision::Nothing { reason, .. } => *reason,
+            Decision::Offer { .. } => Reason::Offered,
+        }
+    }
+}

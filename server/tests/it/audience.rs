@@ -1,0 +1,141 @@
+//! Audiences: filters decide, are counted, and name what may be a mistake.
+
+use serde_json::{Value, json};
+use sluice_catalog::Kind;
+use sluice_catalog::rollout::RolloutState;
+use sluice_catalog::wire::rollout::{AudienceCount, RolloutDetail};
+
+use crate::harness::world::{CAM, IMAGES};
+use crate::harness::{Engine, Release, TestDevice, World};
+
+both_engines!(
+    a_filter_decides_who_is_offered_it_and_who_leaves_by_succeeding_counts,
+    an_audience_is_counted_by_hardware_and_version,
+    an_audience_of_nobody_is_refused_unless_it_is_meant,
+);
+
+const COUNT: &str = "/api/v1/products/acme-cam/audience/count";
+
+fn registered(world: &World, serial: &str, more: &Value, runs: &Release) -> TestDevice {
+    world.register(CAM, serial, more);
+    let mut device = TestDevice::new(&world.server, CAM, serial);
+    device.enrol(None).expect(200);
+    device.open_session();
+    device.run(runs);
+    device.poll();
+    device
+}
+
+/// 2.4.0, 2.9.0 and 2.10.0: the last two are in another order as texts.
+fn releases(world: &mut World) -> [Release; 3] {
+    let releases = [("2.4.0", 20_400), ("2.9.0", 20_900), ("2.10.0", 21_000)];
+    let mut images = IMAGES.iter();
+    let releases = releases.map(|(version, order)| Release::new(CAM, version, order, images.next().unwrap()));
+    for release in &releases {
+        world.release(release);
+    }
+    releases
+}
+
+fn plan(filter: &str) -> Value {
+    json!({
+        "name": "spring", "product": CAM, "version": "2.10.0", "stages": [{"percent": 100}],
+        "selector": {"filter": filter},
+    })
+}
+
+fn a_filter_decides_who_is_offered_it_and_who_leaves_by_succeeding_counts(engine: Engine) {
+    let mut world = World::new(engine);
+    let [first, nine, ten] = releases(&mut world);
+    let lab = registered(&world, "SN-LAB", &json!({"tags": ["lab"]}), &first);
+    let mut field = registered(&world, "SN-FIELD", &json!({"site": "hall"}), &first);
+    let newer = registered(&world, "SN-NEWER", &json!({}), &nine);
+    let filter = r#"version<"2.9.0" and not (tag = "lab") and last_seen < 30d"#;
+    let made: RolloutDetail = world.admin.post("/api/v1/rollouts", &plan(filter)).expect(201).json();
+    let canonical = r#"version < "2.9.0" and tag != "lab" and last_seen < 30d"#;
+    assert_eq!(made.rollout.selector.filter.as_ref().unwrap().to_string(), canonical);
+    world.server.unchanged(|| world.admin.post("/api/v1/rollouts", &plan(canonical)).expect(200));
+    let told = made.audience.unwrap();
+    assert_eq!((told.devices, told.entitled, told.warnings.len()), (1, Some(1), 0), "{:?}", told.warnings);
+    world.move_rollout("spring", "start").expect(200);
+    world.server.run_jobs();
+    for (device, detail) in [
+        (&lab, r#"spring asks for tag != "lab", the device has lab"#),
+        (&newer, r#"spring asks for version < "2.9.0", the device has 2.9.0"#),
+    ] {
+        device.poll().is_nothing("NOT_IN_AUDIENCE");
+        let why = world.why(device, "?version=2.10.0");
+        assert!(why.steps.iter().any(|step| step.detail == detail), "{:?}", why.steps);
+    }
+    let offered = field.poll();
+    assert_eq!(offered.path(), ten.path());
+    field.report(offered.attempt(), "downloading").expect(200);
+    field.run(&ten);
+    field.poll().is_nothing("UP_TO_DATE");
+    field.report(offered.attempt(), "healthy").expect(200);
+    let left: AudienceCount = world.admin.post(COUNT, &json!({"selector": {"filter": filter}})).expect(200).json();
+    assert_eq!(left.devices, 0, "it left by succeeding");
+    let detail = world.rollout("spring");
+    assert_eq!((detail.counts.begun.attempts, detail.counts.begun.healthy), (1, 1), "and is counted all the same");
+    field.poll().is_nothing("UP_TO_DATE");
+    // A device that was silent for longer than the filter allows is heard of when it polls.
+    world.server.advance_s(40 * 24 * 3600);
+    let mut late = lab;
+    late.open_session();
+    late.poll().is_nothing("NOT_IN_AUDIENCE");
+}
+
+fn an_audience_is_counted_by_hardware_and_version(engine: Engine) {
+    let mut world = World::new(engine);
+    let [first, nine, _] = releases(&mut world);
+    for (serial, runs) in [("SN-1", &first), ("SN-2", &first), ("SN-3", &nine)] {
+        registered(&world, serial, &json!({"site": "hall"}), runs);
+    }
+    world.register(CAM, "SN-4", &json!({"site": "other"}));
+    let count = |body: &Value| world.admin.post(COUNT, body).expect(200).json::<AudienceCount>();
+    let all = count(&json!({"version": "2.9.0"}));
+    let versions: Vec<(&str, u64)> = all.by_version.iter().map(|(version, count)| (version.as_str(), *count)).collect();
+    assert_eq!(versions, [("", 1), ("2.4.0", 2), ("2.9.0", 1)]);
+    assert_eq!((all.devices, all.by_hardware.values().sum::<u64>(), all.entitled, all.cut), (4, 4, Some(4), false));
+    let some = count(&json!({"selector": {"sites": ["hall"], "filter": r#"version >= "2.9.0" or site = "mars""#}}));
+    assert_eq!((some.devices, some.entitled), (1, None));
+    assert_eq!(some.warnings, ["nobody knows site mars"]);
+    let odd = r#"customer = "c9" or tag in ("t1", "t2") or plan = "p9" or hardware = "cam-r99""#;
+    let warnings = count(&json!({"selector": {"filter": odd}})).warnings.join("; ");
+    assert_eq!(
+        warnings,
+        "nobody knows customer c9; nobody knows tag t1, t2; nobody knows plan p9; nobody knows hardware cam-r99"
+    );
+    world.server.unchanged(|| {
+        let bad = |filter: &str| world.admin.post(COUNT, &json!({"selector": {"filter": filter}}));
+        let error = bad("sight = \"a\"").refused(Kind::Malformed);
+        assert!(error.detail.contains("column 1: there is no field `sight`"), "{}", error.detail);
+        let error = bad(r#"version < "7""#).refused(Kind::Invalid);
+        assert!(error.detail.contains("there is no version 7"), "{}", error.detail);
+        world.admin.post(COUNT, &json!({"version": "7"})).refused(Kind::NotFound);
+    });
+}
+
+fn an_audience_of_nobody_is_refused_unless_it_is_meant(engine: Engine) {
+    let mut world = World::new(engine);
+    let [first, ..] = releases(&mut world);
+    registered(&world, "SN-1", &json!({"tags": ["vip"]}), &first);
+    let mut written = plan(r#"tag = "vip" and version >= "2.9.0""#);
+    written["rules"] = json!({"approvals": 1});
+    written["stages"] = json!([{"percent": 100, "gate": {"minimum": 10, "success": 50, "soak": "1h"}}]);
+    let made: RolloutDetail = world.admin.post("/api/v1/rollouts", &written).expect(201).json();
+    assert_eq!(made.audience.unwrap().warnings, ["no device is in its audience now"]);
+    let send = |body: &Value| world.admin.post("/api/v1/rollouts/spring/move", body);
+    world.server.unchanged(|| {
+        let error = send(&json!({"action": "submit"})).refused(Kind::WrongState);
+        assert!(error.detail.contains("--allow-empty"), "{}", error.detail);
+    });
+    let sent: RolloutDetail = send(&json!({"action": "submit", "allow_empty": true})).expect(200).json();
+    assert_eq!(sent.rollout.state, RolloutState::Review);
+    written["selector"] = json!({"filter": r#"tag = "vip""#});
+    world.admin.put_json("/api/v1/rollouts/spring", &written).expect(200);
+    let sent: RolloutDetail = send(&json!({"action": "submit"})).expect(200).json();
+    let told = sent.audience.unwrap();
+    assert_eq!(told.devices, 1);
+    assert!(told.warnings[0].starts_with("the gate of stage 0 asks for 10 matured attempts"), "{:?}", told.warnings);
+}
