@@ -33,11 +33,13 @@ use crate::server::Server;
 pub const DEVICES_MAX: u32 = 10_000;
 const _: () = assert!(DEVICES_MAX as usize <= MAX_FACTS);
 
-const PRODUCT: &str = "bench-cam";
+/// The product of the fleet.
+pub const PRODUCT: &str = "bench-cam";
 const HARDWARE: &str = "cam-r3";
 const CODE: &str = "FW.CAM.MAJOR";
 const OLD: &str = "1.0.0";
-const NEW: &str = "1.1.0";
+/// The version that is rolled out.
+pub const NEW: &str = "1.1.0";
 /// The images are of a size that a microcontroller has.
 const IMAGE_LEN: usize = 256 << 10;
 const IMAGE_SEED: u64 = 7;
@@ -57,14 +59,16 @@ pub struct Fleet {
     pub enrolled_in: Duration,
 }
 
-struct Setup<'a> {
+/// An administrator of the server.
+pub struct Setup<'a> {
     connection: Connection,
     admin: String,
     server: &'a Server,
 }
 
 impl Setup<'_> {
-    fn post<T: serde::de::DeserializeOwned>(&mut self, path: &str, body: &impl serde::Serialize) -> Result<T> {
+    /// Posts as the administrator.
+    pub fn post<T: serde::de::DeserializeOwned>(&mut self, path: &str, body: &impl serde::Serialize) -> Result<T> {
         self.connection.json("POST", path, Some(&self.admin), Some(body))
     }
 
@@ -76,6 +80,24 @@ impl Setup<'_> {
 /// Sets a fresh server up with this many devices on the old version, and opens a rollout of the new one to so many
 /// percent of them.
 pub fn set_up(server: &Server, devices: u32, percent: u8, connections: usize) -> Result<Fleet> {
+    let (mut setup, enrolled) = foundation(server, devices, connections)?;
+    let Enrolled { mut pollers, director_root, enrolled_in } = enrolled;
+    rollout(&mut setup, "bench", &json!([{"percent": percent}]))?;
+    // The first poll after the rollout opened makes the attempts and the documents that devices then hold.
+    each(server.address(), &mut pollers, connections, Poller::hold)?;
+    let trust = DirectorTrust::from_root(&director_root, &Limits::default())?;
+    Ok(Fleet { pollers, trust, enrolled_in })
+}
+
+/// Devices that enrolled and have polled once.
+pub struct Enrolled {
+    pollers: Vec<Poller>,
+    director_root: Vec<u8>,
+    enrolled_in: Duration,
+}
+
+/// Makes an administrator, publishes both versions, and enrols so many devices on the old one.
+pub fn foundation(server: &Server, devices: u32, connections: usize) -> Result<(Setup<'_>, Enrolled)> {
     let mut connection = Connection::open(server.address())?;
     let bootstrap = server.bootstrap_token()?;
     let body = json!({"name": "bench"});
@@ -90,14 +112,9 @@ pub fn set_up(server: &Server, devices: u32, percent: u8, connections: usize) ->
 
     let running = images.first().context("no image")?;
     let started = clock::instant();
-    let mut pollers = enrol(server.address(), &serials, &token.token, running, connections)?;
+    let pollers = enrol(server.address(), &serials, &token.token, running, connections)?;
     let enrolled_in = started.elapsed();
-
-    rollout(&mut setup, percent)?;
-    // The first poll after the rollout opened makes the attempts and the documents that devices then hold.
-    each(server.address(), &mut pollers, connections, Poller::hold)?;
-    let trust = DirectorTrust::from_root(&director_root, &Limits::default())?;
-    Ok(Fleet { pollers, trust, enrolled_in })
+    Ok((setup, Enrolled { pollers, director_root, enrolled_in }))
 }
 
 fn serial(number: u32) -> Result<Serial> {
@@ -193,17 +210,18 @@ fn enrol_one(connection: &mut Connection, serial: &Serial, token: &str, running:
 }
 
 /// Makes a rollout, starts it and waits until its patches stand and it runs.
-fn rollout(setup: &mut Setup<'_>, percent: u8) -> Result<()> {
-    let body = json!({"name": "bench", "product": PRODUCT, "version": NEW, "stages": [{"percent": percent}]});
+pub fn rollout(setup: &mut Setup<'_>, name: &str, stages: &serde_json::Value) -> Result<()> {
+    let body = json!({"name": name, "product": PRODUCT, "version": NEW, "stages": stages});
     let _: RolloutDetail = setup.post("/api/v1/rollouts", &body)?;
-    let mut detail: RolloutDetail = setup.post("/api/v1/rollouts/bench/move", &json!({"action": "start"}))?;
+    let path = format!("/api/v1/rollouts/{name}");
+    let mut detail: RolloutDetail = setup.post(&format!("{path}/move"), &json!({"action": "start"}))?;
     for _ in 0..ROLLOUT_LOOKS {
         if detail.rollout.state == RolloutState::Running {
             ensure!(detail.patches.ready > 0, "the rollout runs without a patch: {:?}", detail.patches);
             return Ok(());
         }
         thread::sleep(LOOK_PAUSE);
-        detail = setup.get("/api/v1/rollouts/bench")?;
+        detail = setup.get(&path)?;
     }
     bail!("the rollout is still {}; the server's log:\n{}", detail.rollout.state.as_str(), setup.server.log())
 }

@@ -76,6 +76,16 @@ impl Server {
         self.address
     }
 
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Its resident memory in bytes.
+    pub fn resident(&self) -> Result<u64> {
+        crate::large::resident(self.child.id())
+    }
+
     /// The token that makes the first administrator.
     pub fn bootstrap_token(&self) -> Result<String> {
         let path = self.data.path().join("bootstrap-token");

@@ -17,6 +17,8 @@ pub const FAILPOINTS: &[&str] = &[
     "notices.after_lease",
     "notices.before_commit",
     "notices.after_commit",
+    "rollouts.before_commit",
+    "rollouts.after_commit",
     "job.full.after_claim",
     "job.full.after_blob",
     "job.full.before_commit",

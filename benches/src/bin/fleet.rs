@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use sluice_benches::fleet::{DEVICES_MAX, set_up};
+use sluice_benches::large;
 use sluice_benches::load::{Figures, ROUNDS, run};
 use sluice_benches::pairs::{duration, grouped};
 use sluice_benches::server::{Server, build};
@@ -27,6 +28,21 @@ struct Cli {
 enum Command {
     /// Polls a second: unchanged and signed, beside `GET /healthz` over the same connections.
     Polls(Polls),
+    /// A rollout over a million devices: milliseconds to make it and to raise its stage, beside the cheapest change.
+    Rollouts(Rollouts),
+}
+
+#[derive(Debug, clap::Args)]
+struct Rollouts {
+    /// The server's program; without it this workspace's is built in release mode.
+    #[arg(long, value_name = "FILE")]
+    server_bin: Option<PathBuf>,
+    /// Devices of the fleet; one in ten has tried the release.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(100..=i64::from(large::DEVICES_MAX)))]
+    devices: u32,
+    /// Print the figures as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,14 +78,61 @@ struct Report {
 }
 
 fn main() -> Result<()> {
-    let Command::Polls(polls) = Cli::parse().command;
-    let report = measure(&polls)?;
-    if polls.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print(&report);
+    match Cli::parse().command {
+        Command::Polls(polls) => {
+            let report = measure(&polls)?;
+            if polls.json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                print(&report);
+            }
+        }
+        Command::Rollouts(rollouts) => {
+            let report = measure_rollouts(&rollouts)?;
+            if rollouts.json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                print_rollouts(&report);
+            }
+        }
     }
     Ok(())
+}
+
+fn measure_rollouts(rollouts: &Rollouts) -> Result<large::Report> {
+    let bar = ProgressBar::new_spinner();
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar.set_message("building the server");
+    let program = rollouts.server_bin.clone().map_or_else(build, Ok)?;
+    let server = Server::start(&program)?;
+    let report = large::measure(&server, rollouts.devices, |what| bar.set_message(what.to_owned()))?;
+    bar.finish_and_clear();
+    Ok(report)
+}
+
+fn print_rollouts(report: &large::Report) {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN);
+    table.set_header(["change", "median ms", "longest ms", "of the cheapest"]);
+    for change in &report.changes {
+        table.add_row([
+            change.what.to_owned(),
+            format!("{:.1}", change.median_ms),
+            format!("{:.1}", change.longest_ms),
+            format!("{:.2}", change.of_cheapest),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    println!("{table}");
+    println!(
+        "{} devices, {} attempts at the rollout that is raised. Each rollout that was made took {} bytes of memory; the server has {} MiB.",
+        grouped(u64::from(report.devices)),
+        grouped(u64::from(report.attempts)),
+        grouped(report.bytes_per_rollout),
+        report.resident >> 20,
+    );
 }
 
 fn measure(polls: &Polls) -> Result<Report> {
@@ -150,7 +213,10 @@ mod tests {
         Cli::command().debug_assert();
         assert!(Cli::try_parse_from(["fleet", "polls", "--devices", "0"]).is_err());
         assert!(Cli::try_parse_from(["fleet", "polls", "--connections", "257"]).is_err());
-        let Command::Polls(polls) = Cli::try_parse_from(["fleet", "polls", "--devices", "3"]).unwrap().command;
+        assert!(Cli::try_parse_from(["fleet", "rollouts", "--devices", "99"]).is_err());
+        let Command::Polls(polls) = Cli::try_parse_from(["fleet", "polls", "--devices", "3"]).unwrap().command else {
+            panic!("another command");
+        };
         let error = measure(&polls).unwrap_err().to_string();
         assert_eq!(error, "--connections 8 is more than --devices 3: give each connection a device");
     }

@@ -38,6 +38,7 @@ fn every_failpoint_is_killed_at() {
     let mut all = TESTED.to_vec();
     all.extend(crate::notices::TESTED);
     all.extend(crate::publisher::TESTED);
+    all.extend(crate::rollout_kill::TESTED);
     all.extend(crate::rotation::TESTED);
     all.sort_unstable();
     let mut known = FAILPOINTS.to_vec();

@@ -32,6 +32,7 @@ mod publisher;
 mod publishing;
 mod refusals;
 mod registration;
+mod rollout_kill;
 mod rollouts;
 mod rotation;
 mod stack;

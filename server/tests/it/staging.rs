@@ -45,7 +45,7 @@ fn merged(mut base: Value, over: Value) -> Value {
 impl World {
     /// Makes the rollout of a plan and lets it open.
     #[track_caller]
-    fn open(&self, plan: &Value) -> RolloutDetail {
+    pub fn open(&self, plan: &Value) -> RolloutDetail {
         self.admin.post("/api/v1/rollouts", plan).expect(201);
         self.move_rollout("spring", "start").expect(200);
         self.server.run_jobs();
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Devices on this release, those in the first half of the cohort first.
-    fn fleet(
+    pub fn fleet(
         &self,
         salt: &str,
         release: &Release,
@@ -82,13 +82,13 @@ impl World {
 
     /// Lets the executor look, as its timer does.
     fn look(&self) -> usize {
-        self.server.block_on(async { self.server.app.rollouts_tick().await.unwrap() })
+        self.server.block_on(async { self.server.app.rollouts_look().await.unwrap() })
     }
 }
 
 /// Takes the offer, installs it, polls on it and is healthy.
 #[track_caller]
-fn succeed(device: &mut TestDevice, to: &Release) {
+pub fn succeed(device: &mut TestDevice, to: &Release) {
     let attempt = device.poll().attempt();
     device.report(attempt, "downloading").expect(200);
     device.run(to);

@@ -1,9 +1,11 @@
 //! Moves rollouts that move by themselves. The planner says what is next; here it is carried out once, whatever the number of
 //! replicas: a transition is kept only when the rollout still is what the planner looked at.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
+use sluice_catalog::id::RolloutId;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::rollout::{Cause, Rollout, RolloutState, Stats, StopRules, plan};
 use sluice_catalog::wire::admin::MAX_TITLE_LEN;
@@ -12,12 +14,18 @@ use sluice_catalog::{Kind, Period, Time};
 
 use super::super::{Actor, App};
 use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
 use crate::store::{Because, Tx};
 
 /// The lease of who looks. It only saves work: two that look at once move nothing twice.
 const LEASE: &str = "rollouts";
 /// How long a replica that looks is waited for.
-const LEASE_LASTS: Period = Period::seconds(30);
+/// Until then nobody watches what the dead one watched.
+const LEASE_LASTS: Period = Period::seconds(10);
+/// Counting a rollout's attempts may take this part of the time, so that a million of them do not keep the database busy…
+const COUNTING_SHARE: i64 = 10;
+/// …but a rollout is looked at again within this time, however long that takes.
+const LONGEST_PAUSE: Period = Period::minutes(1);
 /// A rollout that is done is watched for so long: late failures must stop what late devices would get.
 const WATCHED_AFTER_DONE: Period = Period::days(14);
 /// Silent attempts from which on it is worth counting the controls: a stop rule needs as many.
@@ -32,6 +40,8 @@ const MAX_MOVES: usize = 64;
 pub struct Watch {
     /// The first and the last look.
     looks: Mutex<Option<(Time, Time)>>,
+    /// From when on each rollout is to be looked at again; those that took a while to count.
+    rests: Mutex<BTreeMap<RolloutId, Time>>,
 }
 
 impl Watch {
@@ -42,11 +52,45 @@ impl Watch {
         *looks = Some((since, now));
         since
     }
+
+    /// Lets a rollout rest that took from `began` to `ended` to look at.
+    fn rest(&self, rollout: RolloutId, began: Time, ended: Time) {
+        let took_ms = ended.as_ms().saturating_sub(began.as_ms());
+        let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
+        if took_ms > 0 {
+            let pause = took_ms.saturating_mul(COUNTING_SHARE - 1).min(LONGEST_PAUSE.as_ms());
+            rests.insert(rollout, ended.plus_ms(pause));
+        } else {
+            rests.remove(&rollout);
+        }
+    }
+
+    /// Whether a rollout rests. One whose rest would be longer than any can be has seen the clock go back.
+    fn rests(&self, rollout: RolloutId, now: Time) -> bool {
+        let rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
+        rests.get(&rollout).is_some_and(|until| now < *until && *until <= now.plus(LONGEST_PAUSE))
+    }
+
+    /// Forgets rollouts that nobody watches any more.
+    fn keep(&self, watched: &[Rollout]) {
+        let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
+        rests.retain(|rollout, _| watched.iter().any(|one| one.id == *rollout));
+    }
 }
 
 impl App {
-    /// Looks at every rollout that may move by itself, on one replica at a time. How many moves were made.
+    /// Looks at every rollout that may move by itself, on one replica at a time, at most for [`COUNTING_SHARE`] of the time.
+    /// How many moves were made.
     pub async fn rollouts_tick(self: &Arc<Self>) -> Result<usize> {
+        self.rollouts_look_at(|rollout, now| !self.watch.rests(rollout, now)).await
+    }
+
+    /// The same at once, without rest.
+    pub async fn rollouts_look(self: &Arc<Self>) -> Result<usize> {
+        self.rollouts_look_at(|_, _| true).await
+    }
+
+    async fn rollouts_look_at(self: &Arc<Self>, wanted: impl Fn(RolloutId, Time) -> bool) -> Result<usize> {
         let now = self.now();
         let mut moves = 0;
         // Who cannot read the database has not looked. What is in memory may be half a second old: a move from what a rollout no longer
@@ -58,12 +102,17 @@ impl App {
         let products = self.live.products_full();
         let going = products.all().filter(|product| !product.stopped).flat_map(|product| &product.rollouts);
         let watched: Vec<Rollout> = going.filter(|rollout| may_move(rollout, now)).cloned().collect();
-        if watched.is_empty()
-            || !self.store.lease_take(LEASE, self.publisher.replica.as_str(), now, now.plus(LEASE_LASTS)).await?
-        {
-            return Ok(0);
-        }
+        self.watch.keep(&watched);
         for rollout in watched {
+            let began = self.now();
+            if !wanted(rollout.id, began) {
+                continue;
+            }
+            // Again for each: many long counts may take longer than the lease lasts.
+            if !self.store.lease_take(LEASE, self.publisher.replica.as_str(), began, began.plus(LEASE_LASTS)).await? {
+                break;
+            }
+            let id = rollout.id;
             // What is wrong with one rollout must not keep the others from being stopped.
             match self.rollout_step(rollout.clone(), looked_since).await {
                 Ok(made) => moves += made,
@@ -72,6 +121,7 @@ impl App {
                     tracing::error!(rollout = %name, error = %error, cause = ?error.cause, "rollout {name} could not be looked at: {error}");
                 }
             }
+            self.watch.rest(id, began, self.now());
         }
         if moves > 0 {
             self.refresh().await?;
@@ -115,7 +165,9 @@ impl App {
                 "figures": transition.figures, "digest": digest,
             });
             tx.audit_add(now, "server", action, &format!("rollout:{}", rollout.name), &detail).await?;
+            failpoint("rollouts.before_commit");
             tx.commit().await?;
+            failpoint("rollouts.after_commit");
             tracing::info!(rollout = %rollout.name, state = moved.state.as_str(), stage = moved.stage, "rollout {}: {cause}", rollout.name);
             rollout = moved;
         }
@@ -203,5 +255,28 @@ fn may_move(rollout: &Rollout, now: Time) -> bool {
         RolloutState::Running => stops || rollout.stages.gate(rollout.stage).is_some(),
         RolloutState::Done => stops && now < rollout.stage_since.plus(WATCHED_AFTER_DONE),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollout_that_takes_long_to_count_rests_nine_times_as_long_and_a_minute_at_most() {
+        let watch = Watch::default();
+        let id = |number: u8| RolloutId::new(Time::EPOCH, [number; 10]);
+        let at = |s: i64| Time::EPOCH.plus_s(1000 + s);
+        watch.rest(id(1), at(0), at(2));
+        watch.rest(id(2), at(0), at(30));
+        watch.rest(id(3), at(0), at(0));
+        assert!(watch.rests(id(1), at(2)) && watch.rests(id(1), at(19)) && !watch.rests(id(1), at(20)));
+        assert!(watch.rests(id(2), at(89)) && !watch.rests(id(2), at(90)));
+        assert!(!watch.rests(id(3), at(0)) && !watch.rests(id(4), at(0)));
+        assert!(!watch.rests(id(1), at(-100)), "a clock that went back does not keep it asleep");
+        watch.rest(id(1), at(20), at(20));
+        assert!(!watch.rests(id(1), at(19)), "it counts fast again");
+        watch.keep(&[]);
+        assert!(!watch.rests(id(2), at(89)), "who is not watched is forgotten");
     }
 }
