@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Time;
 use crate::cover::Windows;
-use crate::device::DeviceState;
+use crate::device::{Device, DeviceState};
 use crate::id::{CohortId, CustomerId, FactId};
 use crate::text::{ProductName, Serial, Slug, TrainName};
 use crate::{TextSet, product::Channel};
@@ -107,6 +107,81 @@ pub struct Before {
     pub channel: Channel,
     /// The train that it is known to run.
     pub confirmed_train: Option<TrainName>,
+    /// Attempts that it had made: with more since, it may have confirmed a train by itself.
+    #[serde(default)]
+    pub attempt_seq: Option<i32>,
+}
+
+impl Before {
+    /// What a device has now.
+    pub fn of(device: &Device) -> Self {
+        Self {
+            state: device.state,
+            fence_at: device.fence_at,
+            customer_id: device.customer_id,
+            site: device.site.clone(),
+            tags: device.tags.clone(),
+            cohort_id: device.cohort_id,
+            channel: device.channel,
+            confirmed_train: device.confirmed_train.clone(),
+            attempt_seq: Some(device.attempt_seq),
+        }
+    }
+
+    /// What a device that a swap entered had: it stays known, but waits to be accepted for something else.
+    pub fn nothing(cohort_id: CohortId) -> Self {
+        Self {
+            state: DeviceState::Pending,
+            fence_at: None,
+            customer_id: None,
+            site: None,
+            tags: TextSet::default(),
+            cohort_id,
+            channel: Channel::Stable,
+            confirmed_train: None,
+            attempt_seq: Some(0),
+        }
+    }
+
+    /// The device as it was, but for what somebody decided since: a blocked or retired device stays so, and a train that it may have
+    /// confirmed since stays confirmed.
+    pub fn give_back(self, device: Device) -> Device {
+        let state = match device.state {
+            DeviceState::Blocked | DeviceState::Retired => device.state,
+            _ => self.state,
+        };
+        // A train that came with the swap alone goes with it.
+        let confirmed_train = match self.attempt_seq {
+            Some(attempts) if attempts == device.attempt_seq => self.confirmed_train,
+            _ => device.confirmed_train.clone().or(self.confirmed_train),
+        };
+        Device {
+            state,
+            fence_at: self.fence_at,
+            customer_id: self.customer_id,
+            site: self.site,
+            tags: self.tags,
+            cohort_id: self.cohort_id,
+            channel: self.channel,
+            confirmed_train,
+            ..device
+        }
+    }
+}
+
+/// The old device and the new one as a swap leaves them. Each takes the other's place in rollouts, so that the site goes on where it was
+/// and no place is there twice.
+pub fn exchange(mut old: Device, mut new: Device, fence_at: Time) -> (Device, Device) {
+    new.state = DeviceState::Active;
+    new.customer_id = old.customer_id;
+    new.site.clone_from(&old.site);
+    new.tags.clone_from(&old.tags);
+    new.channel = old.channel;
+    new.confirmed_train = new.confirmed_train.or_else(|| old.confirmed_train.clone());
+    std::mem::swap(&mut new.cohort_id, &mut old.cohort_id);
+    old.state = DeviceState::RmaPending;
+    old.fence_at = Some(fence_at);
+    (old, new)
 }
 
 /// What a swap did, to be undone.

@@ -7,7 +7,7 @@ use sluice_catalog::erasure::is_erased;
 use sluice_catalog::id::{DeviceId, FactId, ProductId};
 use sluice_catalog::policy::PolicyScope;
 use sluice_catalog::principal::Permission;
-use sluice_catalog::swap::{Before, DEFAULT_OVERLAP_DAYS, MAX_OVERLAP_DAYS, Moved, Swap, carry};
+use sluice_catalog::swap::{Before, DEFAULT_OVERLAP_DAYS, MAX_OVERLAP_DAYS, Moved, Swap, carry, exchange};
 use sluice_catalog::text::Slug;
 use sluice_catalog::wire::entitlement::SwapCreate;
 use sluice_catalog::wire::event::EventData;
@@ -79,7 +79,7 @@ impl App {
         let there = tx.device_by_serial(product.product.id, &request.new).await?.map(|row| row.device);
         let items = tx.serial_items(&request.product, &request.old).await?;
         check_new(&mut tx, request, &old, there.as_ref()).await?;
-        let mut new = match &there {
+        let new = match &there {
             Some(device) => device.clone(),
             None => {
                 let hw_id = request.hw_id.as_ref().unwrap_or(&old.hw_id);
@@ -90,7 +90,7 @@ impl App {
         };
         let fence_at = now.plus_days(i64::from(days));
         let mut moved =
-            Moved { old: before(&old), new: there.as_ref().map(before), superseded: Vec::new(), recorded: Vec::new() };
+            Moved { old: Before::of(&old), new: there.as_ref().map(Before::of), superseded: vec![], recorded: vec![] };
         // A place of its own is free again: it takes over that of the old one.
         for item in tx.serial_items(&request.product, &request.new).await? {
             tx.facts_end(&[item.id], now).await?;
@@ -115,17 +115,7 @@ impl App {
             }
         }
         self.move_policies(&mut tx, request, &old, &mut moved, now).await?;
-        new.state = DeviceState::Active;
-        new.customer_id = old.customer_id;
-        new.site.clone_from(&old.site);
-        new.tags.clone_from(&old.tags);
-        new.channel = old.channel;
-        new.confirmed_train = new.confirmed_train.or_else(|| old.confirmed_train.clone());
-        let mut replaced = old.clone();
-        // Each takes the other's place in rollouts, so that the site goes on where it was and no place is there twice.
-        std::mem::swap(&mut new.cohort_id, &mut replaced.cohort_id);
-        replaced.state = DeviceState::RmaPending;
-        replaced.fence_at = Some(fence_at);
+        let (replaced, new) = exchange(old.clone(), new, fence_at);
         for (device, cause) in [(&replaced, "replaced by"), (&new, "replaces")] {
             tx.device_swapped(device, now).await?;
             tx.device_sited(device.id, now).await?;
@@ -224,19 +214,9 @@ impl App {
             return Err(Error::conflict(format!("{erased} of RMA {number} was erased: there is nothing to give back")));
         }
         let owner = old.customer_id;
-        // A device that the swap entered stays known, but waits to be accepted for something else.
-        let new_before = moved.new.unwrap_or_else(|| Before {
-            state: DeviceState::Pending,
-            fence_at: None,
-            customer_id: None,
-            site: None,
-            tags: sluice_catalog::TextSet::default(),
-            cohort_id: old.cohort_id,
-            channel: sluice_catalog::product::Channel::Stable,
-            confirmed_train: None,
-        });
+        let new_before = moved.new.unwrap_or_else(|| Before::nothing(old.cohort_id));
         for (device, before) in [(old, moved.old), (new, new_before)] {
-            let device = restored(device, before);
+            let device = before.give_back(device);
             tx.device_swapped(&device, now).await?;
             tx.device_note(device.id, actor.name(), &format!("RMA {number} undone"), now).await?;
         }
@@ -290,31 +270,6 @@ async fn check_new(tx: &mut Tx, request: &SwapCreate, old: &Device, there: Optio
         }
         _ => Ok(()),
     }
-}
-
-fn before(device: &Device) -> Before {
-    Before {
-        state: device.state,
-        fence_at: device.fence_at,
-        customer_id: device.customer_id,
-        site: device.site.clone(),
-        tags: device.tags.clone(),
-        cohort_id: device.cohort_id,
-        channel: device.channel,
-        confirmed_train: device.confirmed_train.clone(),
-    }
-}
-
-/// What was before the swap, but for what somebody decided since: a blocked or retired device stays so, and a train that was confirmed
-/// stays confirmed.
-fn restored(device: Device, before: Before) -> Device {
-    let Before { state, fence_at, customer_id, site, tags, cohort_id, channel, confirmed_train } = before;
-    let state = match device.state {
-        DeviceState::Blocked | DeviceState::Retired => device.state,
-        _ => state,
-    };
-    let confirmed_train = device.confirmed_train.clone().or(confirmed_train);
-    Device { state, fence_at, customer_id, site, tags, cohort_id, channel, confirmed_train, ..device }
 }
 
 /// The old device, with both locked in the order of their ids until the transaction ends.

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use sluice_catalog::decide::{self, ProductView, Why};
-use sluice_catalog::facts::Known;
 use sluice_catalog::principal::Permission;
-use sluice_catalog::release::ReleaseFact;
 use sluice_catalog::text::{ProductName, Serial, Version};
 use sluice_catalog::wire::device::WhyResponse;
 use sluice_catalog::{Kind, Time};
@@ -100,23 +98,11 @@ impl App {
                 rollouts.push(then);
             }
         }
-        let mut releases = view.releases().to_vec();
-        if let Some(known_at) = known_at {
-            let facts = self.store.release_facts(true).await?;
-            releases.retain(|release| release.release.published_at <= known_at);
-            for release in &mut releases {
-                release.release.withdrawn_at = release.release.withdrawn_at.filter(|at| *at <= known_at);
-                release.embargo = None;
-                release.blocked_countries = sluice_catalog::TextSet::default();
-                let id = release.release.id;
-                for row in facts.iter().filter(|row| row.release_id == id) {
-                    let known: Known<ReleaseFact> = row.known()?;
-                    if known.at(known_at) {
-                        release.say(known.fact);
-                    }
-                }
-            }
-        }
-        Ok(ProductView::new(view.product.clone(), releases, rollouts))
+        let Some(known_at) = known_at else {
+            return Ok(ProductView::new(view.product.clone(), view.releases().to_vec(), rollouts));
+        };
+        let facts = self.store.release_facts(true).await?;
+        let known = facts.iter().map(|row| Ok((row.release_id, row.known()?))).collect::<Result<Vec<_>>>()?;
+        Ok(view.known_at(&known, rollouts, known_at))
     }
 }

@@ -1,9 +1,11 @@
 //! What the decision looks at: immutable views that the server keeps in memory.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use crate::cover::Cover;
 use crate::device::{Device, Installed};
+use crate::facts::Known;
 use crate::id::{ReleaseId, RolloutId};
 use crate::policy::Policy;
 use crate::pool::FullPool;
@@ -74,7 +76,7 @@ pub struct ProductView {
     components: Vec<Component>,
     /// Versions with their releases, sorted.
     versions: Vec<(Version, usize)>,
-    /// Stepping stones with the newest security fix of their train that installs over nothing older; sorted.
+    /// Stepping stones, also those over several steps, with the newest security fix of their train to which they lead; sorted.
     stones: Vec<(Version, usize)>,
     /// The newest signing epoch of a release.
     newest_epoch: i32,
@@ -97,29 +99,32 @@ impl ProductView {
             releases.iter().flat_map(|release| &release.artifacts).map(|artifact| artifact.component.clone()).collect();
         components.sort_unstable();
         components.dedup();
-        let train_of = |version: &Version| {
-            let at = versions.binary_search_by(|(known, _)| known.cmp(version)).ok()?;
-            let (_, release) = versions.get(at)?;
-            releases.get(*release).map(|release| &release.release.train)
-        };
-        let mut stones: Vec<(Version, usize)> = numbered()
-            .filter(|(_, fix)| fix.release.kind == ReleaseKind::Security)
-            .flat_map(|(at, fix)| {
-                let floors = fix.artifacts.iter().filter_map(|artifact| artifact.min_installed.as_ref());
-                floors.filter(|floor| train_of(floor) == Some(&fix.release.train)).map(move |floor| (floor.clone(), at))
-            })
-            .collect();
-        stones.sort_unstable();
-        stones.dedup_by(|later, first| later.0 == first.0);
+        let stones = stones(&releases, &versions);
         let newest_epoch = releases.iter().map(|release| release.release.signing_epoch).max().unwrap_or(1);
         Self { product, releases, rollouts, stopped: false, images, components, versions, stones, newest_epoch }
+    }
+
+    /// The product by what was known at a moment: releases that were out, with what was said of them, and rollouts as they were.
+    #[must_use]
+    pub fn known_at(&self, facts: &[(ReleaseId, Known<ReleaseFact>)], rollouts: Vec<Rollout>, known_at: Time) -> Self {
+        let out = self.releases.iter().filter(|release| release.release.published_at <= known_at);
+        let known = out.cloned().map(|mut release| {
+            release.release.withdrawn_at = release.release.withdrawn_at.filter(|at| *at <= known_at);
+            release.embargo = None;
+            release.blocked_countries = TextSet::default();
+            let id = release.release.id;
+            let said = facts.iter().filter(|(of, fact)| *of == id && fact.at(known_at));
+            said.for_each(|(_, known)| release.say(known.fact.clone()));
+            release
+        });
+        Self::new(self.product.clone(), known.collect(), rollouts)
     }
 
     /// The same product without some of its releases.
     #[must_use]
     pub fn without(&self, gone: impl Fn(&ReleaseView) -> bool) -> Self {
         let releases = self.releases.iter().filter(|release| !gone(release)).cloned().collect();
-        Self::new(self.product.clone(), releases, self.rollouts.clone())
+        Self { stopped: self.stopped, ..Self::new(self.product.clone(), releases, self.rollouts.clone()) }
     }
 
     /// Its releases, greatest order first.
@@ -146,8 +151,8 @@ impl ProductView {
         self.look_up(&self.versions, version)
     }
 
-    /// The newest security fix to which this version is a stepping stone: one on its train that names it as the oldest
-    /// version it installs over.
+    /// The newest security fix to which this version is a stepping stone: one on its train that names it as the oldest version it
+    /// installs over, or that another stone on its train does.
     pub fn fix_beyond(&self, version: &Version) -> Option<&ReleaseView> {
         self.look_up(&self.stones, version)
     }
@@ -156,6 +161,33 @@ impl ProductView {
         let at = index.binary_search_by(|(known, _)| known.cmp(version)).ok()?;
         index.get(at).and_then(|(_, release)| self.releases.get(*release))
     }
+}
+
+/// Every version on the way to a security fix inside its train, with the newest such fix; sorted. Each is looked at once: what leads to
+/// a stone of a newer fix leads to that fix.
+fn stones(releases: &[ReleaseView], versions: &[(Version, usize)]) -> Vec<(Version, usize)> {
+    let of_version = |version: &Version| {
+        let at = versions.binary_search_by(|(known, _)| known.cmp(version)).ok()?;
+        versions.get(at).map(|(_, release)| *release)
+    };
+    let mut stones = BTreeMap::new();
+    let mut ahead: Vec<usize> = Vec::new();
+    for (fix, release) in releases.iter().enumerate().filter(|(_, fix)| fix.release.kind == ReleaseKind::Security) {
+        ahead.push(fix);
+        while let Some(over) = ahead.pop().and_then(|at| releases.get(at)) {
+            for floor in over.artifacts.iter().filter_map(|artifact| artifact.min_installed.as_ref()) {
+                let stone = of_version(floor).and_then(|at| releases.get(at).map(|stone| (at, stone)));
+                let Some((at, _)) = stone.filter(|(_, stone)| stone.release.train == release.release.train) else {
+                    continue;
+                };
+                stones.entry(floor.clone()).or_insert_with(|| {
+                    ahead.push(at);
+                    fix
+                });
+            }
+        }
+    }
+    stones.into_iter().collect()
 }
 
 /// A device with what it runs, its cover and its failures.

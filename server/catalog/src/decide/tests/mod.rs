@@ -1,9 +1,11 @@
 //! The decision as a specification: who gets what, and the reason that is given.
 
+mod histories;
 mod offline;
 mod properties;
 mod rollouts;
 mod scenarios;
+mod world;
 
 use uuid::Uuid;
 

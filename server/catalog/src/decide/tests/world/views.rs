@@ -1,0 +1,103 @@
+//! What a world looks like to the decision: as it is, and by what was known.
+
+use super::*;
+use crate::facts::{ContractFacts, covers};
+use crate::source::SourceView;
+
+/// Covers by what was known at a moment, sources judged by that.
+pub(in crate::decide) fn judged(contracts: &[ContractFacts], known_at: Time) -> Vec<Cover> {
+    let mut covers = covers(contracts, &"cameras".parse().unwrap(), known_at);
+    covers
+        .iter_mut()
+        .filter_map(|cover| cover.origin.source.as_mut())
+        .for_each(|source| source.judged_at = Some(known_at));
+    covers
+}
+
+impl World {
+    /// The product as it is.
+    pub(in crate::decide) fn product(&self) -> ProductView {
+        product(self.releases.clone(), self.rollouts.clone())
+    }
+
+    /// The product by what was known at a moment.
+    pub(in crate::decide) fn product_known(&self, known_at: Time) -> ProductView {
+        let rows = self.rollout_rows.iter().rfind(|(at, _)| *at <= known_at);
+        let rollouts = rows.map(|(_, rollouts)| rollouts.clone()).unwrap_or_default();
+        self.product().known_at(&self.said, rollouts, known_at)
+    }
+
+    fn view(unit: Unit, covers: Vec<Cover>, policies: Vec<Policy>) -> DeviceView {
+        DeviceView {
+            installed: unit.installed,
+            policies,
+            failed: unit.failed,
+            device: unit.device,
+            ..device(1, covers)
+        }
+    }
+
+    /// A device as it is, from what is plain.
+    pub(in crate::decide) fn device(&self, serial: usize) -> Option<DeviceView> {
+        let unit = self.units[serial].clone()?;
+        let mut covers = Vec::new();
+        for (contract, book) in self.books.iter().enumerate() {
+            let Plain { active, terms, windows, items } = &book.plain;
+            let spans = || items.iter().filter(|item| item.0 == serial).map(|item| item.1);
+            if !active || spans().next().is_none() {
+                continue;
+            }
+            let cut =
+                windows.iter().flat_map(|window| spans().map(|item| (window.0.max(item.0), window.1.min(item.1))));
+            covers.push(Cover {
+                contract: number(contract).parse().unwrap(),
+                plan: terms.plan.clone(),
+                rule: terms.rule,
+                grace_days: terms.grace_days,
+                codes: terms.grants.iter().map(|grant| (grant.code.clone(), grant.channel_ceiling)).collect(),
+                windows: Windows::new(cut.collect()),
+                origin: Origin {
+                    source: (contract == KEPT)
+                        .then(|| SourceView { heard: heard(self.heard_at), judged_at: Some(self.at()) }),
+                    pool: None,
+                },
+            });
+        }
+        let concerns = |of: &Option<usize>| of.is_none_or(|of| of == serial);
+        let policies = self.plain_policies.iter().filter(|(of, _)| concerns(of)).map(|(_, policy)| policy.clone());
+        Some(Self::view(unit, covers, policies.collect()))
+    }
+
+    /// What the facts say of the contracts of a serial.
+    pub(in crate::decide) fn contracts(&self, serial: usize) -> Vec<ContractFacts> {
+        let book = |(contract, book): (usize, &Book)| ContractFacts {
+            number: number(contract).parse().unwrap(),
+            states: book.states.clone(),
+            terms: book.terms.clone(),
+            windows: book.windows.iter().map(|(_, window)| window.clone()).collect(),
+            items: book
+                .items
+                .iter()
+                .filter(|(_, item)| item.fact.0 == serial)
+                .map(|(_, item)| Known {
+                    fact: item.fact.1,
+                    recorded_at: item.recorded_at,
+                    superseded_at: item.superseded_at,
+                })
+                .collect(),
+            sources: if contract == KEPT { self.heard.clone() } else { vec![] },
+            pools: vec![],
+        };
+        self.books.iter().enumerate().map(book).collect()
+    }
+
+    /// A device by what was known at a moment.
+    pub(in crate::decide) fn device_known(&self, serial: usize, known_at: Time) -> Option<DeviceView> {
+        let row = self.unit_rows.iter().rfind(|(at, of, _)| *of == serial && *at <= known_at);
+        let unit = row.map(|(_, _, unit)| unit.clone())?;
+        let covers = judged(&self.contracts(serial), known_at);
+        let concerns = |of: &Option<usize>| of.is_none_or(|of| of == serial);
+        let known = self.policies.iter().filter(|(of, policy)| concerns(of) && policy.at(known_at));
+        Some(Self::view(unit, covers, known.map(|(_, policy)| policy.fact.clone()).collect()))
+    }
+}
