@@ -193,26 +193,10 @@ fn worker(common: &Common) -> anyhow::Result<()> {
         let app = setup::app(&settings, &common.data, Clock::default()).await?;
         let background = serve::background(&app, settings.worker_threads.max(1));
         println!("working; stop with Ctrl-C");
-        stop_signal().await?;
+        serve::stop_signal().await?;
         background.stop().await;
         Ok(())
     })
-}
-
-#[cfg(unix)]
-async fn stop_signal() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-async fn stop_signal() -> anyhow::Result<()> {
-    Ok(tokio::signal::ctrl_c().await?)
 }
 
 fn migrate(common: &Common) -> anyhow::Result<()> {

@@ -72,8 +72,41 @@ pub fn start(app: &Arc<App>, settings: &Settings, workers: bool) -> anyhow::Resu
     let url = settings.public_url.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
     let url = url.trim_end_matches('/').to_owned();
     let server = http::server(app, listener, settings.tls.as_ref(), &url, SHUTDOWN_S)?;
-    let background = background(app, if workers { settings.worker_threads } else { 0 });
+    let mut background = background(app, if workers { settings.worker_threads } else { 0 });
+    background.tasks.push(tokio::spawn(end_streams(Arc::clone(app), background.stop.subscribe())));
     Ok(Running { address, url, server, background })
+}
+
+/// Ends streams when the server is asked to stop: a graceful stop waits for running requests, and they would not end.
+async fn end_streams(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        asked = stop_signal() => {
+            if let Err(error) = asked {
+                tracing::warn!(%error, "signals cannot be heard: streams end only with their clients: {error}");
+                return;
+            }
+        }
+        _ = stop.changed() => {}
+    }
+    app.lives.close();
+}
+
+/// Waits until the process is asked to stop.
+#[cfg(unix)]
+pub async fn stop_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}
+
+/// Waits until the process is asked to stop.
+#[cfg(not(unix))]
+pub async fn stop_signal() -> anyhow::Result<()> {
+    Ok(tokio::signal::ctrl_c().await?)
 }
 
 /// Starts the background tasks: snapshots, last-seen times, the publisher, rollouts, and so many job workers.
@@ -96,6 +129,7 @@ pub fn background(app: &Arc<App>, workers: usize) -> Background {
 impl Background {
     /// Stops every task, writes what waits to be written, and closes the database.
     pub async fn stop(self) {
+        self.app.lives.close();
         let _ = self.stop.send(true);
         for task in self.tasks {
             if let Err(error) = task.await {
@@ -147,6 +181,9 @@ async fn every(period: Duration, mut stop: watch::Receiver<bool>, app: Arc<App>,
             Tick::Rollouts => {
                 if let Err(error) = app.rollouts_tick().await {
                     tracing::error!(error = %error, cause = ?error.cause, "rollouts could not be looked at: {error}");
+                }
+                if let Err(error) = app.series_tick().await {
+                    tracing::warn!(%error, cause = ?error.cause, "figures of rollouts were not kept: {error}");
                 }
             }
             Tick::Publish => match app.publisher_tick().await {

@@ -117,6 +117,8 @@ pub async fn app_with(
         notices: Notices::default(),
         fleets: Fleets::default(),
         watch: crate::app::Watch::default(),
+        series: crate::app::Series::default(),
+        lives: crate::app::Lives::default(),
         runtime: tokio::runtime::Handle::current(),
     });
     app.refresh().await.map_err(anyhow::Error::new).context("reading the catalogue")?;

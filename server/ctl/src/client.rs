@@ -34,6 +34,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 const STREAM_TIMEOUT: Duration = Duration::from_hours(1);
 /// Longest line of such an answer, bytes.
 const LINE_MAX_LEN: u64 = 64 << 10;
+/// Longest line of a stream of events, bytes: one is a whole rollout, with a fleet of many kinds of hardware.
+const EVENT_MAX_LEN: u64 = 4 << 20;
 /// Time to a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -139,6 +141,57 @@ impl Client {
             None => request.call(),
         };
         self.read_lines(answer.map_err(|error| self.unreachable(&error))?, line)
+    }
+
+    /// Reads server-sent events for some time: name and data of each, nothing for a sign of life. Ends when `event` wants no more, at a
+    /// cut, and when the time is over; only what came instead of a stream is a failure. `seen` names the last event that was read.
+    pub fn events(
+        &self,
+        path: &str,
+        seen: Option<&str>,
+        time: Duration,
+        event: &mut dyn FnMut(Option<(&str, &str)>) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let request = self.agent.get(format!("{}{path}", self.server));
+        // No time at all would be no limit.
+        let mut request = request.config().timeout_global(Some(time.max(Duration::from_millis(1)))).build();
+        request = request.header("accept", "text/event-stream");
+        if let Some(seen) = seen {
+            request = request.header("last-event-id", seen);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut answer = request.call().map_err(|error| self.unreachable(&error))?;
+        if !answer.status().is_success() {
+            return self.body(answer).map(drop);
+        }
+        let mut reader = BufReader::new(answer.body_mut().as_reader());
+        let (mut text, mut id, mut data) = (String::new(), String::new(), String::new());
+        loop {
+            text.clear();
+            let read = reader.by_ref().take(EVENT_MAX_LEN).read_line(&mut text);
+            if !matches!(read, Ok(length) if length > 0) || !text.ends_with('\n') {
+                return Ok(());
+            }
+            let line = text.trim_end_matches(['\r', '\n']);
+            let goes_on = match line.split_once(':') {
+                Some(("id", value)) => {
+                    value.trim_start().clone_into(&mut id);
+                    true
+                }
+                Some(("data", value)) => {
+                    value.trim_start().clone_into(&mut data);
+                    true
+                }
+                Some(("", _)) => event(None)?,
+                _ if line.is_empty() && !data.is_empty() => event(Some((&id, &std::mem::take(&mut data))))?,
+                _ => true,
+            };
+            if !goes_on {
+                return Ok(());
+            }
+        }
     }
 
     /// Sends something, and reads such an answer.

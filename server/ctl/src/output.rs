@@ -34,6 +34,16 @@ impl Output {
         Ok(())
     }
 
+    /// Prints the last line of what was shown while it went on; a program has it already.
+    pub fn last(self, text: &str) -> Result<(), Failure> {
+        if !self.json {
+            let mut out = io::stdout().lock();
+            writeln!(out, "{text}")?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+
     /// Says something beside the result, to people only.
     pub fn note(self, text: &str) {
         if !self.json {

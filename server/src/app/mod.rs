@@ -44,7 +44,7 @@ pub use limits::{AskLimits, RetryAfter};
 pub use notices::{NOTICES_LEASE, NOTICES_LEASE_S, Notices};
 pub use publish::{LEASE, LEASE_S, Publisher};
 pub use reports::Moved;
-pub use rollouts::Watch;
+pub use rollouts::{LiveEvent, Lives, MAX_STREAMS, Series, Watch};
 pub use why::Question;
 
 use std::sync::Arc;
@@ -118,6 +118,10 @@ pub struct App {
     pub fleets: Fleets,
     /// Since when rollouts are looked at.
     pub watch: Watch,
+    /// Up to when figures of rollouts are kept.
+    pub series: Series,
+    /// Who watches which rollout.
+    pub lives: Lives,
     /// The runtime on which the database pool and the blob store's client live. Actix workers are runtimes of their own
     /// and reach them through this handle.
     pub runtime: tokio::runtime::Handle,

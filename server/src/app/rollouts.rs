@@ -4,8 +4,12 @@
 mod approvals;
 mod audience;
 mod executor;
+mod live;
+mod series;
 
 pub use executor::Watch;
+pub use live::{LiveEvent, Lives, MAX_STREAMS};
+pub use series::Series;
 
 use serde_json::json;
 use sluice_catalog::Kind;
@@ -15,7 +19,7 @@ use sluice_catalog::job::JobState;
 use sluice_catalog::patch::PatchState;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::release::Artifact;
-use sluice_catalog::rollout::{Rollout, RolloutState, Rules, Selector, waits};
+use sluice_catalog::rollout::{Rollout, RolloutState, Rules, Selector, completes_at, gate_view, waits};
 use sluice_catalog::text::Slug;
 use sluice_catalog::wire::admin::MAX_TITLE_LEN;
 use sluice_catalog::wire::rollout::{PatchProgress, RolloutAction, RolloutCreate, RolloutDetail, RolloutMove};
@@ -46,11 +50,15 @@ impl App {
         let (product, version) = self.rollout_release(&rollout)?;
         let stats = self.rollout_stats(&rollout, now).await?;
         let digest = rollout.plan_digest(&product, &version);
+        let counts = stats.total(&rollout.excluded);
+        let running = rollout.state == RolloutState::Running;
         Ok(RolloutDetail {
             digest,
             approvals: self.approvals(&rollout, digest).await?,
             waits: waits(&rollout, &stats, now),
-            counts: stats.total(&rollout.excluded),
+            gate: gate_view(&rollout, &counts, now).filter(|_| running),
+            completes_at: completes_at(&rollout, &stats, now),
+            counts,
             product,
             version,
             rollout,

@@ -105,6 +105,8 @@ fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Permission>)> {
         get("/api/v1/rollouts", Permission::Read),
         post("/api/v1/products/none/audience/count", none(), Permission::Read),
         get("/api/v1/rollouts/none", Permission::Read),
+        get("/api/v1/rollouts/none/live", Permission::Read),
+        get("/api/v1/rollouts/none/series", Permission::Read),
         get("/api/v1/principals", Permission::Principals),
         get("/api/v1/enrol-tokens", Permission::Devices),
         get("/api/v1/held", Permission::Embargo),

@@ -4,10 +4,11 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::progress::{gate_view, permille};
 use super::rules::{StopAction, StopLimit};
 use super::stats::{Counts, Stats, Tally, wilson_lower, wilson_upper};
 use super::{Rollout, RolloutState};
-use crate::{Period, Time};
+use crate::Time;
 
 /// Attempts of a class below which no stop rule acts: two devices may fail for reasons of their own.
 pub const MIN_STOP: u64 = 3;
@@ -184,11 +185,6 @@ pub enum Waits {
     Nothing,
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of 0 to 1")]
-fn permille(share: f64) -> u16 {
-    (share.clamp(0.0, 1.0) * 1000.0).floor() as u16
-}
-
 impl Rollout {
     /// What began until then is matured, and who was last heard of before then is silent.
     pub fn mature_before(&self, now: Time) -> Time {
@@ -279,23 +275,18 @@ fn stop(rollout: &Rollout, stats: &Stats) -> Option<Transition> {
 
 /// What the gate of the present stage says.
 fn gate(rollout: &Rollout, counts: &Counts, now: Time) -> Result<Figures, Waits> {
-    let Some(gate) = rollout.stages.gate(rollout.stage) else { return Err(Waits::Hand) };
-    let ramp = rollout.stages.stage(rollout.stage).map_or(Period::ZERO, |stage| stage.ramp);
-    let until = rollout.stage_since.plus(gate.soak.max(ramp));
-    if now < until {
-        return Err(Waits::Soak { until });
+    let Some(view) = gate_view(rollout, counts, now) else { return Err(Waits::Hand) };
+    let (lower_permille, need_permille) = (view.lower_permille, view.need_permille);
+    if !view.soaked {
+        return Err(Waits::Soak { until: view.soak_until });
     }
-    // What was seen in earlier stages has opened this one; it says nothing of the devices that this one reached.
-    let (have, need) = (counts.of_stage.attempts, u64::from(gate.minimum));
-    if have < need {
-        return Err(Waits::Attempts { have, need, coming: counts.begun.attempts - counts.matured.attempts });
+    if view.matured < view.minimum {
+        return Err(Waits::Attempts { have: view.matured, need: view.minimum, coming: view.coming });
     }
-    let lower = wilson_lower(counts.of_stage.succeeded(), have);
-    let need = f64::from(gate.success) / 100.0;
-    if lower < need {
-        return Err(Waits::Success { lower_permille: permille(lower), need_permille: permille(need) });
+    if !view.sure {
+        return Err(Waits::Success { lower_permille, need_permille });
     }
-    Ok(Figures { counts: *counts, lower_permille: permille(lower), against_permille: permille(need) })
+    Ok(Figures { counts: *counts, lower_permille, against_permille: need_permille })
 }
 
 /// What a rollout does now, if anything. After it was carried out, ask again: one look moves it by one step.

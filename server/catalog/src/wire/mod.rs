@@ -8,6 +8,7 @@ pub mod entitlement;
 pub mod erasure;
 pub mod event;
 pub mod fleet;
+pub mod live;
 pub mod publish;
 pub mod registration;
 pub mod rollout;

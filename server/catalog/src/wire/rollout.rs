@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::rollout::{
-    Counts, Preset, Rollout, RolloutTransition, Rules, RulesError, Selector, Stage, Stages, StagesError, Waits,
+    Counts, GateView, Preset, Rollout, RolloutTransition, Rules, RulesError, Selector, Stage, Stages, StagesError,
+    Waits,
 };
 use crate::text::{ProductName, Slug, Version};
 use crate::{Digest, Time};
@@ -264,6 +265,12 @@ pub struct RolloutDetail {
     /// What it waits for.
     #[serde(default = "nothing")]
     pub waits: Waits,
+    /// The gate of its stage, while it runs and there is one.
+    #[serde(default)]
+    pub gate: Option<GateView>,
+    /// When it will be done, by its plan and the pace so far; nothing where that cannot be told.
+    #[serde(default)]
+    pub completes_at: Option<Time>,
     /// What is known of its attempts, without hardware that was taken out.
     #[serde(default)]
     pub counts: Counts,

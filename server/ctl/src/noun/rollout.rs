@@ -16,6 +16,7 @@ use crate::client::path;
 use crate::failure::Failure;
 use crate::noun::rollout_count::{self, Count};
 use crate::noun::rollout_plan::{Approve, PlanFile, waits_text};
+use crate::noun::rollout_series::Series;
 use crate::noun::rollout_simulate::Simulate;
 use crate::noun::{list, rollout_watch, short_text};
 use crate::output::{fields, joined, made, table, when};
@@ -139,6 +140,8 @@ pub enum Command {
         #[arg(long, default_value = "", hide_default_value = true, value_parser = short_text(MAX_TITLE_LEN))]
         reason: String,
     },
+    /// Show a rollout's figures as time went by.
+    Series(Series),
     /// Follow a rollout until it is done or halted, or as told by --until.
     Watch {
         /// The rollout.
@@ -149,7 +152,7 @@ pub enum Command {
         /// Give up after so many seconds.
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
         timeout: Option<u32>,
-        /// Seconds between two looks.
+        /// Seconds between two looks at a server that has no live view.
         #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
         interval: u32,
     },
@@ -196,6 +199,7 @@ impl Command {
             Self::Count(args) => args.run(session),
             Self::Diff(plan) => plan.diff(session),
             Self::Simulate(args) => args.run(session.out),
+            Self::Series(args) => args.run(session),
             Self::Submit(args) => args.send(session, RolloutAction::Submit),
             Self::Approve(args) => args.run(session, config),
             Self::Rollback(args) => args.send(session, RolloutAction::RollBack),
@@ -207,8 +211,7 @@ impl Command {
             Self::Resume(args) => args.send(session, RolloutAction::Resume),
             Self::Halt(args) => args.send(session, RolloutAction::Halt),
             Self::Watch { name, until, timeout, interval } => {
-                let looks = timeout.map(|timeout| timeout.div_ceil(interval));
-                rollout_watch::watch(session, &name, until, looks, interval)
+                rollout_watch::watch(session, &name, until, timeout, interval)
             }
         }
     }
@@ -315,6 +318,8 @@ fn text(detail: &RolloutDetail) -> String {
         ("state", stage_text(rollout)),
         ("stages", percents(&rollout.stages)),
         ("waits for", waits_text(&detail.waits)),
+        ("next gate", detail.gate.as_ref().map(|gate| gate.sentence.clone()).unwrap_or_default()),
+        ("done about", when(detail.completes_at)),
         ("audience", audience_text(rollout)),
         ("weight", rollout.weight.to_string()),
         (

@@ -1,49 +1,95 @@
-//! Follows a rollout: bars on a terminal, a line for each change elsewhere.
+//! Follows a rollout: a picture on a terminal, a line for each change elsewhere, a line of JSON for each state with `--json`.
 
-use std::io::{IsTerminal, stderr};
+use std::cell::RefCell;
+use std::io::{IsTerminal, Write as _, stderr, stdout};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use sluice_catalog::Kind;
 use sluice_catalog::rollout::{AttemptState, RolloutState};
 use sluice_catalog::text::Slug;
+use sluice_catalog::wire::live::RolloutLive;
 use sluice_catalog::wire::rollout::RolloutDetail;
 
 use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
 use crate::noun::rollout::stage_text;
+use crate::noun::rollout_picture::{line, picture};
 
-/// Looks at the rollout until it stands where it was to stand, or `looks` are used up. The last look is the result.
+/// Times in a row that the server may not answer before the watch is given up: some minutes, in which it can start again.
+const MAX_SILENT: u32 = 12;
+/// Wait after the first time; doubles with each.
+const BACKOFF_MS: u64 = 250;
+/// Longest wait.
+const BACKOFF_MAX_MS: u64 = 30_000;
+/// A stream is asked for anew after so long: a connection that is dead without a sign is found so.
+const PIECE: Duration = Duration::from_mins(2);
+
+/// Follows the rollout until it stands where it was to stand, or the time is over. The last state is the result.
 pub fn watch(
     session: &Session,
     name: &Slug,
     until: Option<RolloutState>,
-    looks: Option<u32>,
+    timeout_s: Option<u32>,
     interval_s: u32,
 ) -> Result<(), Failure> {
-    let path = path(&["rollouts", name.as_str()]);
-    let display = Display::new();
-    let mut seen = 0_u32;
+    let started = now();
+    let left = || timeout_s.map(|timeout| Duration::from_secs(timeout.into()).saturating_sub(started.elapsed()));
+    let live = path(&["rollouts", name.as_str(), "live"]);
+    let display = Display::new(session.out.json);
+    let (mut seen, mut last, mut silent) = (None::<String>, None::<RolloutLive>, 0);
     loop {
-        let detail: RolloutDetail = session.client.get(&path, &[])?;
-        display.show(&detail);
-        let state = detail.rollout.state;
-        if is_there(state, until) {
-            display.end();
-            return session.out.result(&detail, summary);
+        let (mut ended, mut heard) = (None, false);
+        let piece = left().map_or(PIECE, |left| left.min(PIECE));
+        let resume = seen.clone();
+        let told = session.client.events(&live, resume.as_deref(), piece, &mut |event| {
+            heard = true;
+            let Some((id, json)) = event else { return Ok(true) };
+            let state: RolloutLive = serde_json::from_str(json)?;
+            display.show(&state, json)?;
+            seen = Some(id.to_owned());
+            ended = end(name, state.state, until);
+            last = Some(state);
+            Ok(ended.is_none())
+        });
+        match ended {
+            Some(Ok(())) => {
+                display.end();
+                return last.map_or(Ok(()), |state| session.out.last(&line(&state)));
+            }
+            Some(Err(failure)) => return Err(failure),
+            None => {}
         }
-        if let Some(until) = until
-            && matches!(state, RolloutState::Halted | RolloutState::Done | RolloutState::RollingBack)
-        {
-            return Err(Failure::Refused(format!("rollout {name} is {}, never {}", state.as_str(), until.as_str())));
+        if left().is_some_and(|left| left.is_zero()) {
+            let stands = last.as_ref().map_or_else(|| "not seen".to_owned(), line);
+            return Err(Failure::TimedOut(format!("rollout {name} is still {stands}")));
         }
-        seen = seen.saturating_add(1);
-        if looks.is_some_and(|looks| seen > looks) {
-            return Err(Failure::TimedOut(format!("rollout {name} is still {}", summary(&detail))));
+        silent = if heard { 0 } else { silent + 1 };
+        match told {
+            // A server that has no live view, or no such rollout: asking tells which.
+            Err(Failure::Problem(problem)) if problem.kind == Kind::NotFound => {
+                return look(session, name, until, timeout_s.map(|timeout| timeout.div_ceil(interval_s)), interval_s);
+            }
+            Err(failure) if !failure.is_transient() || silent >= MAX_SILENT => return Err(failure),
+            Err(failure) if silent == 1 => session.out.note(&format!("{failure}; trying again")),
+            _ => {}
         }
-        thread::sleep(Duration::from_secs(interval_s.into()));
+        let wait = Duration::from_millis((BACKOFF_MS << silent.min(16)).min(BACKOFF_MAX_MS));
+        thread::sleep(left().map_or(wait, |left| left.min(wait)));
     }
+}
+
+/// Whether this state ends the watch, and how.
+fn end(name: &Slug, state: RolloutState, until: Option<RolloutState>) -> Option<Result<(), Failure>> {
+    if is_there(state, until) {
+        return Some(Ok(()));
+    }
+    let ended = matches!(state, RolloutState::Halted | RolloutState::Done | RolloutState::RollingBack);
+    until
+        .filter(|_| ended)
+        .map(|until| Err(Failure::Refused(format!("rollout {name} is {}, never {}", state.as_str(), until.as_str()))))
 }
 
 /// Whether a rollout stands where it was to stand.
@@ -55,80 +101,97 @@ fn is_there(state: RolloutState, until: Option<RolloutState>) -> bool {
     }
 }
 
+/// Looks at the rollout of a server without a live view, now and again.
+fn look(
+    session: &Session,
+    name: &Slug,
+    until: Option<RolloutState>,
+    looks: Option<u32>,
+    interval_s: u32,
+) -> Result<(), Failure> {
+    let path = path(&["rollouts", name.as_str()]);
+    let (mut seen, mut last) = (0_u32, String::new());
+    loop {
+        let detail: RolloutDetail = session.client.get(&path, &[])?;
+        let line = summary(&detail);
+        match end(name, detail.rollout.state, until) {
+            Some(Ok(())) => return session.out.result(&detail, summary),
+            Some(Err(failure)) => return Err(failure),
+            None => {}
+        }
+        if last != line {
+            eprintln!("{name}: {line}");
+            last.clone_from(&line);
+        }
+        seen = seen.saturating_add(1);
+        if looks.is_some_and(|looks| seen > looks) {
+            return Err(Failure::TimedOut(format!("rollout {name} is still {line}")));
+        }
+        thread::sleep(Duration::from_secs(interval_s.into()));
+    }
+}
+
 /// State, patches and attempts on one line.
 fn summary(detail: &RolloutDetail) -> String {
-    let (built, wanted) = patches(detail);
-    let (healthy, failed, begun) = attempts(detail);
+    let (patches, of) =
+        (detail.patches, |state: AttemptState| detail.attempts.get(state.as_str()).copied().unwrap_or(0));
+    let settled = patches.ready.saturating_add(patches.not_worth).saturating_add(patches.parked);
+    let all = detail.attempts.values().fold(0_i64, |sum, count| sum.saturating_add(*count));
     format!(
-        "{}; patches {built}/{wanted}; {healthy} of {begun} devices healthy, {failed} failed",
-        stage_text(&detail.rollout)
+        "{}; patches {settled}/{}; {} of {} devices healthy, {} failed",
+        stage_text(&detail.rollout),
+        settled.saturating_add(patches.pending),
+        of(AttemptState::Healthy),
+        all.saturating_sub(of(AttemptState::Superseded)),
+        of(AttemptState::Failed).saturating_add(of(AttemptState::RolledBack))
     )
 }
 
-/// Patches that are settled, and all that are wanted.
-fn patches(detail: &RolloutDetail) -> (u64, u64) {
-    let patches = detail.patches;
-    let settled = patches.ready.saturating_add(patches.not_worth).saturating_add(patches.parked);
-    (count(settled), count(settled.saturating_add(patches.pending)))
+#[expect(clippy::disallowed_methods, reason = "a person's patience; decides nothing else")]
+fn now() -> Instant {
+    Instant::now()
 }
 
-/// Attempts that ended well, that ended badly, and all that were not superseded.
-fn attempts(detail: &RolloutDetail) -> (u64, u64, u64) {
-    let of = |state: AttemptState| detail.attempts.get(state.as_str()).copied().unwrap_or(0);
-    let all = detail.attempts.values().fold(0_i64, |sum, count| sum.saturating_add(*count));
-    let failed = of(AttemptState::Failed).saturating_add(of(AttemptState::RolledBack));
-    (count(of(AttemptState::Healthy)), count(failed), count(all.saturating_sub(of(AttemptState::Superseded))))
-}
-
-fn count(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
-/// Where progress is shown: on standard error, and bars only for a person.
+/// Where progress is shown: to people on standard error, to programs on standard output.
 struct Display {
-    bars: Option<(MultiProgress, ProgressBar, ProgressBar)>,
-    last: std::cell::RefCell<String>,
+    json: bool,
+    screen: Option<MultiProgress>,
+    lines: RefCell<Vec<ProgressBar>>,
 }
 
 impl Display {
-    fn new() -> Self {
-        let bars = stderr().is_terminal().then(|| {
-            let all = MultiProgress::new();
-            let bar = |name: &'static str| {
-                let bar = all.add(ProgressBar::new(0).with_prefix(name));
-                if let Ok(style) = ProgressStyle::with_template("{prefix:8} [{wide_bar}] {pos}/{len} {msg}") {
-                    bar.set_style(style);
-                }
-                bar
-            };
-            let (patches, devices) = (bar("patches"), bar("healthy"));
-            (all, patches, devices)
-        });
-        Self { bars, last: std::cell::RefCell::default() }
+    fn new(json: bool) -> Self {
+        let screen = (!json && stderr().is_terminal()).then(MultiProgress::new);
+        Self { json, screen, lines: RefCell::default() }
     }
 
-    fn show(&self, detail: &RolloutDetail) {
-        if let Some((_, patch_bar, device_bar)) = &self.bars {
-            let (built, wanted) = patches(detail);
-            patch_bar.set_length(wanted);
-            patch_bar.set_position(built);
-            let (healthy, failed, begun) = attempts(detail);
-            device_bar.set_length(begun);
-            device_bar.set_position(healthy);
-            device_bar.set_message(format!("{failed} failed; {}", stage_text(&detail.rollout)));
-            return;
+    fn show(&self, state: &RolloutLive, json: &str) -> Result<(), Failure> {
+        if self.json {
+            let mut out = stdout().lock();
+            writeln!(out, "{json}")?;
+            out.flush()?;
+        } else if let Some(screen) = &self.screen {
+            let picture = picture(state);
+            let mut lines = self.lines.borrow_mut();
+            while lines.len() < picture.len() {
+                let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+                lines.push(screen.add(ProgressBar::new(0).with_style(style)));
+            }
+            let empty = std::iter::repeat_with(String::new);
+            for (bar, text) in lines.iter().zip(picture.into_iter().chain(empty)) {
+                bar.set_message(text);
+                bar.tick();
+            }
+        } else {
+            eprintln!("{}: {}", state.name, line(state));
         }
-        let line = summary(detail);
-        if *self.last.borrow() != line {
-            eprintln!("{}: {line}", detail.rollout.name);
-            self.last.replace(line);
-        }
+        Ok(())
     }
 
     fn end(&self) {
-        if let Some((_, patch_bar, device_bar)) = &self.bars {
-            patch_bar.finish_and_clear();
-            device_bar.finish_and_clear();
+        if let Some(screen) = &self.screen {
+            // The picture is gone; the result is printed after it.
+            let _ = screen.clear();
         }
     }
 }

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::script::{answer, run};
+use crate::script::{Exchange, answer, answer_with, problem, run};
 
 fn detail(state: &str, stage: i32, ready: i64, pending: i64) -> Value {
     json!({
@@ -77,8 +77,79 @@ fn each_move_says_what_it_saw_and_why() {
 }
 
 #[test]
+fn figures_are_shown_as_a_table_and_as_csv() {
+    let point = |at: &str, begun: u64| {
+        json!({"at": at, "state": "running", "stage": 0, "reach": 1050,
+        "devices": {"begun": begun, "healthy": 3}, "bytes": {"sent": 1000, "saved": 5}})
+    };
+    let points = [point("2027-01-01T00:00:00Z", 4), point("2027-01-01T00:05:00Z", 5)];
+    let request = "GET /api/v1/rollouts/spring/series?from=2027-01-01T00%3A00%3A00Z&limit=500";
+    let script = || vec![answer(request, 200, &json!({"items": points, "next": null}))];
+    let arguments = ["rollout", "series", "spring", "--from", "2027-01-01"];
+    assert_snapshot!(run(&arguments, script()).text());
+    assert_snapshot!(run(&[&arguments[..], &["--csv"]].concat(), script()).text());
+    assert_eq!(run(&[&arguments[..], &["--json"]].concat(), script()).json()["items"][1]["devices"]["begun"], 5);
+}
+
+/// A server that has no live view.
+fn no_live_view() -> Exchange {
+    problem(LIVE, sluice_catalog::Kind::NotFound, "there is no page")
+}
+
+const LIVE: &str = "GET /api/v1/rollouts/spring/live";
+
+fn event(id: &str, state: &str, stage: i32, healthy: u64) -> String {
+    let live = json!({
+        "at": "2027-01-01T00:00:00Z", "name": "spring", "product": "acme-cam", "version": "2.0.0", "state": state, "stage": stage,
+        "stages": [{ "percent": 10 }, { "percent": 100 }], "reach": 1000, "devices": { "begun": 4, "healthy": healthy },
+        "waits": { "kind": "nothing" }, "completes_at": null,
+    });
+    format!("id: {id}\nevent: state\ndata: {live}\n\n:\n\n")
+}
+
+#[test]
+fn watch_tells_every_change_and_goes_on_where_a_stream_was_cut() {
+    let cut = "id: 3\nevent: state\ndata: {\"at\": \"20";
+    let script = || {
+        vec![
+            answer_with(LIVE, 200, "", &format!("{}{}{cut}", event("1", "running", 0, 1), event("2", "running", 0, 3))),
+            problem(LIVE, sluice_catalog::Kind::Unavailable, "the server stops"),
+            answer_with(LIVE, 200, "", &event("3", "done", 1, 4)),
+        ]
+    };
+    let arguments = ["rollout", "watch", "spring"];
+    let shown = run(&arguments, script());
+    assert_snapshot!(shown.text());
+    let seen: Vec<_> = shown.seen.iter().map(|one| one.last_event_id.as_deref()).collect();
+    assert_eq!(seen, [None, Some("2"), Some("2")]);
+    let json = run(&[&arguments[..], &["--json"]].concat(), script());
+    let states: Vec<Value> = json.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> =
+        states.iter().map(|state| (state["state"].as_str().unwrap(), state["devices"]["healthy"].as_u64())).collect();
+    assert_eq!(told, [("running", Some(1)), ("running", Some(3)), ("done", Some(4))]);
+    assert_eq!((json.code, json.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_live_watch_ends_by_the_outcome_as_well() {
+    let watch = |until: &str, state: &str| {
+        let script = vec![answer_with(LIVE, 200, "", &event("1", state, 0, 1))];
+        run(&["rollout", "watch", "spring", "--until", until], script).code
+    };
+    assert_eq!(watch("running", "done"), 0, "it has run");
+    assert_eq!(watch("paused", "paused"), 0);
+    assert_eq!(watch("running", "halted"), 1);
+    let denied = vec![problem(LIVE, sluice_catalog::Kind::Forbidden, "no")];
+    assert_eq!(
+        run(&["rollout", "watch", "spring"], denied).code,
+        i32::from(sluice_catalog::Kind::Forbidden.exit_code())
+    );
+}
+
+#[test]
 fn watch_ends_when_the_patches_stand() {
     let script = vec![
+        no_live_view(),
         answer("GET /api/v1/rollouts/spring", 200, &detail("preparing", 0, 0, 2)),
         answer("GET /api/v1/rollouts/spring", 200, &detail("running", 0, 2, 0)),
     ];
@@ -90,8 +161,8 @@ fn watch_ends_when_the_patches_stand() {
 fn watch_gives_up_when_told_to_or_when_it_cannot_happen() {
     let look = |state: &str| answer("GET /api/v1/rollouts/spring", 200, &detail(state, 0, 0, 2));
     let arguments = ["rollout", "watch", "spring", "--until", "running", "--timeout", "1"];
-    let late = run(&arguments, vec![look("preparing"), look("preparing")]);
+    let late = run(&arguments, vec![no_live_view(), look("preparing"), look("preparing")]);
     assert_eq!(late.code, 6, "{}", late.text());
-    let never = run(&arguments, vec![look("halted")]);
+    let never = run(&arguments, vec![no_live_view(), look("halted")]);
     assert_eq!(never.code, 1, "{}", never.text());
 }

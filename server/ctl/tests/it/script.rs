@@ -38,6 +38,7 @@ pub fn problem(request: &'static str, kind: sluice_catalog::Kind, detail: &str) 
 #[derive(Debug)]
 pub struct Seen {
     pub authorization: Option<String>,
+    pub last_event_id: Option<String>,
     pub body: Value,
 }
 
@@ -136,13 +137,14 @@ fn read_request(stream: &TcpStream) -> Option<(String, Seen)> {
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
     let request = line.strip_suffix(" HTTP/1.1\r\n")?.to_owned();
-    let (mut authorization, mut length) = (None, 0);
+    let (mut authorization, mut last_event_id, mut length) = (None, None, 0);
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).unwrap();
         let Some((name, value)) = header.trim_end().split_once(": ") else { break };
         match name.to_ascii_lowercase().as_str() {
             "authorization" => authorization = Some(value.to_owned()),
+            "last-event-id" => last_event_id = Some(value.to_owned()),
             "content-length" => length = value.parse().unwrap(),
             _ => {}
         }
@@ -150,5 +152,5 @@ fn read_request(stream: &TcpStream) -> Option<(String, Seen)> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
     let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-    Some((request, Seen { authorization, body }))
+    Some((request, Seen { authorization, last_event_id, body }))
 }

@@ -18,10 +18,10 @@ use crate::failpoint::failpoint;
 use crate::store::{Because, Tx};
 
 /// The lease of who looks. It only saves work: two that look at once move nothing twice.
-const LEASE: &str = "rollouts";
+pub(super) const LEASE: &str = "rollouts";
 /// How long a replica that looks is waited for.
 /// Until then nobody watches what the dead one watched.
-const LEASE_LASTS: Period = Period::seconds(10);
+pub(super) const LEASE_LASTS: Period = Period::seconds(10);
 /// Counting a rollout's attempts may take this part of the time, so that a million of them do not keep the database busy…
 const COUNTING_SHARE: i64 = 10;
 /// …but a rollout is looked at again within this time, however long that takes.
@@ -139,6 +139,7 @@ impl App {
         for made in 0..MAX_MOVES {
             let now = self.now();
             let stats = self.rollout_stats(&rollout, now).await?;
+            self.lives.counted(&rollout, &stats, now);
             let mut judged = rollout.clone();
             if now < looked_since.plus(rollout.rules.mature) {
                 // The server was away, and nobody could be heard: that is not the devices' silence.

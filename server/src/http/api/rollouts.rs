@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, delete, get, post, put, web};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
+use serde::Deserialize;
+use sluice_catalog::Time;
 use sluice_catalog::rollout::Rollout;
 use sluice_catalog::text::{ProductName, Slug};
 use sluice_catalog::wire::admin::Page;
+use sluice_catalog::wire::live::{RolloutLive, SeriesPoint};
 use sluice_catalog::wire::rollout::{
     ApproverEnrol, ApproverKey, AudienceAsk, AudienceCount, RolloutApprove, RolloutCreate, RolloutDetail, RolloutMove,
     StopAll,
@@ -15,6 +19,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::super::auth::Acting;
 use super::super::{Answer, Shared};
 use super::{Paging, made, page};
+use crate::app::LiveEvent;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
@@ -22,6 +27,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(count)
         .service(create)
         .service(show)
+        .service(live)
+        .service(series)
         .service(edit)
         .service(movement)
         .service(approve)
@@ -72,6 +79,77 @@ async fn create(shared: web::Data<Shared>, actor: Acting, request: web::Json<Rol
 async fn show(shared: web::Data<Shared>, actor: Acting, name: web::Path<Slug>) -> Answer<web::Json<RolloutDetail>> {
     let app = Arc::clone(&shared.app);
     Ok(web::Json(shared.app.run(async move { app.rollout_get(&actor.0, &name).await }).await?))
+}
+
+/// Longest `Last-Event-ID` that can be one of ours.
+const MAX_EVENT_ID_LEN: usize = 64;
+
+/// A rollout as it stands and, as `text/event-stream`, again with every change: the whole state each time. `Last-Event-ID` names the
+/// state that a client has. A comment every 15 seconds shows that the stream is alive. Who does not read is left, and every stream ends
+/// after half an hour: ask again. Without `text/event-stream` in `Accept` the state is sent once, as JSON.
+#[utoipa::path(
+    params(("name" = String, Path), ("Last-Event-ID" = Option<String>, Header)),
+    responses((status = 200, content(
+        (RolloutLive = "application/json"), (RolloutLive = "text/event-stream")
+    ))),
+    tag = "rollouts"
+)]
+#[get("/api/v1/rollouts/{name}/live")]
+async fn live(shared: web::Data<Shared>, actor: Acting, name: web::Path<Slug>, request: HttpRequest) -> Answer {
+    let app = Arc::clone(&shared.app);
+    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    if !text("accept").is_some_and(|accept| accept.contains("text/event-stream")) {
+        let state = shared.app.run(async move { app.rollout_live_once(&actor.0, &name).await }).await?;
+        return Ok(HttpResponse::Ok().json(state));
+    }
+    let seen = text("last-event-id").filter(|id| id.len() <= MAX_EVENT_ID_LEN).map(str::to_owned);
+    let events = shared.app.run(async move { app.rollout_live(&actor.0, &name, seen.as_deref()).await }).await?;
+    // When the client goes away the receiver is dropped, and with it the work ends.
+    let bytes = futures::stream::unfold(events, |mut events| async move {
+        let text = match events.recv().await? {
+            LiveEvent::State { id, json } => format!("id: {id}\nevent: state\ndata: {json}\n\n"),
+            LiveEvent::Alive => ":\n\n".to_owned(),
+        };
+        Some((Ok::<_, std::io::Error>(web::Bytes::from(text)), events))
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        // Proxies that gather answers would hold events back.
+        .insert_header(("X-Accel-Buffering", "no"))
+        .streaming(bytes))
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Between {
+    /// From this moment on; from the beginning when absent.
+    from: Option<Time>,
+    /// Before this moment; until now when absent.
+    to: Option<Time>,
+    /// `next` of the page before.
+    after: Option<String>,
+    /// Items, 1 to 500; 50 unless given.
+    limit: Option<u32>,
+}
+
+/// A rollout's figures as time went by: one point for each five minutes in which something had changed, one for each hour after two days.
+#[utoipa::path(
+    params(("name" = String, Path), Between), responses((status = 200, body = Page<SeriesPoint>)), tag = "rollouts"
+)]
+#[get("/api/v1/rollouts/{name}/series")]
+async fn series(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    name: web::Path<Slug>,
+    between: web::Query<Between>,
+) -> Answer<web::Json<Page<SeriesPoint>>> {
+    let Between { from, to, after, limit } = between.into_inner();
+    let paging = Paging { after, limit };
+    let (limit, after) = (paging.limit()?, paging.after_id::<i64>()?);
+    let app = Arc::clone(&shared.app);
+    let read = async move { app.rollout_series(&actor.0, &name, (from, to), after, limit).await };
+    Ok(page(shared.app.run(read).await?, limit, |point| point.at.as_ms().to_string()))
 }
 
 /// Submit, start, advance, pause, resume, halt or roll back a rollout.

@@ -81,6 +81,18 @@ impl Client {
         Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body })
     }
 
+    /// A good answer that is read while it is made.
+    #[track_caller]
+    pub fn stream(&self, path: &str, headers: &[(&str, &str)]) -> ureq::http::Response<ureq::Body> {
+        let mut request = self.agent.get(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.header("Authorization", format!("Bearer {}", self.token())).call().unwrap();
+        assert_eq!(response.status().as_u16(), 200);
+        response
+    }
+
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], &[])

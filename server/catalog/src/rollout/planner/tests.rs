@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::TextSet;
 use crate::rollout::rules::{Preset, Rules, StageGate, StopLimit};
 use crate::rollout::tests::sample;
 use crate::rollout::{AttemptState, Failure, Observed, Stage, Stages};
+use crate::{Period, TextSet};
 
 fn t(minute: i64) -> Time {
     Time::EPOCH.plus_s(60 * minute)
