@@ -116,6 +116,7 @@ pub fn product(percent: u8) -> Result<ProductView> {
             opened_at: day(order * 2),
             stage_since: day(order * 2),
             reached: 0,
+            ran_ms: 0,
             judged_at: None,
             excluded: TextSet::default(),
             rules: Rules::default(),

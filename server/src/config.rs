@@ -43,6 +43,8 @@ pub struct Settings {
     pub poll_interval_s: u32,
     /// The snapshot is signed again when so much of its week has gone, in percent; 1 to 90.
     pub snapshot_renew_percent: u8,
+    /// Approvals by others that every rollout must ask for, 2 to 5; 0 leaves it to the plans.
+    pub min_approvals: u8,
     /// Days that an entitlement certificate lives, 1 to 90; a device fetches another when a third is left.
     pub certificate_days: u32,
     /// Patch jobs and other work run in this process with so many threads; 0 leaves them to `sluice-server worker`.
@@ -105,6 +107,7 @@ impl Default for Settings {
             keys_scheme: Scheme::Ed25519.name().into(),
             poll_interval_s: 300,
             snapshot_renew_percent: 50,
+            min_approvals: 0,
             certificate_days: 30,
             worker_threads: 2,
             patch_max_percent: 70,
@@ -148,6 +151,8 @@ pub const TEMPLATE: &str = r#"# Sluice server configuration. Every line is a def
 #poll_interval_s = 300
 # The snapshot document is signed again when so much of its week has gone, in percent.
 #snapshot_renew_percent = 50
+# Approvals by others that every rollout must ask for: 2 to 5. 0 leaves it to the plans.
+#min_approvals = 0
 # Days that a device's entitlement certificate lives; it fetches another when a third is left.
 #certificate_days = 30
 # Threads for patch jobs in this process; 0 leaves them to `sluice-server worker`.
@@ -220,6 +225,11 @@ impl Settings {
         if !(1..=90).contains(&self.snapshot_renew_percent) {
             bail!("snapshot_renew_percent {}: 1 to 90", self.snapshot_renew_percent);
         }
+        let most = sluice_catalog::rollout::MAX_APPROVALS;
+        // One approval is no second opinion on the first.
+        if self.min_approvals != 0 && !(2..=most).contains(&self.min_approvals) {
+            bail!("min_approvals {}: 2 to {most}, or 0 to leave it to the plans", self.min_approvals);
+        }
         let days = crate::poll::certificate::MAX_DAYS;
         if !(1..=days).contains(&self.certificate_days) {
             bail!("certificate_days {}: 1 to {days}", self.certificate_days);
@@ -288,6 +298,15 @@ mod tests {
         assert!(Settings { behind_tls_proxy: true, ..open }.resolve(Path::new("/d")).is_ok());
         assert!(toml::from_str::<Settings>("listne = \"x\"").is_err());
         assert!(Settings { listen: "here".into(), ..Settings::default() }.resolve(Path::new("/d")).is_err());
+    }
+
+    #[test]
+    fn approvals_are_two_at_least_or_left_to_the_plans() {
+        let with = |min_approvals| Settings { min_approvals, ..Settings::default() }.resolve(Path::new("/d"));
+        assert!(with(0).is_ok() && with(2).is_ok() && with(5).is_ok());
+        for odd in [1, 6] {
+            assert!(with(odd).unwrap_err().to_string().contains("min_approvals"));
+        }
     }
 
     #[test]

@@ -102,6 +102,7 @@ pub async fn app_with(
             patch_max_percent: settings.patch_max_percent,
             patch_memory: settings.patch_memory_mib << 20,
             snapshot_renew_percent: settings.snapshot_renew_percent,
+            min_approvals: settings.min_approvals,
             certificate_days: settings.certificate_days,
             events_days: settings.events_days,
             decisions_days: settings.decisions_days,

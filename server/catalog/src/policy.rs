@@ -55,6 +55,12 @@ pub enum PolicyKind {
     },
     /// Everything the device is entitled to, whatever a wider policy says.
     Follow,
+    /// This version at once: before its rollout's stage comes to the device and outside its windows. It is set for one device alone, and
+    /// says nothing about other versions.
+    UpdateNow {
+        /// The version.
+        version: Version,
+    },
 }
 
 /// A policy in force for a device.
@@ -93,8 +99,8 @@ impl Policy {
     }
 
     /// The one of several that decides at a moment.
-    pub fn deciding(policies: &[Self], at: Time) -> Option<&Self> {
-        policies.iter().filter(|policy| policy.holds_at(at)).max_by_key(|policy| policy.rank())
+    pub fn deciding<'a>(policies: impl IntoIterator<Item = &'a Self>, at: Time) -> Option<&'a Self> {
+        policies.into_iter().filter(|policy| policy.holds_at(at)).max_by_key(|policy| policy.rank())
     }
 }
 

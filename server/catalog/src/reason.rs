@@ -137,6 +137,10 @@ reasons! {
     /// Rollout gate.
     RollingBack = "ROLLING_BACK": "The rollout of what the device runs goes back, by way of this version.";
     /// Rollout gate.
+    SiteRate = "SITE_RATE": "The rollout's rate at the device's site has not come to the device.";
+    /// Rollout gate.
+    UpdateNow = "UPDATE_NOW": "Somebody asked for this version now: stages, rates and windows do not hold it back.";
+    /// Rollout gate.
     InStage = "IN_STAGE": "The rollout's stage has reached the device.";
 
     /// Attempt gate.

@@ -23,7 +23,9 @@ pub use attempt::{Attempt, AttemptState, Failure};
 pub use filter::{Filter, FilterError};
 pub use planner::{Cause, Figures, MIN_STOP, StopClass, Transition, Waits, plan, waits};
 pub use progress::{GateView, completes_at, gate_view};
-pub use rules::{MAX_APPROVALS, Prepare, Preset, Rules, RulesError, StageGate, StopAction, StopLimit, StopRules};
+pub use rules::{
+    MAX_APPROVALS, Prepare, Preset, Rates, Rules, RulesError, StageGate, StopAction, StopLimit, StopRules,
+};
 pub use schedule::{Blackout, Clock, Day, Schedule, WeeklyWindow};
 pub use stages::{MAX_STAGES, Stage, Stages, StagesError};
 pub use stats::{Class, Counts, Observed, Stats, Tally, wilson_lower, wilson_upper};
@@ -145,6 +147,9 @@ pub struct Rollout {
     /// Buckets that were reached then: what a ramp starts from.
     #[serde(default)]
     pub reached: i32,
+    /// Milliseconds for which it made offers before then, pauses left out: what rates at sites count from.
+    #[serde(default)]
+    pub ran_ms: i64,
     /// When somebody last let it go on after a pause: failures before that are judged, and stop it no more.
     #[serde(default)]
     pub judged_at: Option<Time>,
@@ -191,10 +196,25 @@ impl Rollout {
         let ends = state == RolloutState::Done && self.state != RolloutState::Done;
         let begins = stage != self.stage || ends || (state.makes_offers() && !made_offers);
         let stage_since = if begins { now } else { self.stage_since };
+        let stops = made_offers && (begins || !state.makes_offers());
+        let ran_ms = if stops { self.ran_ms_at(now) } else { self.ran_ms };
         let goes_on = self.state == RolloutState::Paused && state.makes_offers();
         let opened_at = if begins && (stage != self.stage || !goes_on) { now } else { self.opened_at };
         let judged_at = if goes_on { Some(now) } else { self.judged_at };
-        Self { state, stage, opened_at, stage_since, reached, judged_at, ..self.clone() }
+        Self { state, stage, opened_at, stage_since, reached, ran_ms, judged_at, ..self.clone() }
+    }
+
+    /// Milliseconds for which it has made offers, pauses left out.
+    pub fn ran_ms_at(&self, now: Time) -> i64 {
+        let since = if self.state.makes_offers() { (now.as_ms() - self.stage_since.as_ms()).max(0) } else { 0 };
+        self.ran_ms.saturating_add(since)
+    }
+
+    /// When its rate at a site comes to a bucket, if it goes on as it does; none when nothing is limited there.
+    pub fn rate_at(&self, site: Option<&Slug>, bucket: u16) -> Option<Time> {
+        let period = self.rules.rates.at(site)?;
+        let share = period.as_ms() * i64::from(bucket) / 10_000;
+        Some(self.stage_since.plus_ms(share - self.ran_ms))
     }
 
     /// The rollout after a transition.
@@ -284,6 +304,7 @@ mod tests {
             opened_at: Time::EPOCH,
             stage_since: Time::EPOCH,
             reached: 0,
+            ran_ms: 0,
             judged_at: None,
             excluded: TextSet::default(),
             rules,

@@ -31,6 +31,7 @@ mod sources;
 mod status;
 mod swaps;
 mod terms;
+mod updates;
 mod what_if;
 mod why;
 
@@ -75,6 +76,8 @@ pub struct Rules {
     pub snapshot_renew_percent: u8,
     /// Days that an entitlement certificate lives.
     pub certificate_days: u32,
+    /// Approvals that every rollout must ask for.
+    pub min_approvals: u8,
     /// Days that events are kept.
     pub events_days: u32,
     /// Days that what devices were told is kept.

@@ -54,6 +54,11 @@ impl App {
             None => None,
         };
         let target = policy_target(request)?;
+        if matches!(request.kind, PolicyKind::UpdateNow { .. }) {
+            let text =
+                "update_now is asked for one device: PUT …/devices/{serial}/update-now, `sluicectl device update-now`";
+            return Err(Error::invalid("kind", text));
+        }
         if let PolicyKind::Pin { version } = &request.kind {
             let Some(product) = &product else {
                 return Err(Error::invalid("product", "a pin names a version, so it needs a product"));

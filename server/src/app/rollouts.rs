@@ -176,12 +176,16 @@ impl App {
     fn rollout_planned(&self, actor: &Actor, request: &RolloutCreate) -> Result<Rollout> {
         actor.need(Permission::Rollouts)?;
         let (stages, rules) = request.resolve().map_err(|error| Error::new(Kind::Invalid, error.to_string()))?;
+        self.enough_approvals(&rules)?;
         if !(-1000..=1000).contains(&request.weight) {
             return Err(Error::invalid("weight", "-1000 to 1000"));
         }
         check_selector(&request.selector)?;
         let now = self.now();
-        rules.schedule.opens_after(now).map_err(|error| Error::new(Kind::Invalid, error.to_string()))?;
+        rules
+            .schedule
+            .opens_after(rules.start_at.map_or(now, |at| at.max(now)))
+            .map_err(|error| Error::new(Kind::Invalid, error.to_string()))?;
         let product = self.product_view(&request.product)?;
         let release = product
             .release_of_version(&request.version)
@@ -204,12 +208,28 @@ impl App {
             opened_at: now,
             stage_since: now,
             reached: 0,
+            ran_ms: 0,
             judged_at: None,
             excluded: sluice_catalog::TextSet::default(),
             rules,
             selector: request.selector.clone(),
             created_at: now,
         })
+    }
+
+    /// Refuses a plan that asks for fewer approvals than the installation does.
+    fn enough_approvals(&self, rules: &Rules) -> Result<()> {
+        let least = self.rules.min_approvals;
+        if rules.approvals >= least {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "rules.approvals",
+            format!(
+                "{}; this installation asks for {least} at least (min_approvals): write it in the plan",
+                rules.approvals
+            ),
+        ))
     }
 
     /// Moves a rollout.
@@ -234,10 +254,18 @@ impl App {
         {
             return Err(Error::conflict(format!("rollout {name} is at stage {}, not {seen}", rollout.stage)));
         }
-        let (state, stage) = next(&rollout, request.action)?;
+        let before = match rollout.state {
+            RolloutState::Paused => tx.rollout_before_pause(rollout.id).await?,
+            _ => None,
+        };
+        let (state, stage) = next(&rollout, before, request.action)?;
         if (state, stage) == (rollout.state, rollout.stage) {
             drop(tx);
             return self.rollout_get(actor, name).await;
+        }
+        if matches!(request.action, RolloutAction::Submit | RolloutAction::Start) {
+            // Also of a plan that was written before so many were asked for.
+            self.enough_approvals(&rollout.rules)?;
         }
         if request.action == RolloutAction::Start {
             self.approved(&mut tx, &rollout).await?;
@@ -373,8 +401,8 @@ const fn done(action: RolloutAction) -> &'static str {
     }
 }
 
-/// Where an action leads. Doing again what was done is no error and leads nowhere.
-fn next(rollout: &Rollout, action: RolloutAction) -> Result<(RolloutState, i32)> {
+/// Where an action leads; `before` is what a rollout that is paused was. Doing again what was done is no error and leads nowhere.
+fn next(rollout: &Rollout, before: Option<RolloutState>, action: RolloutAction) -> Result<(RolloutState, i32)> {
     use RolloutState::{Approved, Done, Draft, Halted, Paused, Preparing, Review, RollingBack, Running, Scheduled};
     let stage = rollout.stage;
     match (action, rollout.state) {
@@ -392,7 +420,9 @@ fn next(rollout: &Rollout, action: RolloutAction) -> Result<(RolloutState, i32)>
         )),
         (RolloutAction::Advance, Running) if stage < rollout.stages.last() => Ok((Running, stage + 1)),
         (RolloutAction::Advance, Running) => Ok((Done, stage)),
-        (RolloutAction::Pause, Running | Done) => Ok((Paused, stage)),
+        (RolloutAction::Pause, Preparing | Scheduled | Running | Done) => Ok((Paused, stage)),
+        // What had opened nothing goes on preparing: its patches are looked at anew.
+        (RolloutAction::Resume, Paused) if matches!(before, Some(Preparing | Scheduled)) => Ok((Preparing, stage)),
         (RolloutAction::Resume, Paused) => Ok((Running, stage)),
         (
             RolloutAction::Halt,
@@ -408,7 +438,7 @@ fn next(rollout: &Rollout, action: RolloutAction) -> Result<(RolloutState, i32)>
         (RolloutAction::Submit, Review | Approved)
         | (RolloutAction::Start, Preparing | Scheduled | Running)
         | (RolloutAction::Pause, Paused)
-        | (RolloutAction::Resume, Running)
+        | (RolloutAction::Resume, Running | Preparing)
         | (RolloutAction::Halt, Halted)
         | (RolloutAction::RollBack, RollingBack) => Ok((rollout.state, stage)),
         (action, state) => Err(Error::new(

@@ -29,6 +29,7 @@ pub async fn of_rows(on: &mut On<'_>, live: &Live, rows: Vec<DeviceRow>) -> Resu
     let mut failed = store::failed_of(on, &ids).await?;
     let mut places = store::places_of(on, &ids).await?;
     let under_way = store::under_way_of(on, &ids).await?;
+    let mut updates = store::updates_of(on, &ids).await?;
     let owners: BTreeSet<CustomerId> = rows.iter().filter_map(|row| row.device.customer_id).collect();
     let policies = store::policies_of(on, &owners.into_iter().collect::<Vec<_>>()).await?;
     let mut serials: BTreeMap<ProductId, Vec<Serial>> = BTreeMap::new();
@@ -51,8 +52,9 @@ pub async fn of_rows(on: &mut On<'_>, live: &Live, rows: Vec<DeviceRow>) -> Resu
             _ => Vec::new(),
         };
         let wishes = device.customer_id.and_then(|owner| policies.get(&owner)).into_iter().flatten();
-        let policies =
+        let mut policies: Vec<_> =
             wishes.filter(|row| row.concerns(&device)).map(store::PolicyRow::policy).collect::<Result<_>>()?;
+        policies.extend(updates.remove(&device.id));
         let failed = failed.remove(&device.id).unwrap_or_default().into_iter();
         let (country, time_zone) = places.remove(&device.id).unwrap_or_default();
         views.push(DeviceView {
@@ -141,6 +143,7 @@ pub async fn view_of(
         full_pools.retain(|(plan, pool)| !placed(plan) && covers.iter().all(|cover| cover.contract != pool.contract));
     }
     let full_pools = full_pools.into_iter().map(|(_, pool)| pool).collect();
+    policies.extend(store.updates_known(device.id, known_at).await?);
     // What was under way then is not kept: of the past the filter alone answers.
     let under_way = match failed_by {
         None => store::under_way_of(&mut On::from(store), &[device.id]).await?.remove(&device.id),

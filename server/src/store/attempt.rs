@@ -1,9 +1,11 @@
 //! Attempts: each device's tries at releases, and how a rollout's stand.
 
 use sluice_catalog::Time;
-use sluice_catalog::id::{DeviceId, ProductId, ReleaseId, RolloutId};
+use sluice_catalog::decide::ProductView;
+use sluice_catalog::id::{DeviceId, ReleaseId, RolloutId};
 use sluice_catalog::rollout::{Attempt, AttemptState, Counts, Failure, Observed, Rollout, Stats};
 
+use super::audience::Condition;
 use super::{Result, Sql, Store, Tx};
 
 const ATTEMPT_COLUMNS: &str =
@@ -78,29 +80,32 @@ impl Store {
         Ok(stats)
     }
 
-    /// Adds the controls: devices of the product that did not begin anything of the rollout and were heard of since it started,
+    /// Adds the controls: devices of the rollout's audience that did not begin anything of it and were heard of since it started,
     /// and how many of them are not heard of now.
     pub async fn attempt_controls(
         &self,
         stats: &mut Stats,
-        id: RolloutId,
-        product: ProductId,
+        rollout: &Rollout,
+        product: &ProductView,
         mature_before: Time,
     ) -> Result<()> {
-        let rows: Vec<(String, i64, i64)> = Sql::new(
+        let audience = Condition::new(&rollout.selector, product, 4);
+        let rows: Vec<(String, i64, i64)> = Sql::built(format!(
             "SELECT d.hw_id, CAST(COUNT(*) AS BIGINT),
                     CAST(SUM(CASE WHEN d.last_seen_at < $1 THEN 1 ELSE 0 END) AS BIGINT)
-             FROM device d
-             WHERE d.product_id = $2 AND d.state IN ('active', 'rma_pending')
+             FROM device d LEFT JOIN customer c ON c.id = d.customer_id
+             WHERE d.product_id = $2 AND d.state IN ('active', 'rma_pending') AND {}
                AND d.last_seen_at >= (SELECT COALESCE(MIN(at), 0) FROM rollout_transition
                                       WHERE rollout_id = $3 AND state = 'running')
                AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.device_id = d.id AND a.rollout_id = $3
                                                          AND a.began_at IS NOT NULL)
              GROUP BY d.hw_id",
-        )
+            audience.text
+        ))
         .bind(mature_before)
-        .bind(product)
-        .bind(id)
+        .bind(product.product.id)
+        .bind(rollout.id)
+        .bind_all(audience.values)
         .all(self)
         .await?;
         for (hardware, controls, silent) in rows {

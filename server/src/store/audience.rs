@@ -1,9 +1,139 @@
-//! Names that an audience may hold: which of them nobody has.
+//! Audiences in the database: a condition that chooses devices for one, and names in it that nobody has.
 
+use sea_query::Value;
+use sluice_catalog::decide::ProductView;
 use sluice_catalog::id::ProductId;
+use sluice_catalog::rollout::Selector;
+use sluice_catalog::rollout::filter::{Compare, Field, Node};
+use sluice_catalog::text::Version;
 
 use super::sql::list;
-use super::{Result, Sql, Store};
+use super::{Bind, Result, Sql, Store};
+
+/// The order of what a device runs, as filters compare it: of each image that of the newest release that has it, else that of the version
+/// that it claims; of several images the least.
+const ORDER: &str = "(SELECT MIN(COALESCE(
+    (SELECT MAX(r.ord) FROM artifact a JOIN release r ON r.id = a.release_id
+     WHERE a.sha256 = i.sha256 AND a.component = i.component AND r.product_id = d.product_id),
+    (SELECT r.ord FROM release r WHERE r.product_id = d.product_id AND r.version = i.version)))
+    FROM installed i WHERE i.device_id = d.id)";
+
+/// A value of a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Param {
+    Text(String),
+    Number(i64),
+}
+
+impl Bind for Param {
+    fn bind(self) -> Value {
+        match self {
+            Self::Text(text) => text.bind(),
+            Self::Number(number) => number.bind(),
+        }
+    }
+
+    fn null() -> Value {
+        String::null()
+    }
+}
+
+/// A condition on a device `d` with its customer `c`: false of those that an audience surely does not hold. Plans and times of last contact
+/// are left open: the one is decided by contracts, the other would choose silent devices out of those that are to tell how many fall silent.
+pub(super) struct Condition {
+    /// What follows `AND`.
+    pub text: String,
+    /// Its values, in the order of their places.
+    pub values: Vec<Param>,
+    next: usize,
+}
+
+impl Condition {
+    /// With places from `first` on.
+    pub fn new(selector: &Selector, product: &ProductView, first: usize) -> Self {
+        let mut condition = Self { text: String::new(), values: Vec::new(), next: first };
+        let mut parts = Vec::new();
+        let lists = [
+            ("d.serial", &selector.serials),
+            ("c.name", &selector.customers),
+            ("d.site", &selector.sites),
+            ("d.hw_id", &selector.hw_ids),
+        ];
+        for (column, set) in lists.into_iter().filter(|(_, set)| !set.is_empty()) {
+            parts.push(condition.among(column, set.iter().map(str::to_owned)));
+        }
+        if !selector.tags.is_empty() {
+            parts.push(condition.tags(selector.tags.iter()));
+        }
+        if let Some(filter) = &selector.filter {
+            parts.push(format!("COALESCE({}, TRUE)", condition.node(filter.node(), product)));
+        }
+        condition.text = if parts.is_empty() { "TRUE".to_owned() } else { parts.join(" AND ") };
+        condition
+    }
+
+    fn place(&mut self, value: Param) -> String {
+        self.values.push(value);
+        self.next += 1;
+        format!("${}", self.next - 1)
+    }
+
+    fn among(&mut self, column: &str, texts: impl Iterator<Item = String>) -> String {
+        let places: Vec<String> = texts.map(|text| self.place(Param::Text(text))).collect();
+        format!("COALESCE({column} IN ({}), FALSE)", places.join(", "))
+    }
+
+    fn tags<'a>(&mut self, tags: impl IntoIterator<Item = &'a str>) -> String {
+        // The set is a JSON array; no name holds a quotation mark, so a quoted one is found whole or not at all.
+        let tagged = |tag: &str| format!("\"{tag}\"");
+        let any: Vec<String> = tags
+            .into_iter()
+            .map(|tag| format!("REPLACE(d.tags, {}, '') <> d.tags", self.place(Param::Text(tagged(tag)))))
+            .collect();
+        format!("({})", any.join(" OR "))
+    }
+
+    /// True, false or, where it is open, NULL: three-valued as the database is.
+    fn node(&mut self, node: &Node, product: &ProductView) -> String {
+        let order_of = |version: &Version| product.release_of_version(version).map(|release| release.release.order);
+        match node {
+            Node::All(parts) | Node::Any(parts) => {
+                let word = if matches!(node, Node::All(_)) { " AND " } else { " OR " };
+                let parts: Vec<String> = parts.iter().map(|part| self.node(part, product)).collect();
+                format!("({})", parts.join(word))
+            }
+            Node::Not(part) => format!("(NOT {})", self.node(part, product)),
+            Node::Is(Field::Plan, _) | Node::LastSeen(..) => "CAST(NULL AS BOOLEAN)".to_owned(),
+            Node::Is(Field::Product, names) => {
+                let holds = names.iter().any(|name| name == product.product.name.as_str());
+                if holds { "TRUE" } else { "FALSE" }.to_owned()
+            }
+            Node::Is(Field::Hardware, names) => self.among("d.hw_id", names.iter().cloned()),
+            Node::Is(Field::Customer, names) => self.among("c.name", names.iter().cloned()),
+            Node::Is(Field::Site, names) => self.among("d.site", names.iter().cloned()),
+            Node::Is(Field::Tag, names) => self.tags(names.iter().map(String::as_str)),
+            Node::Runs(versions) => {
+                let orders: Vec<i64> = versions.iter().filter_map(order_of).collect();
+                if orders.is_empty() {
+                    return "FALSE".to_owned();
+                }
+                let places: Vec<String> = orders.into_iter().map(|order| self.place(Param::Number(order))).collect();
+                format!("COALESCE({ORDER} IN ({}), FALSE)", places.join(", "))
+            }
+            Node::Version(compare, version) => {
+                let Some(order) = order_of(version) else { return "FALSE".to_owned() };
+                let sign = match compare {
+                    Compare::Less => "<",
+                    Compare::AtMost => "<=",
+                    Compare::More => ">",
+                    Compare::AtLeast => ">=",
+                };
+                let place = self.place(Param::Number(order));
+                format!("COALESCE({ORDER} {sign} {place}, FALSE)")
+            }
+        }
+    }
+}
 
 /// Tags of one audience that are looked for: each that no device has costs a look at all of them.
 const MAX_TAGS_ASKED: usize = 20;

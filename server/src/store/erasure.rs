@@ -65,6 +65,7 @@ impl Tx {
         .await?;
         for text in [
             "DELETE FROM registration WHERE device_id = $1",
+            "DELETE FROM device_update WHERE device_id = $1",
             "DELETE FROM registration_code WHERE device_id = $1",
             "UPDATE attempt SET detail = NULL WHERE device_id = $1 AND detail IS NOT NULL",
         ] {

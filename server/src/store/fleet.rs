@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use sluice_catalog::Time;
+use sluice_catalog::decide::ProductView;
 use sluice_catalog::device::{DeviceState, Installed};
 use sluice_catalog::id::{CustomerId, DeviceId, ProductId, ReleaseId, RolloutId};
+use sluice_catalog::rollout::Selector;
 use sluice_catalog::text::Slug;
 
+use super::audience::Condition;
 use super::device::ROW;
 use super::policy::{COLUMNS as POLICY_COLUMNS, MAX_POLICIES};
 use super::sql::list;
@@ -28,6 +32,8 @@ pub struct DeviceFilter {
     pub tag: Option<Slug>,
     /// Changed at this very moment only: what one transaction touched.
     pub changed_at: Option<Time>,
+    /// Without those that this audience of the product surely does not hold.
+    pub audience: Option<(Selector, Arc<ProductView>)>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -59,11 +65,21 @@ pub async fn device_page(
     // The set is a JSON array; no name holds a quotation mark, so a quoted one is found whole or not at all.
     and(filter.tag.is_some(), |place| format!("REPLACE(d.tags, ${place}, '') <> d.tags"));
     and(filter.changed_at.is_some(), |place| format!("d.changed_at = ${place}"));
-    let _ = write!(text, " ORDER BY d.id LIMIT ${}", place + 1);
+    let audience = filter
+        .audience
+        .as_ref()
+        .map(|(selector, product)| Condition::new(selector, product, usize::try_from(place).unwrap_or(0) + 1));
+    let mut last = usize::try_from(place).unwrap_or(0) + 1;
+    if let Some(condition) = &audience {
+        let _ = write!(text, " AND {}", condition.text);
+        last += condition.values.len();
+    }
+    let _ = write!(text, " ORDER BY d.id LIMIT ${last}");
     let mut sql = Sql::built(text).bind(after.unwrap_or(DeviceId(uuid::Uuid::nil())));
     sql = sql.bind_all(filter.product).bind_all(filter.state);
     sql = sql.bind_all(filter.customer.as_ref()).bind_all(filter.site.as_ref());
     sql = sql.bind_all(filter.tag.as_ref().map(|tag| format!("\"{tag}\""))).bind_all(filter.changed_at);
+    sql = sql.bind_all(audience.into_iter().flat_map(|condition| condition.values));
     sql.bind(i64::from(limit)).all(on).await
 }
 

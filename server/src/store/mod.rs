@@ -39,6 +39,7 @@ mod source;
 mod sql;
 mod status;
 mod swap;
+mod update;
 
 pub use approval::ApprovalRow;
 pub use audience::Named;
@@ -64,6 +65,7 @@ pub use rollout::Because;
 pub use source::Told;
 pub use sql::{On, Row, Sql};
 pub use swap::{ItemRow, SwapRow};
+pub use update::updates_of;
 
 use std::str::FromStr as _;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use sluice_catalog::{Digest, TextSet, Time};
 use super::{On, Result, Sql, Store, StoreError, Tx};
 
 const COLUMNS: &str = "id, release_id, name, author, state, salt, weight, stages, stage, opened_at, stage_since, reached, judged_at, excluded, rules, \
-                       selector, created_at";
+                       selector, created_at, ran_ms";
 
 async fn by_name<'a>(on: impl Into<On<'a>>, name: &Slug) -> Result<Option<Rollout>> {
     Sql::built(format!("SELECT {COLUMNS} FROM rollout WHERE name = $1")).bind(name).optional(on).await
@@ -50,17 +50,17 @@ impl Store {
     /// A rollout as it stood at a moment: state, stage, since when, what it had reached, hardware that was out. Nothing before
     /// its first transition.
     pub async fn rollout_then(&self, rollout: &Rollout, at: Time) -> Result<Option<Rollout>> {
-        let then: Option<(RolloutState, i32, Time, Time, i32, String)> = Sql::new(
-            "SELECT state, stage, opened_at, stage_since, reached, excluded FROM rollout_transition
+        let then: Option<(RolloutState, i32, Time, Time, i32, String, i64)> = Sql::new(
+            "SELECT state, stage, opened_at, stage_since, reached, excluded, ran_ms FROM rollout_transition
              WHERE rollout_id = $1 AND at <= $2 ORDER BY seq DESC LIMIT 1",
         )
         .bind(rollout.id)
         .bind(at)
         .optional(self)
         .await?;
-        let Some((state, stage, opened_at, stage_since, reached, excluded)) = then else { return Ok(None) };
+        let Some((state, stage, opened_at, stage_since, reached, excluded, ran_ms)) = then else { return Ok(None) };
         let excluded = TextSet::try_from(excluded).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        Ok(Some(Rollout { state, stage, opened_at, stage_since, reached, excluded, ..rollout.clone() }))
+        Ok(Some(Rollout { state, stage, opened_at, stage_since, reached, excluded, ran_ms, ..rollout.clone() }))
     }
 }
 
@@ -149,6 +149,17 @@ impl Tx {
         self.rollout_by_name(name).await
     }
 
+    /// What a rollout that is paused was before.
+    pub async fn rollout_before_pause(&mut self, id: RolloutId) -> Result<Option<RolloutState>> {
+        let row: Option<(RolloutState,)> = Sql::new(
+            "SELECT state FROM rollout_transition WHERE rollout_id = $1 AND state <> 'paused' ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(id)
+        .optional(self)
+        .await?;
+        Ok(row.map(|(state,)| state))
+    }
+
     /// A rollout by id.
     pub async fn rollout_get(&mut self, id: RolloutId) -> Result<Option<Rollout>> {
         Sql::built(format!("SELECT {COLUMNS} FROM rollout WHERE id = $1")).bind(id).optional(self).await
@@ -158,7 +169,7 @@ impl Tx {
     pub async fn rollout_put(&mut self, rollout: &Rollout) -> Result<()> {
         Sql::built(format!(
             "INSERT INTO rollout ({COLUMNS})
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
              ON CONFLICT (id) DO UPDATE SET release_id = excluded.release_id, author = excluded.author, weight = excluded.weight,
                  stages = excluded.stages, rules = excluded.rules, selector = excluded.selector"
         ))
@@ -179,6 +190,7 @@ impl Tx {
         .bind(json(&rollout.rules))
         .bind(json(&rollout.selector))
         .bind(rollout.created_at)
+        .bind(rollout.ran_ms)
         .execute(self)
         .await
         .map(|_| ())
@@ -188,7 +200,7 @@ impl Tx {
     /// moved it meanwhile.
     pub async fn rollout_move(&mut self, was: &Rollout, is: &Rollout, at: Time, because: Because<'_>) -> Result<bool> {
         let rows = Sql::new(
-            "UPDATE rollout SET state = $1, stage = $2, stage_since = $3, reached = $4, excluded = $5, judged_at = $11, opened_at = $12
+            "UPDATE rollout SET state = $1, stage = $2, stage_since = $3, reached = $4, excluded = $5, judged_at = $11, opened_at = $12, ran_ms = $13
              WHERE id = $6 AND state = $7 AND stage = $8 AND stage_since = $9 AND excluded = $10",
         )
         .bind(is.state)
@@ -203,6 +215,7 @@ impl Tx {
         .bind(was.excluded.to_json())
         .bind(is.judged_at)
         .bind(is.opened_at)
+        .bind(is.ran_ms)
         .execute(&mut *self)
         .await?;
         if rows != 1 {
@@ -217,8 +230,8 @@ impl Tx {
         let evidence = because.evidence.map(|(transition, _)| json(transition));
         Sql::new(
             "INSERT INTO rollout_transition
-                 (rollout_id, seq, at, actor, state, stage, opened_at, stage_since, reached, excluded, cause, evidence, digest)
-             SELECT $1, CAST(COALESCE(MAX(seq), 0) + 1 AS INTEGER), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+                 (rollout_id, seq, at, actor, state, stage, opened_at, stage_since, reached, excluded, cause, evidence, digest, ran_ms)
+             SELECT $1, CAST(COALESCE(MAX(seq), 0) + 1 AS INTEGER), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CAST($13 AS BIGINT)
              FROM rollout_transition WHERE rollout_id = $1",
         )
         .bind(is.id)
@@ -233,6 +246,7 @@ impl Tx {
         .bind(because.cause)
         .bind(evidence)
         .bind(because.evidence.map(|(_, digest)| digest))
+        .bind(is.ran_ms)
         .execute(self)
         .await
         .map(|_| ())

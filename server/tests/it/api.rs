@@ -198,6 +198,18 @@ fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Permission>)> {
         post("/api/v1/devices", json!({"product": "none", "serial": "SN", "hw_id": "x"}), Permission::Devices),
         post("/api/v1/products/none/devices/SN/state", json!({"state": "blocked"}), Permission::Devices),
         post("/api/v1/products/none/devices/SN/revoke", none(), Permission::Devices),
+        (
+            Method::PUT,
+            "/api/v1/products/none/devices/SN/update-now".to_owned(),
+            json!({"reason": "x"}),
+            Some(Permission::Rollouts),
+        ),
+        (
+            Method::DELETE,
+            "/api/v1/products/none/devices/SN/update-now".to_owned(),
+            Value::Null,
+            Some(Permission::Rollouts),
+        ),
         post("/api/v1/products/none/devices/SN/erase", none(), Permission::Devices),
         post("/api/v1/enrol-tokens", json!({"product": "none", "uses": 1}), Permission::Devices),
         (Method::DELETE, format!("/api/v1/enrol-tokens/{id}"), Value::Null, Some(Permission::Devices)),

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use sluice_catalog::Kind;
-use sluice_catalog::rollout::RolloutState;
+use sluice_catalog::Time;
+use sluice_catalog::decide::audience_has;
+use sluice_catalog::rollout::{RolloutState, Selector, Stats};
 use sluice_catalog::wire::rollout::{AudienceCount, RolloutDetail};
 
 use crate::harness::world::{CAM, IMAGES};
@@ -12,6 +14,8 @@ both_engines!(
     a_filter_decides_who_is_offered_it_and_who_leaves_by_succeeding_counts,
     an_audience_is_counted_by_hardware_and_version,
     an_audience_of_nobody_is_refused_unless_it_is_meant,
+    the_database_leaves_out_nobody_whom_the_decision_would_choose,
+    controls_are_of_the_same_audience,
 );
 
 const COUNT: &str = "/api/v1/products/acme-cam/audience/count";
@@ -138,4 +142,71 @@ fn an_audience_of_nobody_is_refused_unless_it_is_meant(engine: Engine) {
     let told = sent.audience.unwrap();
     assert_eq!(told.devices, 1);
     assert!(told.warnings[0].starts_with("the gate of stage 0 asks for 10 matured attempts"), "{:?}", told.warnings);
+}
+
+fn the_database_leaves_out_nobody_whom_the_decision_would_choose(engine: Engine) {
+    use sluice_server::store::{DeviceFilter, On, device_page};
+    let mut world = World::new(engine);
+    let [first, nine, ten] = releases(&mut world);
+    world.admin.post("/api/v1/customers", &json!({"name": "globex"})).expect(201);
+    registered(&world, "SN-1", &json!({"tags": ["lab", "a"], "site": "hall"}), &first);
+    registered(&world, "SN-2", &json!({"tags": ["lab-2"], "customer": "globex"}), &nine);
+    registered(&world, "SN-3", &json!({"hw_id": "cam-r2"}), &ten);
+    world.register(CAM, "SN-4", &json!({"site": "other"}));
+    let app = &world.server.app;
+    let product = app.live.products_full().by_name(CAM).unwrap().clone();
+    let now = world.server.now();
+    for (filter, open) in [
+        (r#"version < "2.10.0""#, false),
+        (r#"not version < "2.10.0""#, false),
+        (r#"version in ("2.4.0", "2.10.0") and hardware != "cam-r2""#, false),
+        (r#"version != "2.9.0""#, false),
+        (r#"tag = "lab" or customer = "globex""#, false),
+        (r#"not (tag = "lab" or site = "other")"#, false),
+        (r#"site != "hall" and customer not in ("globex", "acme") and product = "acme-cam""#, false),
+        (r#"site = "hall" and plan = "none""#, true),
+        (r#"not plan = "none" and last_seen < 30d"#, true),
+    ] {
+        let selector = Selector { filter: Some(filter.parse().unwrap()), ..Selector::default() };
+        let audience = Some((selector.clone(), product.clone()));
+        let chosen = DeviceFilter { product: Some(product.product.id), audience, ..DeviceFilter::default() };
+        let all = DeviceFilter { product: Some(product.product.id), ..DeviceFilter::default() };
+        let (chosen, views) = world.server.block_on(async {
+            let mut on = On::from(&app.store);
+            let chosen = device_page(&mut on, &chosen, None, 100).await.unwrap();
+            let rows = device_page(&mut on, &all, None, 100).await.unwrap();
+            (chosen, sluice_server::poll::views::of_rows(&mut on, &app.live, rows).await.unwrap())
+        });
+        for view in views {
+            let has = audience_has(&selector, &view, &product, now);
+            let found = chosen.iter().any(|row| row.device.id == view.device.id);
+            assert!(found == has || (open && found), "{filter} of {}: {found}, {has}", view.device.serial);
+        }
+    }
+}
+
+fn controls_are_of_the_same_audience(engine: Engine) {
+    let mut world = World::new(engine);
+    let [first, nine, _] = releases(&mut world);
+    for (serial, tag, runs) in
+        [("SN-1", "a", &first), ("SN-2", "a", &first), ("SN-3", "lab", &first), ("SN-4", "a", &nine)]
+    {
+        registered(&world, serial, &json!({"tags": [tag]}), runs);
+    }
+    world.admin.post("/api/v1/rollouts", &plan(r#"tag != "lab" and version < "2.9.0""#)).expect(201);
+    world.move_rollout("spring", "start").expect(200);
+    world.server.run_jobs();
+    let app = &world.server.app;
+    let controls = world.server.block_on(async {
+        let products = app.live.products_full();
+        let rollout = app.store.rollout_all().await.unwrap().pop().unwrap();
+        let seen: Vec<_> = app.store.device_changes(Time::EPOCH, 100).await.unwrap();
+        let later = app.now().plus_s(60);
+        app.store.device_seen(&seen.iter().map(|(id, _)| (*id, later)).collect::<Vec<_>>()).await.unwrap();
+        let mut stats = Stats::default();
+        let product = products.by_name(CAM).unwrap();
+        app.store.attempt_controls(&mut stats, &rollout, product, later).await.unwrap();
+        stats.hardware.values().map(|counts| counts.controls).sum::<u64>()
+    });
+    assert_eq!(controls, 2, "neither the lab nor who runs a newer version");
 }

@@ -43,4 +43,5 @@ mod store;
 mod tokens;
 mod told;
 mod tuf;
+mod updates;
 mod what_if;

@@ -69,7 +69,8 @@ pub enum Decision<'a> {
 
 /// Decides what a device gets now.
 pub fn decide<'a, T: Trace>(device: &DeviceView, product: &'a ProductView, now: Time, trace: &mut T) -> Decision<'a> {
-    let mut best: Option<(&'a ReleaseView, &'a Rollout, Reason)> = None;
+    let mut best: Option<(&'a ReleaseView, &'a Rollout, Reason, bool)> = None;
+    let asks_now = owner::asks_now(device, now);
     let mut denial: Option<(Reason, &'a ReleaseView)> = None;
     let oldest = device.oldest_running(product);
     let hop = hop(device, product, now);
@@ -80,11 +81,15 @@ pub fn decide<'a, T: Trace>(device: &DeviceView, product: &'a ProductView, now: 
         }
         match gates(device, product, release, hop.as_ref(), now, trace) {
             // Releases come newest first, so among equal weights the first stays.
-            Passed::All { rollout, reason } => {
-                if best.is_none_or(|(_, chosen, _)| rollout.weight > chosen.weight) {
-                    best = Some((release, rollout, reason));
+            Passed::All { rollout, reason, asked } => {
+                // What somebody asked for now comes before everything else.
+                if best.is_none_or(|(_, chosen, _, was)| (asked, rollout.weight) > (was, chosen.weight)) {
+                    best = Some((release, rollout, reason, asked));
                     // Nothing that is older can weigh more: a device that is far behind is asked about no further release.
-                    if !T::LISTENS && product.rollouts.iter().all(|other| other.weight <= rollout.weight) {
+                    if !T::LISTENS
+                        && asked == asks_now
+                        && product.rollouts.iter().all(|other| other.weight <= rollout.weight)
+                    {
                         break;
                     }
                 }
@@ -94,7 +99,7 @@ pub fn decide<'a, T: Trace>(device: &DeviceView, product: &'a ProductView, now: 
         }
     }
     match (best, denial) {
-        (Some((release, rollout, reason)), _) => {
+        (Some((release, rollout, reason, _)), _) => {
             let artifacts = release
                 .artifacts
                 .iter()
@@ -119,6 +124,8 @@ enum Passed<'a> {
         rollout: &'a Rollout,
         /// Why the device is entitled.
         reason: Reason,
+        /// Whether somebody asked for it now.
+        asked: bool,
     },
     /// To the gate that gives this reason.
     Stopped(Reason),
@@ -163,7 +170,11 @@ fn gates<'a>(
         return Passed::Stopped(Reason::AttemptFailed);
     }
     let images = |artifact: &Artifact| is_offered(device, product, release, artifact, verdict.reason, now);
-    if release.artifacts.iter().any(images) { Passed::All { rollout, reason: verdict.reason } } else { Passed::Empty }
+    if release.artifacts.iter().any(images) {
+        Passed::All { rollout, reason: verdict.reason, asked: reason == Reason::UpdateNow }
+    } else {
+        Passed::Empty
+    }
 }
 
 /// Whether a refusal is no answer to the device's owner: a version for other hardware, another channel or an older one says

@@ -24,7 +24,7 @@ pub(super) fn wanted<'a>(
     reason: Reason,
     now: Time,
 ) -> Option<(&'a Policy, Verdict)> {
-    let policy = Policy::deciding(&device.policies, now)?;
+    let policy = speaking(device, product, release, now)?;
     let of_security = release.release.kind == ReleaseKind::Security || reason == Reason::SecurityPath;
     let verdict = match &policy.kind {
         PolicyKind::Hold { security } if *security || !of_security => no(Reason::HeldByPolicy),
@@ -33,9 +33,34 @@ pub(super) fn wanted<'a>(
         {
             no(Reason::PinnedByPolicy)
         }
-        PolicyKind::Hold { .. } | PolicyKind::Pin { .. } | PolicyKind::Follow => yes(Reason::AllowedByPolicy),
+        PolicyKind::Hold { .. } | PolicyKind::Pin { .. } | PolicyKind::Follow | PolicyKind::UpdateNow { .. } => {
+            yes(Reason::AllowedByPolicy)
+        }
     };
     Some((policy, verdict))
+}
+
+/// The policy that decides about a release. Who asked for a version now says nothing about others.
+fn speaking<'a>(device: &'a DeviceView, product: &ProductView, release: &ReleaseView, now: Time) -> Option<&'a Policy> {
+    let about = |policy: &&Policy| match &policy.kind {
+        PolicyKind::UpdateNow { version } => {
+            *version == release.release.version || leads_to(product, &release.release.version, version)
+        }
+        PolicyKind::Hold { .. } | PolicyKind::Pin { .. } | PolicyKind::Follow => true,
+    };
+    Policy::deciding(device.policies.iter().filter(about), now)
+}
+
+/// Whether somebody asked for a release, or what it is a stepping stone to, at once, and nothing narrower or later says otherwise.
+pub(super) fn asked_now(device: &DeviceView, product: &ProductView, release: &ReleaseView, now: Time) -> bool {
+    asks_now(device, now)
+        && speaking(device, product, release, now)
+            .is_some_and(|policy| matches!(policy.kind, PolicyKind::UpdateNow { .. }))
+}
+
+/// Whether somebody asked for any release at once.
+pub(super) fn asks_now(device: &DeviceView, now: Time) -> bool {
+    device.policies.iter().any(|policy| matches!(policy.kind, PolicyKind::UpdateNow { .. }) && policy.holds_at(now))
 }
 
 /// Whether a version is the oldest over which another installs, or leads to that one in turn.

@@ -1,7 +1,7 @@
 //! The rollout gate: has any rollout of this release reached this device?
 
 use super::audience::{self, audience_has};
-use super::{DeviceView, Evidence, ProductView, ReleaseView};
+use super::{DeviceView, Evidence, ProductView, ReleaseView, owner};
 use crate::release::ReleaseKind;
 use crate::rollout::{BUCKETS, Rollout, RolloutState, bucket};
 use crate::{Reason, Time};
@@ -87,6 +87,8 @@ fn brings(
     }
     match rollout.state {
         RolloutState::Halted | RolloutState::RollingBack => return (2, Reason::RolloutHalted),
+        // Who asks for it now waits for no patches and no start, but for those who approve.
+        RolloutState::Preparing | RolloutState::Scheduled if owner::asked_now(device, product, release, now) => {}
         RolloutState::Draft
         | RolloutState::Review
         | RolloutState::Approved
@@ -98,16 +100,24 @@ fn brings(
     if rollout.excluded.contains(device.device.hw_id.as_str()) {
         return (4, Reason::HardwareStopped);
     }
+    if owner::asked_now(device, product, release, now) {
+        return (YES, Reason::UpdateNow);
+    }
     let bucket = || bucket(&rollout.salt, device.device.cohort_id);
     let reach = rollout.reach(now);
     // Everyone is in the last stage, whatever the bucket: most rollouts that poll after poll asks are done.
     if u64::from(reach) < BUCKETS && bucket() >= reach {
         return (6, Reason::StageWait);
     }
+    // Who has the offer goes on with it: a rate that is made slower takes nothing back.
+    let site = device.device.site.as_ref();
+    if device.under_way != Some(rollout.id) && rollout.rate_at(site, bucket()).is_some_and(|at| at > now) {
+        return (7, Reason::SiteRate);
+    }
     let schedule = &rollout.rules.schedule;
     let waits = !schedule.is_always() && (release.release.kind != ReleaseKind::Security || schedule.security_too);
     if waits && schedule.next_open(now, device.time_zone.as_deref(), bucket()).is_none_or(|at| at > now) {
-        return (7, Reason::WindowClosed);
+        return (8, Reason::WindowClosed);
     }
     (YES, Reason::InStage)
 }
@@ -147,8 +157,9 @@ pub(super) fn edges(device: &DeviceView, rollout: &Rollout, after: Time, until: 
     let schedule = &rollout.rules.schedule;
     let ramps = rollout.stages.stage(rollout.stage).is_some_and(|stage| stage.ramp != crate::Period::ZERO);
     let mut ages = audience::ages(&rollout.selector, device);
+    let rate = rollout.rate_at(device.device.site.as_ref(), bucket(&rollout.salt, device.device.cohort_id));
     if !rollout.state.makes_offers()
-        || (!ramps && schedule.is_always() && ages.is_empty())
+        || (!ramps && rate.is_none() && schedule.is_always() && ages.is_empty())
         || !audience::lists_have(&rollout.selector, device)
     {
         return Vec::new();
@@ -156,6 +167,7 @@ pub(super) fn edges(device: &DeviceView, rollout: &Rollout, after: Time, until: 
     let bucket = bucket(&rollout.salt, device.device.cohort_id);
     let mut edges = schedule.edges(after, until, device.time_zone.as_deref(), bucket);
     edges.append(&mut ages);
+    edges.extend(rate);
     edges.extend(rollout.reached_at(bucket));
     edges
 }

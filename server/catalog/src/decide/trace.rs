@@ -178,7 +178,7 @@ impl Evidence {
             owner: policy.owner.clone(),
             reason: policy.reason.clone(),
             pinned: match &policy.kind {
-                PolicyKind::Pin { version } => Some(version.clone()),
+                PolicyKind::Pin { version } | PolicyKind::UpdateNow { version } => Some(version.clone()),
                 PolicyKind::Hold { .. } | PolicyKind::Follow => None,
             },
             until: (policy.to_at < Time::FOREVER).then_some(policy.to_at),

@@ -1,10 +1,12 @@
 //! What a rollout is held to: gates between stages, stop rules by class of failure, preparing, start and approvals. Three
 //! presets cover what most teams want; every figure can be written out instead.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Schedule, Stage, Stages};
-use crate::text::Version;
+use crate::text::{Slug, Version};
 use crate::{Period, Time};
 
 /// Longest soak, ramp, maturity or deadline. A rollout that waits for longer is forgotten.
@@ -13,6 +15,8 @@ pub const MAX_PERIOD: Period = Period::days(60);
 pub const MAX_APPROVALS: u8 = 5;
 /// Matured attempts that a gate may ask for at most.
 pub const MAX_MINIMUM: u32 = 1_000_000;
+/// Sites that may have a rate of their own: they stand in every plan, and approvers read them.
+pub const MAX_SITE_RATES: usize = 200;
 /// Shortest time after which an attempt counts as matured. It is for who watches a device on a desk; a fleet needs some polls.
 pub const MIN_MATURE: Period = Period::seconds(1);
 
@@ -90,6 +94,33 @@ impl Default for Prepare {
     }
 }
 
+/// How fast a rollout spreads within one site, whatever its stages allow: so that a site's link and its people are not overrun.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Rates {
+    /// How long it takes through all devices of a site while it runs; devices without a site are one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_site: Option<Period>,
+    /// The same for sites of these names, in place of it; `0s` is no limit.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>))]
+    pub sites: BTreeMap<Slug, Period>,
+}
+
+impl Rates {
+    /// Whether nothing is limited.
+    pub fn is_none(&self) -> bool {
+        self.per_site.is_none() && self.sites.is_empty()
+    }
+
+    /// How long it takes through a site; nothing when it is not limited.
+    pub fn at(&self, site: Option<&Slug>) -> Option<Period> {
+        let own = site.and_then(|site| self.sites.get(site)).copied();
+        own.or(self.per_site).filter(|period| *period > Period::ZERO)
+    }
+}
+
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -115,6 +146,9 @@ pub struct Rules {
     /// When devices may be offered it.
     #[serde(skip_serializing_if = "Schedule::is_always")]
     pub schedule: Schedule,
+    /// How fast it spreads within a site.
+    #[serde(skip_serializing_if = "Rates::is_none")]
+    pub rates: Rates,
     /// How often devices that it is for poll while it runs; at the server's own interval when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub poll: Option<Period>,
@@ -132,6 +166,7 @@ impl Default for Rules {
             approvals: 0,
             rollback_to: None,
             schedule: Schedule::default(),
+            rates: Rates::default(),
             poll: None,
         }
     }
@@ -203,6 +238,16 @@ impl Rules {
         within("rules.prepare.percent", u32::from(self.prepare.percent), 0, 100)?;
         lasts("rules.prepare.deadline", self.prepare.deadline, Period::ZERO, MAX_PERIOD)?;
         within("rules.approvals", u32::from(self.approvals), 0, u32::from(MAX_APPROVALS))?;
+        if let Some(period) = self.rates.per_site {
+            lasts("rules.rates.per_site", period, Period::ZERO, MAX_PERIOD)?;
+        }
+        let sites = &self.rates.sites;
+        if sites.len() > MAX_SITE_RATES {
+            return Err(RulesError::new("rules.rates.sites", sites.len(), format!("at most {MAX_SITE_RATES}")));
+        }
+        for (site, period) in sites {
+            lasts(&format!("rules.rates.sites.{site}"), *period, Period::ZERO, MAX_PERIOD)?;
+        }
         if let Some(poll) = self.poll {
             lasts("rules.poll", poll, Period::seconds(10), Period::days(1))?;
         }
@@ -347,6 +392,11 @@ mod tests {
         assert_eq!(with(&|rules| rules.mature = Period::ZERO), "rules.mature");
         assert_eq!(with(&|rules| rules.approvals = 6), "rules.approvals");
         assert_eq!(with(&|rules| rules.prepare.percent = 101), "rules.prepare.percent");
+        assert_eq!(with(&|rules| rules.rates.per_site = Some(Period::days(61))), "rules.rates.per_site");
+        assert_eq!(
+            with(&|rules| rules.rates.sites.extend([("hall".parse().unwrap(), Period::days(61))])),
+            "rules.rates.sites.hall"
+        );
         assert_eq!(with(&|rules| rules.poll = Some(Period::seconds(1))), "rules.poll");
         let limit = |percent, action| Some(StopLimit { percent, action });
         assert_eq!(with(&|rules| rules.stop.failed = limit(0, StopAction::Pause)), "rules.stop.failed.percent");

@@ -181,7 +181,7 @@ pub fn simulate(rollout: &Rollout, model: &Model) -> Outcome {
             .collect();
         for device in &mut devices {
             let reach = offers.get(device.hardware).copied().unwrap_or(0);
-            device.live(minute, reach, &rollout, model, &mut dice);
+            device.live((start, minute), reach, &rollout, model, &mut dice);
         }
         let stats = look(&devices, &rollout, model, (start, minute));
         while let Some(transition) = plan(&rollout, &stats, now) {
@@ -245,7 +245,7 @@ fn away(model: &Model, online: bool, dice: &mut Dice) -> i64 {
 
 impl Device {
     /// Lives through the time until `minute`.
-    fn live(&mut self, minute: i64, reach: u16, rollout: &Rollout, model: &Model, dice: &mut Dice) {
+    fn live(&mut self, (start, minute): (Time, i64), reach: u16, rollout: &Rollout, model: &Model, dice: &mut Dice) {
         if self.body == Body::Dead || minute < self.toggles_at.min(self.polls_at).min(self.acts_at) {
             return;
         }
@@ -261,7 +261,9 @@ impl Device {
             self.polls_at = minute + every.max(1);
             if self.online && self.body != Body::Dead {
                 self.last_seen = minute;
-                if self.state.is_none() && self.bucket < reach {
+                // The model's devices are of one site.
+                let rated = rollout.rate_at(None, self.bucket).is_some_and(|at| at > start.plus_s(60 * minute));
+                if self.state.is_none() && self.bucket < reach && !rated {
                     self.state = Some(AttemptState::Downloading);
                     self.began_at = minute;
                     self.acts_at = minute + UPDATE_MIN + dice.below(5 * UPDATE_MIN);
@@ -376,6 +378,26 @@ mod tests {
         assert_eq!(outcome.excluded, ["cam-r3"]);
         assert_eq!(outcome.state, RolloutState::Done);
         assert!(share(outcome.broken, &outcome) < 0.005, "{}", outcome.broken);
+    }
+
+    #[test]
+    fn a_rate_makes_one_stage_last_as_long() {
+        let mut rollout =
+            sample(crate::rollout::Stages(vec![crate::rollout::Stage::of(100)]), Preset::Emergency.rules());
+        rollout.stages.0[0].gate = Preset::Emergency.stages().gate(0);
+        rollout.rules.rates.per_site = Some(crate::Period::hours(48));
+        let half = |rollout: &Rollout, hours: i64| {
+            let at = rollout.stage_since.plus_s(3600 * hours);
+            (0..10_000u16).filter(|bucket| rollout.rate_at(None, *bucket).unwrap() <= at).count()
+        };
+        assert_eq!((half(&rollout, 12), half(&rollout, 24), half(&rollout, 48)), (2501, 5001, 10_000));
+        let outcome = simulate(&rollout, &model(Trouble::default(), 6));
+        let slow = outcome.installed;
+        rollout.rules.rates.per_site = None;
+        assert!(
+            slow < simulate(&rollout, &model(Trouble::default(), 6)).installed / 2,
+            "its gate opened before: {slow}"
+        );
     }
 
     #[test]

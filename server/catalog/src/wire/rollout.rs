@@ -8,8 +8,8 @@ use crate::rollout::{
     Counts, GateView, Preset, Rollout, RolloutTransition, Rules, RulesError, Selector, Stage, Stages, StagesError,
     Waits,
 };
-use crate::text::{ProductName, Slug, Version};
-use crate::{Digest, Time};
+use crate::text::{ProductName, Serial, Slug, Version};
+use crate::{Digest, Reason, Time};
 
 /// A rollout's plan: what `POST /api/v1/rollouts` takes, and what a plan file holds. Stages and rules come from the preset where
 /// they are not given; without a preset stages are given and advanced by hand.
@@ -221,6 +221,45 @@ pub struct ApproverKey {
 pub struct ApproverEnrol {
     /// The ed25519 key, 64 hexadecimal digits.
     pub public_key: String,
+}
+
+/// Asks for a version on one device at once: before its rollout's stage comes to it and outside its windows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UpdateNow {
+    /// The version; the newest that can reach the device when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// Why, 1 to 500 bytes on one line.
+    pub reason: String,
+    /// Until when it counts; 7 days when absent, 90 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Time>,
+}
+
+/// What was asked for, and what the device would be told if it polled now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UpdateNowSet {
+    /// The product.
+    pub product: ProductName,
+    /// The device.
+    pub serial: Serial,
+    /// The version.
+    pub version: Version,
+    /// Who asked.
+    pub owner: Slug,
+    /// Why.
+    pub reason: String,
+    /// Until when it counts.
+    pub until: Time,
+    /// Whether the next poll offers it.
+    pub offered: bool,
+    /// Why, or why not.
+    pub answer: Reason,
+    /// The same as a sentence.
+    pub sentence: String,
 }
 
 /// The switch that stops every rollout.

@@ -18,6 +18,7 @@ use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
 use crate::noun::list;
+use crate::noun::update_now::UpdateNowArgs;
 use crate::output::{fields, joined, made, or_dash, table, when};
 
 /// Entries of a device's life in one answer.
@@ -106,6 +107,8 @@ pub enum Command {
         #[arg(long)]
         customer: Slug,
     },
+    /// Ask for a version on a device at once: stages and windows of its rollout do not hold it back.
+    UpdateNow(UpdateNowArgs),
     /// Void every session token of a device. It must prove its key again.
     Revoke(Name),
     /// Erase the owner, place, key and serial of a retired or replaced device, for good.
@@ -180,6 +183,7 @@ impl Command {
                     format!("{}/{} is what the device is called from now on", erased.product, erased.serial)
                 })
             }
+            Self::UpdateNow(args) => args.run(session),
             Self::Revoke(name) => {
                 let device: Device = session.client.post(&name.path(&["revoke"]), &serde_json::json!({}))?.value;
                 session.out.result(&device, |device| {

@@ -31,6 +31,7 @@ pub mod rollout_watch;
 pub mod site;
 pub mod swap;
 pub mod token;
+pub mod update_now;
 pub mod why;
 
 use serde::Serialize;

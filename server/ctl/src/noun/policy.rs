@@ -137,6 +137,7 @@ fn what(kind: &PolicyKind) -> String {
         PolicyKind::Hold { security: false } => "hold".to_owned(),
         PolicyKind::Pin { version } => format!("pin {version}"),
         PolicyKind::Follow => "follow".to_owned(),
+        PolicyKind::UpdateNow { version } => format!("update now to {version}"),
     }
 }
 

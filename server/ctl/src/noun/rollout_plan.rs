@@ -195,6 +195,9 @@ fn plan_text(product: &ProductName, version: &Version, rollout: &Rollout) -> Str
         ),
     ));
     pairs.push(("windows".into(), serde_json::to_string(&rules.schedule).unwrap_or_default()));
+    if !rules.rates.is_none() {
+        pairs.push(("rates at sites".into(), serde_json::to_string(&rules.rates).unwrap_or_default()));
+    }
     pairs.push(("approvals".into(), rules.approvals.to_string()));
     pairs.push(("goes back by".into(), rules.rollback_to.as_ref().map_or_else(String::new, ToString::to_string)));
     pairs.push(("polls".into(), rules.poll.map_or_else(String::new, |poll| format!("every {poll} meanwhile"))));

@@ -111,6 +111,7 @@ impl Simulate {
             opened_at: Time::EPOCH.plus_days(4),
             stage_since: Time::EPOCH.plus_days(4),
             reached: 0,
+            ran_ms: 0,
             judged_at: None,
             excluded: TextSet::default(),
             rules,

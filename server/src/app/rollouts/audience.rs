@@ -86,7 +86,9 @@ impl App {
     ) -> Result<AudienceCount> {
         let now = self.now();
         let deadline = now.plus_ms(MAX_COUNT_MS);
-        let filter = DeviceFilter { product: Some(product.product.id), ..DeviceFilter::default() };
+        // The database leaves out whom the audience cannot hold, so that counting a hall of a million devices reads a hall.
+        let audience = Some((selector.clone(), Arc::clone(product)));
+        let filter = DeviceFilter { product: Some(product.product.id), audience, ..DeviceFilter::default() };
         let (mut after, mut count) = (None, AudienceCount::default());
         count.filter = selector.filter.as_ref().map(ToString::to_string);
         count.entitled = version.map(|_| 0);

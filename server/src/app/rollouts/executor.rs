@@ -183,8 +183,7 @@ impl App {
         if rollout.rules.stop.silent.is_some() && silent >= WORTH_CONTROLS {
             let products = self.live.products_full();
             if let Some((product, _)) = products.release(rollout.release_id) {
-                let product = product.product.id;
-                self.store.attempt_controls(&mut stats, rollout.id, product, mature_before).await?;
+                self.store.attempt_controls(&mut stats, rollout, product, mature_before).await?;
             }
         }
         Ok(stats)
@@ -236,7 +235,8 @@ impl App {
         for rollout in tx.rollout_all().await? {
             if rollout.state.makes_offers() {
                 let reached = i32::from(rollout.reach(stopped_at)).max(rollout.reached);
-                let moved = Rollout { reached, stage_since: now, ..rollout.clone() };
+                let ran_ms = rollout.ran_ms_at(stopped_at);
+                let moved = Rollout { reached, ran_ms, stage_since: now, ..rollout.clone() };
                 let cause = format!("goes on: everything was stopped at {stopped_at}");
                 let because = Because { actor: actor.name(), cause: &cause, evidence: None };
                 if !tx.rollout_move(&rollout, &moved, now, because).await? {

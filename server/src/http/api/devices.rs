@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, delete, get, post, web};
+use actix_web::{HttpResponse, delete, get, post, put, web};
 use serde::Deserialize;
 use sluice_catalog::Time;
 use sluice_catalog::decide::Why;
@@ -13,6 +13,7 @@ use sluice_catalog::wire::admin::{
     DeviceCreate, DeviceDetail, DeviceStateChange, EnrolTokenCreate, EnrolTokenCreated, Page,
 };
 use sluice_catalog::wire::erasure::Erased;
+use sluice_catalog::wire::rollout::{UpdateNow, UpdateNowSet};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app;
@@ -30,6 +31,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(revoke)
         .service(erase)
         .service(why)
+        .service(update_now)
+        .service(update_now_end)
         .service(tokens)
         .service(token)
         .service(token_revoke);
@@ -160,6 +163,33 @@ async fn why(
         app.why(&actor.0, &path.0, &path.1, app::Question { version: version.as_ref(), at, known_at }).await
     });
     Ok(web::Json(why.await?))
+}
+
+/// Ask for a version on a device at once: its next poll offers it before its stage opens and outside its windows, if the device is
+/// entitled to it and nobody stopped or holds it.
+#[utoipa::path(
+    params(("product" = String, Path), ("serial" = String, Path)), responses((status = 200, body = UpdateNowSet)),
+    tag = "devices"
+)]
+#[put("/api/v1/products/{product}/devices/{serial}/update-now")]
+async fn update_now(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    path: web::Path<(ProductName, Serial)>,
+    request: web::Json<UpdateNow>,
+) -> Answer<web::Json<UpdateNowSet>> {
+    let app = Arc::clone(&shared.app);
+    let set = shared.app.run(async move { app.update_now(&actor.0, &path.0, &path.1, &request).await }).await?;
+    Ok(web::Json(set))
+}
+
+/// Take back what was asked for at once on a device.
+#[utoipa::path(params(("product" = String, Path), ("serial" = String, Path)), responses((status = 204)), tag = "devices")]
+#[delete("/api/v1/products/{product}/devices/{serial}/update-now")]
+async fn update_now_end(shared: web::Data<Shared>, actor: Acting, path: web::Path<(ProductName, Serial)>) -> Answer {
+    let app = Arc::clone(&shared.app);
+    shared.app.run(async move { app.update_now_end(&actor.0, &path.0, &path.1).await }).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// Enrolment tokens, in the order they were made.

@@ -63,6 +63,13 @@ impl TestServer {
         Self::start_set(more, Database::new(engine), Place::Local, data, Clock::default())
     }
 
+    /// On which every rollout must ask for so many approvals.
+    pub fn start_approving(engine: Engine, min_approvals: u8) -> Self {
+        let more = Settings { min_approvals, ..Settings::default() };
+        let data = tempfile::tempdir().unwrap();
+        Self::start_set(more, Database::new(engine), Place::Local, data, Clock::default())
+    }
+
     /// The same as a later program, whose verifier knows this signing epoch.
     pub fn start_knowing(newest_epoch: u64, database: Database, place: Place, data: TempDir, clock: Clock) -> Self {
         Self::start_set(Settings { newest_epoch, ..Settings::default() }, database, place, data, clock)

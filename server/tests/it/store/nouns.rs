@@ -363,6 +363,7 @@ fn rollout(number: u128, name: &str, release: &Release) -> Rollout {
         opened_at: NOW,
         stage_since: NOW,
         reached: 0,
+        ran_ms: 0,
         judged_at: None,
         excluded: set(&[]),
         rules: Rules { approvals: 2, ..Rules::default() },

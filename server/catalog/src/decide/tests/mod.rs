@@ -94,6 +94,7 @@ pub(super) fn rollout_of(order: i64, percent: u8) -> Rollout {
         opened_at: day(0),
         stage_since: day(0),
         reached: 0,
+        ran_ms: 0,
         judged_at: None,
         excluded: TextSet::default(),
         rules: Rules::default(),

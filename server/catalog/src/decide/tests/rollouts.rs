@@ -221,6 +221,95 @@ fn who_was_offered_it_goes_on_when_the_filter_holds_no_more() {
     );
 }
 
+fn wish(scope: crate::policy::PolicyScope, kind: crate::policy::PolicyKind, at: i64) -> crate::policy::Policy {
+    crate::policy::Policy {
+        id: crate::id::FactId(uuid(u128::try_from(at).unwrap())),
+        scope,
+        kind,
+        owner: "ann".parse().unwrap(),
+        reason: "because".into(),
+        from_at: day(0),
+        to_at: day(1000),
+        recorded_at: day(at),
+    }
+}
+
+#[test]
+fn what_is_asked_for_now_comes_before_stages_and_weights_and_after_stops_and_narrower_or_later_holds() {
+    use crate::policy::{PolicyKind, PolicyScope};
+    let now = |version: &str| PolicyKind::UpdateNow { version: version.parse().unwrap() };
+    let hold = || PolicyKind::Hold { security: true };
+    let ask = |policies: Vec<crate::policy::Policy>, change: fn(&mut Rollout)| {
+        let mut device = device(1, vec![cover(CoverRule::Open, &[])]);
+        device.policies = policies;
+        let mut asked = rollout_of(2, 1);
+        change(&mut asked);
+        let heavier = Rollout { weight: 10, ..rollout_of(3, 100) };
+        reason(&device, &product(three(), vec![asked, heavier]), 10)
+    };
+    let asked = || vec![wish(PolicyScope::Device, now("v2"), 5)];
+    let is = |reason, version: &str| (reason, Some(version.to_owned()));
+    assert_eq!(ask(vec![], |_| {}), is(Reason::Offered, "v3"));
+    assert_eq!(ask(asked(), |_| {}), is(Reason::Offered, "v2"), "before its stage, and before what weighs more");
+    assert_eq!(ask(asked(), |r| r.state = RolloutState::Scheduled), is(Reason::Offered, "v2"));
+    for state in [RolloutState::Paused, RolloutState::Halted, RolloutState::Review, RolloutState::Approved] {
+        let mut device = device(1, vec![cover(CoverRule::Open, &[])]);
+        device.policies = asked();
+        let rollout = Rollout { state, ..rollout_of(2, 100) };
+        assert_ne!(reason(&device, &product(three(), vec![rollout]), 10).0, Reason::Offered, "{state:?}");
+    }
+    assert_eq!(ask(asked(), |r| r.excluded = ["cam-r3"].into_iter().collect()), is(Reason::Offered, "v3"));
+    assert_eq!(ask(asked(), |r| r.selector.sites = ["x"].into_iter().collect()), is(Reason::Offered, "v3"));
+    // By precedence: it is a wish for the device, so it counts before those for customer, site and group.
+    let with = |scope, at| [asked(), vec![wish(scope, hold(), at)]].concat();
+    assert_eq!(ask(with(PolicyScope::Customer, 9), |_| {}), is(Reason::Offered, "v2"));
+    assert_eq!(
+        ask(with(PolicyScope::Device, 4), |_| {}),
+        is(Reason::Offered, "v2"),
+        "held before, and asked for since"
+    );
+    assert_eq!(ask(with(PolicyScope::Device, 9), |_| {}).0, Reason::HeldByPolicy, "held since");
+    // Of what was not asked for the other wishes decide, and without cover nothing comes.
+    assert_eq!(
+        ask([vec![wish(PolicyScope::Device, now("v9"), 5)], vec![wish(PolicyScope::Site, hold(), 9)]].concat(), |_| {})
+            .0,
+        Reason::HeldByPolicy
+    );
+    let mut bare = device(1, vec![]);
+    bare.policies = asked();
+    assert_eq!(reason(&bare, &product(three(), vec![rollout_of(2, 100)]), 10).0, Reason::NoContract);
+}
+
+#[test]
+fn a_rate_at_a_site_counts_the_time_in_which_offers_are_made() {
+    let mut rollout = rollout_of(2, 100);
+    rollout.stage_since = day(1);
+    rollout.rules.rates.per_site = Some(crate::Period::hours(100));
+    let mut device = device(1, vec![cover(CoverRule::Open, &[])]);
+    let bucket = crate::rollout::bucket("salt", CohortId(uuid(7)));
+    let at = rollout.rate_at(None, bucket).unwrap();
+    assert_eq!(at.as_ms() - day(1).as_ms(), i64::from(bucket) * 36_000);
+    let asked = |device: &DeviceView, rollout: &Rollout, at: Time| {
+        let product = product(three(), vec![rollout.clone()]);
+        why(device, &product, Some(&"v2".parse().unwrap()), at).reason
+    };
+    assert_eq!(asked(&device, &rollout, at.plus_ms(-1)), Reason::SiteRate);
+    assert_eq!(asked(&device, &rollout, at), Reason::Offered);
+    let paused = rollout.moved(RolloutState::Paused, 0, day(1).plus_s(3600));
+    assert_eq!(paused.ran_ms, 3_600_000);
+    let resumed = paused.moved(RolloutState::Running, 0, day(3));
+    assert_eq!(resumed.rate_at(None, bucket), Some(at.plus_ms(day(3).as_ms() - day(1).as_ms() - 3_600_000)));
+    let next = resumed.moved(RolloutState::Done, 0, day(3).plus_s(60));
+    assert_eq!(next.rate_at(None, bucket), resumed.rate_at(None, bucket), "a stage does not begin it anew");
+    // Sites of their own, and who has the offer.
+    device.device.site = Some("desk".parse().unwrap());
+    rollout.rules.rates.sites.insert("desk".parse().unwrap(), crate::Period::ZERO);
+    assert_eq!(asked(&device, &rollout, day(1)), Reason::Offered);
+    rollout.rules.rates.sites.clear();
+    device.under_way = Some(rollout.id);
+    assert_eq!(asked(&device, &rollout, day(1)), Reason::Offered);
+}
+
 impl Decision<'_> {
     fn reason_of_nothing(&self) -> Reason {
         match self {
