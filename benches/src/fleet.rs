@@ -81,7 +81,7 @@ impl Setup<'_> {
 /// percent of them.
 pub fn set_up(server: &Server, devices: u32, percent: u8, connections: usize) -> Result<Fleet> {
     let (mut setup, enrolled) = foundation(server, devices, connections)?;
-    let Enrolled { mut pollers, director_root, enrolled_in } = enrolled;
+    let Enrolled { mut pollers, director_root, took: enrolled_in } = enrolled;
     rollout(&mut setup, "bench", &json!([{"percent": percent}]))?;
     // The first poll after the rollout opened makes the attempts and the documents that devices then hold.
     each(server.address(), &mut pollers, connections, Poller::hold)?;
@@ -93,7 +93,7 @@ pub fn set_up(server: &Server, devices: u32, percent: u8, connections: usize) ->
 pub struct Enrolled {
     pollers: Vec<Poller>,
     director_root: Vec<u8>,
-    enrolled_in: Duration,
+    took: Duration,
 }
 
 /// Makes an administrator, publishes both versions, and enrols so many devices on the old one.
@@ -113,8 +113,8 @@ pub fn foundation(server: &Server, devices: u32, connections: usize) -> Result<(
     let running = images.first().context("no image")?;
     let started = clock::instant();
     let pollers = enrol(server.address(), &serials, &token.token, running, connections)?;
-    let enrolled_in = started.elapsed();
-    Ok((setup, Enrolled { pollers, director_root, enrolled_in }))
+    let took = started.elapsed();
+    Ok((setup, Enrolled { pollers, director_root, took }))
 }
 
 fn serial(number: u32) -> Result<Serial> {

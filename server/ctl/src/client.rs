@@ -39,6 +39,9 @@ const EVENT_MAX_LEN: u64 = 4 << 20;
 /// Time to a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What is done with each server-sent event, by name and data, or with a sign of life. Whether more are wanted.
+pub type OnEvent<'a> = dyn FnMut(Option<(&str, &str)>) -> Result<bool, Failure> + 'a;
+
 /// A server and the token for it.
 pub struct Client {
     agent: Agent,
@@ -150,7 +153,7 @@ impl Client {
         path: &str,
         seen: Option<&str>,
         time: Duration,
-        event: &mut dyn FnMut(Option<(&str, &str)>) -> Result<bool, Failure>,
+        event: &mut OnEvent<'_>,
     ) -> Result<(), Failure> {
         let request = self.agent.get(format!("{}{path}", self.server));
         // No time at all would be no limit.

@@ -20,6 +20,9 @@ pub struct Reaching {
     pub count: u64,
 }
 
+/// Attempts of one kind: hardware, stage, state, failure, 1 when matured, 1 when not heard of, how many.
+type Group = (String, i64, AttemptState, Option<Failure>, i64, i64, i64);
+
 /// Bytes that devices of one hardware took in one encoding: hardware id, encoding, attempts, bytes.
 pub type Taken = (String, Option<String>, i64, i64);
 
@@ -34,15 +37,14 @@ impl Store {
         .all(self)
         .await?;
         // Numbers of our own: nothing that anybody sent.
-        let mut stage = "CASE".to_owned();
-        for (number, at) in opened.iter().filter(|(number, _)| *number > 0) {
-            stage.push_str(&format!(" WHEN a.offered_at >= {} THEN {number}", at.as_ms()));
-        }
-        let stage = if stage == "CASE" { "0".to_owned() } else { format!("{stage} ELSE 0 END") };
+        let since = opened.iter().filter(|(number, _)| *number > 0);
+        let since =
+            since.map(|(number, at)| format!(" WHEN a.offered_at >= {} THEN {number}", at.as_ms())).collect::<Vec<_>>();
+        let stage = if since.is_empty() { "0".to_owned() } else { format!("CASE{} ELSE 0 END", since.concat()) };
         let ended =
             |of: &str| format!("CASE WHEN {of}.state IN ('healthy', 'failed', 'rolled_back') THEN 1 ELSE 0 END");
         let (this, other) = (ended("a"), ended("b"));
-        let rows: Vec<(String, i64, AttemptState, Option<Failure>, i64, i64, i64)> = Sql::built(format!(
+        let rows: Vec<Group> = Sql::built(format!(
             "SELECT d.hw_id, CAST({stage} AS BIGINT) AS stage, a.state, a.failure,
                     CAST(CASE WHEN COALESCE(a.began_at, $1) <= $1 THEN 1 ELSE 0 END AS BIGINT) AS matured,
                     CAST(CASE WHEN COALESCE(d.last_seen_at, 0) < $1 AND a.changed_at < $1 THEN 1 ELSE 0 END AS BIGINT) AS unheard,

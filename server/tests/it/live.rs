@@ -46,7 +46,7 @@ impl Stream {
                 return None;
             }
             match line.trim_end().split_once(": ") {
-                Some(("id", given)) => id = given.to_owned(),
+                Some(("id", given)) => given.clone_into(&mut id),
                 Some(("data", json)) => state = Some(serde_json::from_str(json).unwrap()),
                 Some((field, value)) => assert_eq!((field, value), ("event", "state")),
                 None if line == "\n" => {

@@ -60,7 +60,7 @@ fn a_point_is_kept_when_something_has_changed(engine: Engine) {
     assert_eq!((last.state, last.stage, last.reach), (RolloutState::Running, 0, 10_000));
     assert_eq!((last.devices.begun, last.devices.downloading, last.bytes.sent), (1, 1, 77));
     assert_eq!(last.at.as_ms() % (SLOT_S * 1000), 0);
-    assert_eq!(world.points(&format!("&from={}", last.at)), [last.clone()]);
+    assert_eq!(world.points(&format!("&from={}", last.at)), std::slice::from_ref(last));
     assert_eq!(world.points(&format!("&to={}", last.at)).len(), points.len() - 1);
     // Page by page the same.
     let page: Value = world.admin.get(&format!("{SERIES}?limit=1")).expect(200).json();

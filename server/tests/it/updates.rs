@@ -91,7 +91,7 @@ fn asking_again_changes_nothing_and_nonsense_is_refused(engine: Engine) {
     world.server.unchanged(|| {
         world.admin.put_json(NOW, &wanted).expect(200);
         let refused = |body: &Value, kind| world.admin.put_json(NOW, body).refused(kind).detail;
-        assert!(refused(&json!({"version": "9", "reason": "x"}), Kind::NotFound).contains("9"));
+        assert!(refused(&json!({"version": "9", "reason": "x"}), Kind::NotFound).contains('9'));
         assert!(refused(&json!({"reason": " "}), Kind::Invalid).contains("reason"));
         for days in [0, 91] {
             let body =

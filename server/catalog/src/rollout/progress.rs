@@ -79,15 +79,15 @@ impl GateView {
 
     fn in_words(&self) -> String {
         let share = |permille: u16| format!("{}.{:03}", permille / 1000, permille % 1000);
-        let mut text = format!("{} of {} matured attempts", self.matured, self.minimum);
-        if self.coming > 0 {
-            text.push_str(&format!(", {} under way", self.coming));
-        }
-        text.push_str(&format!("; lower bound {} of {}", share(self.lower_permille), share(self.need_permille)));
-        if !self.soaked {
-            text.push_str(&format!("; soak until {}", self.soak_until));
-        }
-        text
+        let coming = if self.coming > 0 { format!(", {} under way", self.coming) } else { String::new() };
+        let soak = if self.soaked { String::new() } else { format!("; soak until {}", self.soak_until) };
+        format!(
+            "{} of {} matured attempts{coming}; lower bound {} of {}{soak}",
+            self.matured,
+            self.minimum,
+            share(self.lower_permille),
+            share(self.need_permille)
+        )
     }
 }
 

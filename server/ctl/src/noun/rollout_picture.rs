@@ -14,20 +14,15 @@ const MAX_HARDWARE: usize = 4;
 /// One line: state, patches, devices, and what it waits for.
 pub fn line(live: &RolloutLive) -> String {
     let (settled, wanted) = patches(live);
-    let mut text = format!(
-        "{}; patches {settled}/{wanted}; {} of {} devices healthy, {} bad",
+    let waits = waits(live).map_or_else(String::new, |waits| format!("; waits for {waits}"));
+    let end = live.completes_at.map_or_else(String::new, |at| format!("; done about {at}"));
+    format!(
+        "{}; patches {settled}/{wanted}; {} of {} devices healthy, {} bad{waits}{end}",
         headline(live),
         live.devices.healthy,
         live.devices.offered + live.devices.begun,
         live.devices.bad()
-    );
-    if let Some(waits) = waits(live) {
-        text.push_str(&format!("; waits for {waits}"));
-    }
-    if let Some(at) = live.completes_at {
-        text.push_str(&format!("; done about {at}"));
-    }
-    text
+    )
 }
 
 /// Some lines: a bar for each stage that has opened, how far devices are, hardware with trouble, the next gate, the end, bytes.
