@@ -23,6 +23,9 @@ const COUNT: &str = "/api/v1/products/acme-cam/audience/count";
 fn registered(world: &World, serial: &str, more: &Value, runs: &Release) -> TestDevice {
     world.register(CAM, serial, more);
     let mut device = TestDevice::new(&world.server, CAM, serial);
+    if let Some(hardware) = more["hw_id"].as_str() {
+        hardware.clone_into(&mut device.hw_id);
+    }
     device.enrol(None).expect(200);
     device.open_session();
     device.run(runs);
