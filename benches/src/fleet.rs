@@ -67,6 +67,12 @@ pub struct Setup<'a> {
 }
 
 impl Setup<'_> {
+    /// Connects again: the server hangs up on who says nothing for a while.
+    pub fn reconnect(&mut self) -> Result<()> {
+        self.connection = Connection::open(self.server.address())?;
+        Ok(())
+    }
+
     /// Posts as the administrator.
     pub fn post<T: serde::de::DeserializeOwned>(&mut self, path: &str, body: &impl serde::Serialize) -> Result<T> {
         self.connection.json("POST", path, Some(&self.admin), Some(body))

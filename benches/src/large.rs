@@ -68,6 +68,7 @@ pub fn measure(server: &Server, devices: u32, told: impl Fn(&str)) -> Result<Rep
     std::thread::sleep(SETTLE);
 
     told("changing");
+    setup.reconnect()?;
     let cheapest = times(|round| {
         let body = json!({"name": format!("customer-{round}")});
         setup.post::<IgnoredAny>("/api/v1/customers", &body).map(drop)

@@ -235,7 +235,7 @@ mod tests {
             "created_at": "2026-01-01T00:00:00Z",
         });
         let rollout: Rollout = serde_json::from_value(json).unwrap();
-        let number = |text: &String| text.split(' ').nth(5).unwrap().parse().unwrap();
+        let number = |text: &String| text.split(' ').nth(4).unwrap().parse().unwrap();
         shut_gates(&rollout, devices).iter().map(number).collect()
     }
 
