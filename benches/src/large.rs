@@ -20,8 +20,6 @@ use crate::server::Server;
 
 /// Most devices: more would measure the database's file.
 pub const DEVICES_MAX: u32 = 5_000_000;
-/// One of so many devices has tried the release.
-const TRIED: u32 = 10;
 /// How often each change is made.
 const ROUNDS: u32 = 25;
 /// Until the server has noticed a change of rollouts by its timer, and has counted what it watches.
@@ -57,12 +55,12 @@ pub struct Report {
     pub resident: u64,
 }
 
-/// Fills the fleet of a fresh server up to so many devices, a share of which has tried the release, and measures.
-pub fn measure(server: &Server, devices: u32, told: impl Fn(&str)) -> Result<Report> {
+/// Fills the fleet of a fresh server up to so many devices, of which so many percent have tried the release, and measures.
+pub fn measure(server: &Server, devices: u32, tried: u8, told: impl Fn(&str)) -> Result<Report> {
     let (mut setup, _) = fleet::foundation(server, 1, 1)?;
     let percents: Vec<_> = (1..=ROUNDS + 1).map(|percent| json!({"percent": percent})).collect();
     fleet::rollout(&mut setup, "raised", &json!(percents))?;
-    let attempts = devices / TRIED;
+    let attempts = devices / 100 * u32::from(tried);
     told(&format!("writing {devices} devices"));
     fill(server, devices, attempts)?;
     std::thread::sleep(SETTLE);

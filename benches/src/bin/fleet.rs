@@ -37,9 +37,12 @@ struct Rollouts {
     /// The server's program; without it this workspace's is built in release mode.
     #[arg(long, value_name = "FILE")]
     server_bin: Option<PathBuf>,
-    /// Devices of the fleet; one in ten has tried the release.
+    /// Devices of the fleet.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(100..=i64::from(large::DEVICES_MAX)))]
     devices: u32,
+    /// Percent of them that have tried the release when its stage is raised: the answer counts them.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
+    tried: u8,
     /// Print the figures as JSON.
     #[arg(long)]
     json: bool,
@@ -105,7 +108,7 @@ fn measure_rollouts(rollouts: &Rollouts) -> Result<large::Report> {
     bar.set_message("building the server");
     let program = rollouts.server_bin.clone().map_or_else(build, Ok)?;
     let server = Server::start(&program)?;
-    let report = large::measure(&server, rollouts.devices, |what| bar.set_message(what.to_owned()))?;
+    let report = large::measure(&server, rollouts.devices, rollouts.tried, |what| bar.set_message(what.to_owned()))?;
     bar.finish_and_clear();
     Ok(report)
 }
