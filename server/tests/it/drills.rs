@@ -298,8 +298,7 @@ fn theft_of_snapshot_and_timestamp_keys(engine: Engine) {
     no_say(victim.image.update_timestamp(&naming, scene.now()));
     victim.poll(&scene).unwrap();
     // It stays well when the next release comes and the server signs on.
-    scene.world.server.advance_s(3700);
-    assert!(scene.world.server.block_on(scene.world.server.app.publisher_tick()).unwrap());
+    scene.world.server.advance_until_signed_s(3700);
     victim.refresh(&scene).unwrap();
 }
 

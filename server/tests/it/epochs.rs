@@ -178,10 +178,6 @@ impl Verifier {
     }
 }
 
-fn tick(world: &World) -> bool {
-    world.server.block_on(world.server.app.publisher_tick()).unwrap()
-}
-
 fn an_old_device_is_walked_over_by_the_floor(engine: Engine) {
     let mut epochs = Epochs::new(engine);
     let mut old = epochs.device("SN-1", &epochs.first, 1);
@@ -217,14 +213,13 @@ fn an_old_device_is_walked_over_by_the_floor(engine: Engine) {
     old.client = epochs.world.server.client();
     old.open_session();
     let before = verifier.image.timestamp_version().unwrap();
-    epochs.world.server.advance_s(3700);
-    assert!(tick(&epochs.world));
+    epochs.world.server.advance_until_signed_s(3700);
     let now = epochs.world.server.timestamp();
     let polled = old.poll();
     assert!(verifier.takes(&old, "/metadata/epoch-1", &polled, now));
     assert!(verifier.image.timestamp_version().unwrap() > before, "signed again");
-    epochs.world.server.advance_s(20 * DAY_S);
-    assert!(tick(&epochs.world), "timestamp and snapshot of both lines");
+    // Timestamp and snapshot of both lines.
+    epochs.world.server.advance_until_signed_s(20 * DAY_S);
     old.open_session();
     let polled = old.poll();
     assert!(verifier.takes(&old, "/metadata/epoch-1", &polled, epochs.world.server.timestamp()));
@@ -371,8 +366,7 @@ fn a_branch_is_served_as_it_stood(engine: Engine) {
     let version = named(&first.body);
     branch(&format!("{version}.snapshot.json")).expect(200);
     branch(&format!("{}.snapshot.json", version + 1)).refused(Kind::NotFound);
-    epochs.world.server.advance_s(5 * DAY_S);
-    assert!(tick(&epochs.world));
+    epochs.world.server.advance_until_signed_s(5 * DAY_S);
     let later = named(&branch("timestamp.json").expect(200).body);
     assert!(later > version);
     branch(&format!("{version}.snapshot.json")).expect(200);

@@ -19,6 +19,8 @@ use super::{Database, Engine};
 
 /// Jobs that one call of [`TestServer::run_jobs`] runs at most: a job that never ends is found.
 const MAX_JOBS: usize = 500;
+/// Looks at the timestamp, 50 ms apart, before a test says that nobody signs it.
+const MAX_LOOKS: usize = 200;
 
 /// Where blobs are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +157,26 @@ impl TestServer {
     pub fn advance_s(&self, seconds: i64) {
         self.clock.advance_ms(seconds * 1000);
         self.block_on(async { self.app.refresh().await.unwrap() });
+    }
+
+    /// Moves the clock to where the timestamp is due, and has it signed again. The server's own publisher looks now and then, too:
+    /// whichever of the two signs, the version rises.
+    pub fn advance_until_signed_s(&self, seconds: i64) {
+        let version = || {
+            let documents = self.block_on(self.app.store.document_latest(Repository::Image)).unwrap();
+            documents.iter().find(|document| document.role == "timestamp").unwrap().version
+        };
+        let before = version();
+        self.advance_s(seconds);
+        for _ in 0..MAX_LOOKS {
+            self.block_on(self.app.publisher_tick()).unwrap();
+            if version() > before {
+                self.block_on(self.app.refresh()).unwrap();
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("version {before} of the timestamp stands {seconds} s later");
     }
 
     pub fn block_on<F: Future>(&self, work: F) -> F::Output {
