@@ -89,6 +89,7 @@ impl App {
         let plan = tx.plan_by_name(&request.plan).await?;
         let plan = plan.ok_or_else(|| Error::invalid("plan", format!("there is no plan {}", request.plan)))?;
         tx.contract_lock(number).await?;
+        tx.customers_lock([customer.id]).await?;
         // Whoever waited for the locks must not stamp what other replicas have already looked past.
         let now = self.now();
         let before = tx.contract_by_number(number).await?;
@@ -126,6 +127,9 @@ impl App {
         };
         let counts = self.contract_facts_put(tx, contract.id, &wanted, head_changed, now).await?;
         let pools = self.pools_put(tx, (contract.id, customer.id), &request.pools, true, now).await?;
+        if head_changed || counts != [0; 4] {
+            self.pools_settle_contracts(tx, &[contract.id], now).await?;
+        }
         let by = KeptBy { source: request.source.clone(), revision: Some(wanted.revision) };
         let taken_over = told.as_ref().is_some_and(|told| told.by.source != request.source);
         tx.contract_told_put(contract.id, &Told { by, content: Some(wanted.content) }, now).await?;

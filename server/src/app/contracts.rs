@@ -162,6 +162,7 @@ impl App {
             created_at: now,
         };
         tx.contract_add(&contract).await?;
+        tx.customers_lock([customer.id]).await?;
         tx.window_add(contract.id, &windows, now).await?;
         tx.item_add(contract.id, &items, now).await?;
         self.check_counts(&mut tx, &[contract.id], items.iter()).await?;
@@ -189,6 +190,7 @@ impl App {
         let mut tx = self.store.begin().await?;
         tx.contract_lock(number).await?;
         let contract = tx.contract_by_number(number).await?.ok_or_else(|| Error::not_found("contract", number))?;
+        tx.customers_lock([contract.customer_id]).await?;
         let windows_there = tx.window_list(contract.id).await?;
         let items_there = tx.item_list(contract.id).await?;
         windows.retain(|new| !windows_there.iter().any(|w| is_window(w, new)));
@@ -201,6 +203,7 @@ impl App {
         if !windows.is_empty() || !items.is_empty() || pools > 0 {
             self.check_counts(&mut tx, &[contract.id], items.iter()).await?;
             tx.contract_touch_devices(contract.id, now).await?;
+            self.pools_settle_contracts(&mut tx, &[contract.id], now).await?;
             let detail = json!({"windows": request.windows, "items": request.items.len(), "pools": request.pools});
             tx.audit_add(now, actor.name(), "contract.extend", &format!("contract:{number}"), &detail).await?;
             tx.commit().await?;

@@ -176,7 +176,11 @@ impl App {
             return Ok(device);
         }
         let mut tx = self.store.begin().await?;
+        tx.customers_lock(device.customer_id).await?;
         self.device_locked(&mut tx, product, &device).await?;
+        if let Some(row) = tx.device_get(device.id).await? {
+            device = row.device;
+        }
         tx.device_state(device.id, request.state, now).await?;
         self.pools_settle_for(&mut tx, &device, now).await?;
         tx.device_note(device.id, actor.name(), "state changed", now).await?;

@@ -98,9 +98,10 @@ impl App {
         let now = self.now();
         let product = self.product_view(&request.product)?;
         let mut tx = self.store.begin().await?;
+        let mut owner = None;
         if let Some(secret) = &request.token {
             // Before the serial is looked at: who has no token of ours is told nothing of it.
-            self.token_there(&mut tx, secret, product.product.id).await?;
+            owner = self.token_there(&mut tx, secret, product.product.id).await?.customer_id;
         }
         super::erasure::not_erased(&request.serial)?;
         let there = tx.device_by_serial(product.product.id, &request.serial).await?;
@@ -115,6 +116,10 @@ impl App {
                 "serial {} has another key; an administrator must revoke it first",
                 request.serial
             )));
+        }
+        // Only who stands at a site may come into a pool.
+        if let Some(row) = there.as_ref().filter(|row| row.device.site.is_some()) {
+            tx.customers_lock(row.device.customer_id.or(owner)).await?;
         }
         let token = match &request.token {
             None => None,

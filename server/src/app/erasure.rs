@@ -54,6 +54,8 @@ impl App {
             tx.device_by_serial(product_id, serial).await?.ok_or_else(not_found)?;
             return Ok(Erased { product: product.clone(), serial: serial.clone() });
         }
+        // Before the device, as whoever changes many devices does.
+        tx.generation_raise("devices").await?;
         if let Some(row) = tx.device_by_serial(product_id, serial).await? {
             tx.device_lock(row.device.id).await?;
         }
@@ -82,7 +84,6 @@ impl App {
         if !found && altered.is_empty() {
             return Ok(answer);
         }
-        tx.generation_raise("devices").await?;
         tx.generation_raise("rollouts").await?;
         tx.device_note(device.id, actor.name(), "erased", now).await?;
         let subject = format!("device:{product}/{pseudonym}");

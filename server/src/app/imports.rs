@@ -67,6 +67,9 @@ impl App {
         tx.generation_raise("devices").await?;
         let heads = heads(tx, &request.rows).await?;
         let (known, plans, customers) = self.known_names(tx, &request.rows, &heads).await?;
+        if !request.dry_run {
+            tx.customers_lock(customers.values().map(|id| CustomerId(*id))).await?;
+        }
         let Wanted { contracts, errors } = import::read(&request.rows, &known);
         let mut answer = ImportAnswer { errors, ..ImportAnswer::default() };
         if !answer.errors.is_empty() && request.on_error == OnError::Refuse {
@@ -181,7 +184,7 @@ impl App {
         tx.zones_set(&zones).await?;
         let counted: Vec<ContractId> = windows.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>().into_iter().collect();
         self.check_counts(tx, &counted, items.iter().map(|(_, item)| item)).await?;
-        tx.contracts_touch(&touched.into_iter().collect::<Vec<_>>(), now).await?;
+        tx.contracts_touch(&touched.iter().copied().collect::<Vec<_>>(), now).await?;
         let mut serials: BTreeMap<&ProductName, Vec<&Serial>> = BTreeMap::new();
         for (_, item) in &items {
             serials.entry(&item.product).or_default().push(&item.serial);
@@ -193,6 +196,8 @@ impl App {
         for (contract, customer, pools) in pools {
             self.pools_put(tx, (contract, customer), &pools, false, now).await?;
         }
+        touched.extend(items.iter().map(|(id, _)| *id));
+        self.pools_settle_contracts(tx, &touched.into_iter().collect::<Vec<_>>(), now).await?;
         let detail = json!({"rows": request.rows.len(), "contracts": answer.contracts, "plans_changed": plans_changed,
             "windows": answer.windows, "items": answer.items, "pools": answer.pools, "zones": answer.zones, "refused_rows": answer.errors.len()});
         tx.audit_add(now, actor.name(), "contract.import", "contracts", &detail).await?;

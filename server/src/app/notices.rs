@@ -98,6 +98,7 @@ impl App {
         drop(tx);
         let floor = since.max(self.events_kept_from(now));
         let look = Look { floor, from: looked.plus_ms(-OVERLAP_MS).max(floor), now };
+        self.pools_renew(look.from, now).await?;
         let mut written = self.cover_notices(look).await?;
         written += self.fence_notices(look).await?;
         written += self.offer_notices(look).await?;

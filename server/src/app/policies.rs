@@ -79,6 +79,7 @@ impl App {
         };
         let product_id = product.as_ref().map(|product| product.product.id);
         let mut tx = self.store.begin().await?;
+        tx.generation_raise("devices").await?;
         tx.customer_lock(&request.customer).await?;
         let customer = tx
             .customer_by_name(&request.customer)
@@ -108,7 +109,6 @@ impl App {
             return Err(Error::new(Kind::Conflict, message));
         }
         tx.policy_add(customer.id, product_id, &target, &policy).await?;
-        tx.generation_raise("devices").await?;
         tx.customer_touch_devices(customer.id, now).await?;
         let detail = json!({"id": policy.id, "scope": policy.scope, "target": target, "product": request.product,
             "kind": policy.kind, "reason": policy.reason, "from": from_at, "until": request.until});
@@ -128,12 +128,12 @@ impl App {
         actor.need(Permission::Devices)?;
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        tx.generation_raise("devices").await?;
         tx.customer_lock(customer).await?;
         let owner = tx.customer_by_name(customer).await?.ok_or_else(|| Error::not_found("customer", customer))?;
         if !tx.policy_end(owner.id, id, now).await? {
             return Err(Error::not_found("policy", format!("{id} of {customer}")));
         }
-        tx.generation_raise("devices").await?;
         tx.customer_touch_devices(owner.id, now).await?;
         tx.audit_add(now, actor.name(), "policy.lift", &format!("customer:{customer}"), &json!({"id": id})).await?;
         tx.commit().await?;
@@ -163,6 +163,7 @@ impl App {
         }
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        tx.generation_raise("devices").await?;
         tx.customer_lock(customer).await?;
         let owner = tx.customer_by_name(customer).await?.ok_or_else(|| Error::not_found("customer", customer))?;
         let site = Site {
@@ -180,7 +181,6 @@ impl App {
             return Ok(Made::Same(there));
         }
         tx.site_set(&site).await?;
-        tx.generation_raise("devices").await?;
         tx.customer_touch_devices(owner.id, now).await?;
         let detail = json!({"site": name, "country": site.country, "time_zone": site.time_zone});
         tx.audit_add(now, actor.name(), "site.set", &format!("customer:{customer}"), &detail).await?;

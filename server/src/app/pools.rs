@@ -10,7 +10,7 @@ use sluice_catalog::text::{Family, ProductName, Serial, Slug};
 
 use super::App;
 use crate::error::{Error, Result};
-use crate::store::{NewItem, Tx};
+use crate::store::{MemberRow, NewItem, Tx};
 
 /// Refuses pools that cannot be, by their fields.
 pub(super) fn check_pools(pools: &[PoolSet]) -> Result<()> {
@@ -55,25 +55,57 @@ impl App {
         Ok(wanted.len())
     }
 
-    /// Settles the pools where a device stands, after it came, left or changed.
-    pub(super) async fn pools_settle_for(&self, tx: &mut Tx, device: &Device, now: Time) -> Result<()> {
-        match (device.customer_id, &device.site) {
-            (Some(customer), Some(site)) => self.pools_settle(tx, customer, site, now).await,
-            _ => Ok(()),
+    /// Settles the pools at sites where these contracts have some: they changed, or whom they name.
+    pub(super) async fn pools_settle_contracts(&self, tx: &mut Tx, contracts: &[ContractId], now: Time) -> Result<()> {
+        for (customer, site) in tx.pool_sites(contracts).await? {
+            self.pools_settle(tx, customer, &site, now).await?;
         }
+        Ok(())
     }
 
-    /// Lets those go who may not stay in the pools of a site, and those come in who wait for the longest time.
-    pub(super) async fn pools_settle(&self, tx: &mut Tx, customer: CustomerId, site: &Slug, now: Time) -> Result<()> {
+    /// Lets devices in whose places under another contract end soon, at the sites where that comes up between two moments.
+    pub(super) async fn pools_renew(&self, from: Time, now: Time) -> Result<()> {
+        let mut changed = false;
+        for (customer, site) in self.store.pools_renewing(from, now).await? {
+            let mut tx = self.store.begin().await?;
+            if self.pools_settle(&mut tx, customer, &site, now).await? {
+                tx.commit().await?;
+                changed = true;
+            }
+        }
+        if changed {
+            self.devices.forget_all();
+        }
+        Ok(())
+    }
+
+    /// Settles the pools where a device stands, after it came, left or changed.
+    pub(super) async fn pools_settle_for(&self, tx: &mut Tx, device: &Device, now: Time) -> Result<()> {
+        if let (Some(customer), Some(site)) = (device.customer_id, &device.site) {
+            self.pools_settle(tx, customer, site, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets those go who may not stay in the pools of a site, and those come in who wait for the longest time; whether any did.
+    pub(super) async fn pools_settle(&self, tx: &mut Tx, customer: CustomerId, site: &Slug, now: Time) -> Result<bool> {
+        let mut settled = false;
         for pool in tx.pools_at(customer, site).await? {
-            let members = tx.pool_members(pool.id).await?;
-            let staying: Vec<_> = members.iter().map(|member| (member, member.stays(&pool, now))).collect();
+            let (cut, members): (Vec<_>, Vec<_>) =
+                tx.pool_members(&pool, now).await?.into_iter().partition(MemberRow::is_cut);
+            let mut seen = BTreeSet::new();
+            let staying: Vec<_> = members
+                .iter()
+                .map(|member| (member, seen.insert((&member.product, &member.serial)) && member.stays(&pool, now)))
+                .collect();
             let quantity = usize::try_from(pool.quantity).unwrap_or(0);
             let kept = staying.iter().filter(|(_, stays)| *stays).count();
             let free = i64::try_from(quantity.saturating_sub(kept)).unwrap_or(0);
             let waiting = if free > 0 { tx.pool_waiting(&pool, free, now).await? } else { Vec::new() };
             let waiting: Vec<&(ProductName, Serial)> = waiting.iter().collect();
-            let (leave, enter) = pool::fill(quantity, &staying, &waiting);
+            let (mut leave, enter) = pool::fill(quantity, &staying, &waiting);
+            leave.extend(cut.iter().filter(|member| quantity == 0 || !member.stays(&pool, now)));
+            settled |= !leave.is_empty() || !enter.is_empty();
             let gone: Vec<FactId> = leave.iter().map(|member| member.id).collect();
             tx.items_end(&gone, now).await?;
             let items: Vec<(ContractId, NewItem)> = enter
@@ -100,6 +132,6 @@ impl App {
                 tx.serials_touch(product, &serials, now).await?;
             }
         }
-        Ok(())
+        Ok(settled)
     }
 }

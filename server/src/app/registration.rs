@@ -160,6 +160,9 @@ impl App {
         let id = self.prove_accepted(&request.product, &request.serial, proof).await?.device.id;
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        if let Some(token) = tx.enrol_token_by_hash(Digest::of(request.token.as_bytes())).await? {
+            tx.customers_lock(token.customer_id).await?;
+        }
         tx.device_lock(id).await?;
         let device = tx.device_get(id).await?.ok_or_else(refuse)?.device;
         let unknown = || Error::new(Kind::Unauthenticated, "the enrolment token is unknown, spent, expired or revoked");
@@ -198,6 +201,7 @@ impl App {
         may_act_for(actor, Some(customer.id))?;
         let id = self.prove_accepted(&request.product, &request.serial, Proof::Code(&request.code)).await?.device.id;
         let mut tx = self.store.begin().await?;
+        tx.customers_lock([customer.id]).await?;
         tx.device_lock(id).await?;
         let device = tx.device_get(id).await?.ok_or_else(refuse)?.device;
         if device.customer_id != Some(customer.id) {
@@ -283,6 +287,7 @@ impl App {
         let row = self.device_row(product, serial).await?.device;
         let id = row.id;
         let mut tx = self.store.begin().await?;
+        tx.customers_lock(row.customer_id.into_iter().chain(to.as_ref().map(|to| to.0))).await?;
         self.device_locked(&mut tx, product, &row).await?;
         let not_found = || Error::not_found("device", format!("{product}/{serial}"));
         let device = tx.device_get(id).await?.ok_or_else(not_found)?.device;

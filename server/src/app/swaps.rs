@@ -63,6 +63,8 @@ impl App {
                 if row.undone_at.is_some() { ", which was undone; take a new number" } else { "" }
             )));
         }
+        let owners = tx.serial_customers(&request.product, &[&request.old, &request.new]).await?;
+        tx.customers_lock(owners).await?;
         let name = || format!("{}/{}", request.product, request.old);
         let old =
             lock(&mut tx, product.product.id, request).await?.ok_or_else(|| Error::not_found("device", name()))?;
@@ -118,11 +120,15 @@ impl App {
         let (replaced, new) = exchange(old.clone(), new, fence_at);
         for (device, cause) in [(&replaced, "replaced by"), (&new, "replaces")] {
             tx.device_swapped(device, now).await?;
-            tx.device_sited(device.id, now).await?;
             let other = if device.id == new.id { &request.old } else { &request.new };
             tx.device_note(device.id, actor.name(), &format!("{cause} {other}, RMA {}", request.rma), now).await?;
         }
+        // It stands there in the other's place, also among those who wait.
+        tx.device_sited_as(new.id, replaced.id).await?;
         self.pools_settle_for(&mut tx, &new, now).await?;
+        if let Some(before) = there.as_ref().filter(|before| before.site != new.site) {
+            self.pools_settle_for(&mut tx, before, now).await?;
+        }
         tx.swap_add(&request.rma, (&replaced, &new), (now, fence_at), actor.name(), &moved).await?;
         let subject = format!("device:{}/{}", request.product, request.old);
         let detail = json!({"rma": request.rma, "new": request.new, "fence_at": fence_at, "items": items.len()});
@@ -180,6 +186,8 @@ impl App {
                 row.fence_at
             )));
         }
+        let owners = tx.serial_customers(&row.product, &[&row.old_serial, &row.new_serial]).await?;
+        tx.customers_lock(owners).await?;
         if !tx.swap_undone(number, now).await? {
             // Somebody else just did.
             drop(tx);
@@ -195,7 +203,8 @@ impl App {
         }
         let moved = row.moved()?;
         for id in &moved.recorded {
-            if !tx.fact_stands(*id).await? {
+            // A place in a pool may have gone to another device since, or with its pool: whoever fills pools decides.
+            if !tx.fact_stands(*id).await? && !tx.fact_is_place(*id).await? {
                 return Err(Error::conflict(format!(
                     "what RMA {number} moved was changed since: correct the contracts by hand, or swap back under a new number"
                 )));
@@ -204,6 +213,14 @@ impl App {
         tx.facts_end(&moved.recorded, now).await?;
         let again: Vec<_> = moved.superseded.iter().map(|old| (*old, self.fact_id(now))).collect();
         tx.facts_again(&again, now).await?;
+        // What an earlier swap recorded stands under other ids now: that must not keep it from being undone in turn.
+        for earlier in tx.swaps_bringing(row.old_id).await? {
+            let mut moved = earlier.moved()?;
+            for id in &mut moved.recorded {
+                *id = again.iter().find(|(old, _)| old == id).map_or(*id, |(_, new)| *new);
+            }
+            tx.swap_moved(&earlier.number, &moved).await?;
+        }
         let gone = |device| Error::new(Kind::Internal, format!("device {device} of RMA {number} is gone"));
         for id in [row.old_id.min(row.new_id), row.old_id.max(row.new_id)] {
             tx.device_lock(id).await?;
@@ -220,8 +237,13 @@ impl App {
             tx.device_swapped(&device, now).await?;
             tx.device_note(device.id, actor.name(), &format!("RMA {number} undone"), now).await?;
         }
+        let new_id = row.new_id;
         for id in [row.old_id, row.new_id] {
             if let Some(row) = tx.device_get(id).await? {
+                if id == new_id && row.device.site.is_some() {
+                    // Where it stood before it comes anew.
+                    tx.device_sited(id, now).await?;
+                }
                 self.pools_settle_for(&mut tx, &row.device, now).await?;
             }
         }

@@ -3,6 +3,7 @@
 use serde_json::json;
 use sluice_catalog::Time;
 use sluice_catalog::contract::Grant;
+use sluice_catalog::cover::CoverRule;
 use sluice_catalog::id::FactId;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::text::{ContractNumber, Slug};
@@ -51,8 +52,10 @@ impl App {
         if after == before {
             return Ok(false);
         }
+        tx.customers_lock([before.customer_id]).await?;
         tx.contract_change(&before, &after, now).await?;
         tx.contract_touch_devices(before.id, now).await?;
+        self.pools_settle_contracts(tx, &[before.id], now).await?;
         let detail = json!({"plan": request.plan, "state": request.state,
             "before": {"state": before.state, "plan_id": before.plan_id}});
         tx.audit_add(now, actor.name(), "contract.change", &format!("contract:{number}"), &detail).await?;
@@ -86,11 +89,13 @@ impl App {
     ) -> Result<()> {
         tx.contract_lock(number).await?;
         let contract = tx.contract_by_number(number).await?.ok_or_else(|| Error::not_found("contract", number))?;
+        tx.customers_lock([contract.customer_id]).await?;
         // Before the item is gone: its device must hear of it.
         tx.contract_touch_devices(contract.id, now).await?;
         if !tx.fact_end(kind, contract.id, id, now).await? {
             return Err(Error::not_found(kind.as_str(), format!("{id} of contract {number}")));
         }
+        self.pools_settle_contracts(tx, &[contract.id], now).await?;
         let detail = json!({"kind": kind.as_str(), "id": id});
         tx.audit_add(now, actor.name(), "contract.retract", &format!("contract:{number}"), &detail).await?;
         Ok(())
@@ -142,7 +147,15 @@ impl App {
         }
         tx.plan_change(&before, &grants_before, &after, &grants, now).await?;
         tx.generation_raise("devices").await?;
+        let customers = tx.plan_customers(before.id).await?;
+        tx.customers_lock(customers).await?;
         tx.plan_touch_devices(before.id, now).await?;
+        // A place under an open plan covers always, one under another while a window does.
+        if (before.rule == CoverRule::Open) != (after.rule == CoverRule::Open) {
+            for (customer, site) in tx.plan_sites(before.id).await? {
+                self.pools_settle(tx, customer, &site, now).await?;
+            }
+        }
         let detail = json!({"rule": after.rule, "grace_days": after.grace_days, "grants": grants,
             "before": {"rule": before.rule, "grace_days": before.grace_days, "grants": grants_before}});
         tx.audit_add(now, actor.name(), "plan.change", &format!("plan:{name}"), &detail).await?;

@@ -7,14 +7,14 @@ use sluice_catalog::Time;
 use sluice_catalog::contract::{Contract, ContractState, Grant, Plan};
 use sluice_catalog::cover::CoverRule;
 use sluice_catalog::facts::{ContractFacts, Known, PlanTerms};
-use sluice_catalog::id::{ContractId, FactId, PlanId, ReleaseId};
+use sluice_catalog::id::{ContractId, CustomerId, FactId, PlanId, ReleaseId};
 use sluice_catalog::pool::PoolPlace;
 use sluice_catalog::source::Heard;
 use sluice_catalog::text::{ContractNumber, Family, ProductName, Serial, Slug};
 
 use super::source::contract_sources;
 use super::sql::{json, list};
-use super::{MAX_PARAMETERS, On, Result, Sql, Store, StoreError, Tx};
+use super::{MAX_PARAMETERS, On, Result, Sql, Store, StoreError, Tx, TxInner};
 
 /// Items that one serial has at once: a device under more contracts is a mistake somewhere. No more are taken in.
 pub const MAX_ITEMS: usize = 256;
@@ -337,6 +337,21 @@ impl Tx {
         Sql::new("UPDATE customer SET title = title WHERE name = $1").bind(name).execute(self).await.map(|_| ())
     }
 
+    /// The same of customers, for whose places are filled and whose contracts change: locked before any of their devices, and in the order
+    /// of their ids, so that no two transactions wait for each other.
+    pub async fn customers_lock(&mut self, ids: impl IntoIterator<Item = CustomerId>) -> Result<()> {
+        let ids: BTreeSet<CustomerId> = ids.into_iter().collect();
+        if !matches!(self.inner, TxInner::Postgres(_)) {
+            return Ok(());
+        }
+        for chunk in ids.into_iter().collect::<Vec<_>>().chunks(MAX_PARAMETERS / 2) {
+            let text =
+                format!("SELECT id FROM customer WHERE id IN ({}) ORDER BY id FOR NO KEY UPDATE", list(1, chunk.len()));
+            let _: Vec<(CustomerId,)> = Sql::built(text).bind_all(chunk.iter().copied()).all(&mut *self).await?;
+        }
+        Ok(())
+    }
+
     /// The same of a release, for what is said of it.
     pub async fn release_lock(&mut self, id: ReleaseId) -> Result<()> {
         Sql::new("UPDATE release SET ord = ord WHERE id = $1").bind(id).execute(self).await.map(|_| ())
@@ -402,6 +417,13 @@ impl Tx {
             .await?;
         Sql::new("DELETE FROM plan_grant WHERE plan_id = $1").bind(after.id).execute(&mut *self).await?;
         self.plan_grants_add(after.id, grants).await
+    }
+
+    /// Customers who have contracts of a plan.
+    pub async fn plan_customers(&mut self, plan: PlanId) -> Result<Vec<CustomerId>> {
+        let rows: Vec<(CustomerId,)> =
+            Sql::new("SELECT DISTINCT customer_id FROM contract WHERE plan_id = $1").bind(plan).all(self).await?;
+        Ok(rows.into_iter().map(|(id,)| id).collect())
     }
 
     /// Marks every device under a plan's contracts as changed.

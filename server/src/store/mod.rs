@@ -58,7 +58,7 @@ pub use job::NewJob;
 pub use notice::{ContractStory, NoticeItem};
 pub use outbox::NewEvent;
 pub use policy::PolicyRow;
-pub use pool::PoolRow;
+pub use pool::{MemberRow, PoolRow};
 pub use registration::CodeRow;
 pub use release::ReleaseFactRow;
 pub use rollout::Because;

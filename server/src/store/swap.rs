@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_catalog::Time;
 use sluice_catalog::device::Device;
-use sluice_catalog::id::{ContractId, DeviceId, FactId, ProductId};
+use sluice_catalog::id::{ContractId, CustomerId, DeviceId, FactId, ProductId};
 use sluice_catalog::swap::{Interval, Moved, Replaced};
 use sluice_catalog::text::{ProductName, Serial, Slug};
 
@@ -205,6 +205,49 @@ impl Tx {
             .execute(self)
             .await?;
         Ok(rows == 1)
+    }
+
+    /// Customers who have the devices of these serials, or contracts that name them.
+    pub async fn serial_customers(&mut self, product: &ProductName, serials: &[&Serial]) -> Result<Vec<CustomerId>> {
+        let rows: Vec<(CustomerId,)> = Sql::built(format!(
+            "SELECT c.customer_id FROM covered_item i JOIN contract c ON c.id = i.contract_id
+             WHERE i.product = $1 AND i.superseded_at IS NULL AND i.serial IN ({0})
+             UNION SELECT d.customer_id FROM device d JOIN product p ON p.id = d.product_id
+             WHERE p.name = $1 AND d.customer_id IS NOT NULL AND d.serial IN ({0})",
+            list(2, serials.len())
+        ))
+        .bind(product)
+        .bind_all(serials.iter().copied())
+        .all(self)
+        .await?;
+        Ok(rows.into_iter().map(|(id,)| id).collect())
+    }
+
+    /// Swaps, not undone, that brought a device in.
+    pub async fn swaps_bringing(&mut self, device: DeviceId) -> Result<Vec<SwapRow>> {
+        Sql::built(format!("{ROW} WHERE s.new_id = $1 AND s.undone_at IS NULL ORDER BY s.at LIMIT 100"))
+            .bind(device)
+            .all(self)
+            .await
+    }
+
+    /// Keeps what a swap did under the ids under which it was recorded again.
+    pub async fn swap_moved(&mut self, number: &Slug, moved: &Moved) -> Result<()> {
+        Sql::new("UPDATE swap SET moved = $1 WHERE number = $2")
+            .bind(json(moved)?)
+            .bind(number)
+            .execute(self)
+            .await
+            .map(|_| ())
+    }
+
+    /// Whether a fact is a place in a pool.
+    pub async fn fact_is_place(&mut self, id: FactId) -> Result<bool> {
+        let row: Option<(FactId,)> = Sql::new("SELECT id FROM covered_item WHERE id = $1 AND pool_id IS NOT NULL")
+            .bind(id)
+            .optional(self)
+            .await?;
+        Ok(row.is_some())
     }
 
     /// Items that cover a serial by what is known now.

@@ -29,6 +29,7 @@ mod live;
 mod notices;
 mod polling;
 mod pools;
+mod pools_moved;
 mod publisher;
 mod publishing;
 mod refusals;
