@@ -61,7 +61,7 @@ impl App {
         let Put { made, changed, shrunk, stale_copies, at } =
             self.contract_put_in(&mut tx, actor, number, request).await?;
         if shrunk {
-            self.refuse_loss(&mut tx, at, request.accept_loss).await?;
+            self.refuse_loss(&mut tx, at, Some(&request.source), request.accept_loss).await?;
         }
         // What is no news says that the source lives all the same.
         tx.commit().await?;

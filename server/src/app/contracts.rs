@@ -206,6 +206,10 @@ impl App {
             self.pools_settle_contracts(&mut tx, &[contract.id], now).await?;
             let detail = json!({"windows": request.windows, "items": request.items.len(), "pools": request.pools});
             tx.audit_add(now, actor.name(), "contract.extend", &format!("contract:{number}"), &detail).await?;
+            // Windows and devices that are added take nothing away; a smaller pool does.
+            if pools > 0 {
+                self.refuse_loss(&mut tx, now, None, request.accept_loss).await?;
+            }
             tx.commit().await?;
             self.devices.forget_all();
         } else {

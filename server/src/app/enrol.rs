@@ -44,8 +44,11 @@ impl App {
         if !(1..=MAX_USES).contains(&request.uses) {
             return Err(Error::invalid("uses", format!("1 to {MAX_USES}")));
         }
-        if request.label.len() > MAX_TITLE_LEN {
-            return Err(Error::invalid("label", format!("at most {MAX_TITLE_LEN} bytes")));
+        if request.label.len() > MAX_TITLE_LEN || request.label.chars().any(char::is_control) {
+            return Err(Error::invalid(
+                "label",
+                format!("at most {MAX_TITLE_LEN} bytes, none of them a control character"),
+            ));
         }
         let expires_at = request.expires_at.unwrap_or_else(|| now.plus_days(TOKEN_DAYS));
         if expires_at <= now || expires_at > now.plus_days(MAX_TOKEN_DAYS) {

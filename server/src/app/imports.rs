@@ -38,7 +38,7 @@ impl App {
         if answer.applied && (answer.changes() || request.source.is_some()) {
             // More windows and more devices take nothing away; another plan or a smaller pool may.
             if answer.plans_changed > 0 || answer.pools > 0 {
-                self.refuse_loss(&mut tx, now, request.accept_loss).await?;
+                self.refuse_loss(&mut tx, now, request.source.as_ref(), request.accept_loss).await?;
             }
             tx.commit().await?;
             self.devices.forget_all();

@@ -73,8 +73,11 @@ impl App {
     pub async fn token_create(&self, actor: &Actor, name: &Slug, request: &TokenCreate) -> Result<TokenCreated> {
         actor.need(Permission::Principals)?;
         let now = self.now();
-        if request.label.len() > MAX_TITLE_LEN {
-            return Err(Error::invalid("label", format!("at most {MAX_TITLE_LEN} bytes")));
+        if request.label.len() > MAX_TITLE_LEN || request.label.chars().any(char::is_control) {
+            return Err(Error::invalid(
+                "label",
+                format!("at most {MAX_TITLE_LEN} bytes, none of them a control character"),
+            ));
         }
         for scope in request.scopes.iter() {
             scope.parse::<Permission>().map_err(|error| Error::invalid("scopes", error))?;

@@ -86,7 +86,9 @@ impl App {
                 state = AttemptState::Booted;
             }
             let bytes = event.bytes.and_then(|bytes| i64::try_from(bytes).ok());
-            let (encoding, detail) = (event.encoding.as_deref(), event.detail.as_deref());
+            // A log's text is kept without what PostgreSQL takes in no text: a device that sends it must not lose its report.
+            let detail = event.detail.as_ref().map(|detail| detail.replace('\0', ""));
+            let (encoding, detail) = (event.encoding.as_deref(), detail.as_deref());
             if attempt.state.may_become(state) {
                 tx.attempt_move(&attempt, state, event.failure, encoding, bytes, detail, now).await?;
                 moved.moved += 1;

@@ -27,6 +27,7 @@ impl App {
         let now = self.now();
         let mut tx = self.store.begin().await?;
         if self.contract_change_in(&mut tx, actor, number, request, now).await? {
+            self.refuse_loss(&mut tx, now, None, request.accept_loss).await?;
             tx.commit().await?;
             self.devices.forget_all();
         }
@@ -67,13 +68,14 @@ impl App {
         &self,
         actor: &Actor,
         number: &ContractNumber,
-        kind: FactKind,
-        id: FactId,
+        (kind, id): (FactKind, FactId),
+        accept_loss: Option<u64>,
     ) -> Result<ContractDetail> {
         actor.need(Permission::Contracts)?;
         let now = self.now();
         let mut tx = self.store.begin().await?;
         self.contract_retract_in(&mut tx, actor, number, (kind, id), now).await?;
+        self.refuse_loss(&mut tx, now, None, accept_loss).await?;
         tx.commit().await?;
         self.devices.forget_all();
         self.contract_get(actor, number).await
@@ -108,7 +110,7 @@ impl App {
         let mut tx = self.store.begin().await?;
         let (detail, changed) = self.plan_change_in(&mut tx, actor, name, request, now).await?;
         if changed {
-            self.refuse_loss(&mut tx, now, request.accept_loss).await?;
+            self.refuse_loss(&mut tx, now, None, request.accept_loss).await?;
             tx.commit().await?;
             self.devices.forget_all();
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sluice_catalog::decide::{self, DeviceView};
 use sluice_catalog::id::DeviceId;
 use sluice_catalog::principal::Permission;
+use sluice_catalog::text::Slug;
 use sluice_catalog::wire::entitlement::{ImportRequest, OnError, WhatIf};
 use sluice_catalog::wire::fleet::{DeviceShift, FleetLine, ShiftSummary};
 use sluice_catalog::{Kind, Time};
@@ -27,6 +28,8 @@ const MAX_TOLD: usize = 50_000;
 /// A change that takes cover from more of the covered devices that it touches, percent, must be accepted expressly: a broken export of
 /// the contract source must not switch off a fleet.
 const LOSS_PERCENT: u64 = 10;
+/// How far ahead it is looked for a loss: a contract cut to end next week takes nothing away today.
+const LOSS_AHEAD_DAYS: i64 = 60;
 /// Losses of fewer devices are a customer's everyday business.
 const LOSS_DEVICES: u64 = 20;
 
@@ -90,21 +93,32 @@ impl App {
     }
 
     /// Refuses a change, made in a transaction that is still open, that takes cover from many devices, unless so many are accepted.
-    pub(super) async fn refuse_loss(&self, tx: &mut Tx, now: Time, accepted: Option<u64>) -> Result<()> {
+    /// `source` is the system that tells it; none of what people change here.
+    pub(super) async fn refuse_loss(
+        &self,
+        tx: &mut Tx,
+        now: Time,
+        source: Option<&Slug>,
+        accepted: Option<u64>,
+    ) -> Result<()> {
         let _slot = self.fleets.guard().await?;
         let deadline = self.now().plus_ms(MAX_OPEN_MS);
-        let (_, ShiftSummary { losses, covered, cut, .. }) = self.shifts(tx, now, deadline).await?;
+        let (_, ShiftSummary { losses, losses_ahead, covered, cut, .. }) = self.shifts(tx, now, deadline).await?;
+        let losses = losses + losses_ahead;
         let many = losses >= LOSS_DEVICES && losses.saturating_mul(100) > covered.saturating_mul(LOSS_PERCENT);
         // What was not counted is not known to be harmless.
         let many = many || cut;
-        if !many || accepted.is_some_and(|accepted| losses <= accepted) {
+        if accepted.is_some_and(|accepted| losses <= accepted) {
             return Ok(());
+        }
+        if !many {
+            return refuse_losses_of_day(tx, source, now, losses).await;
         }
         let least = if cut { "at least " } else { "" };
         Err(Error::new(
             Kind::Conflict,
             format!(
-                "this would take a version or a code from {least}{losses} of the {covered} covered devices that it touches, which is \
+                "this would take a version or a code, now or within {LOSS_AHEAD_DAYS} days, from {least}{losses} of the {covered} covered devices that it touches, which is \
                  more than {LOSS_PERCENT} %; ask what it does (what-if), and accept the loss of {losses} if it is meant (accept_loss, \
                  --accept-loss {losses})"
             ),
@@ -121,23 +135,32 @@ impl App {
             let full = rows.len() == MAX_ROWS as usize;
             after = rows.last().map(|row| row.device.id);
             let ids: Vec<DeviceId> = rows.iter().map(|row| row.device.id).collect();
-            let then = views::of_rows(&mut On::from(&mut *tx), &self.live, rows).await?;
+            let mut then = views::of_rows(&mut On::from(&mut *tx), &self.live, rows).await?;
             // What nobody has committed yet is not seen from beside.
             let mut beside = On::from(&self.store);
             let rows = store::devices_of(&mut beside, &ids).await?;
-            let before = views::of_rows(&mut beside, &self.live, rows).await?;
+            let mut before = views::of_rows(&mut beside, &self.live, rows).await?;
+            // What will be is not asked as if no source were heard of until then.
+            let covers = then.iter_mut().chain(&mut before).flat_map(|view| &mut view.covers);
+            covers.filter_map(|cover| cover.origin.source.as_mut()).for_each(|source| source.judged_at = Some(now));
+            let later = now.plus_days(LOSS_AHEAD_DAYS);
             let products = self.live.products_full();
             let compare = move || {
                 let before: HashMap<DeviceId, &DeviceView> = before.iter().map(|view| (view.device.id, view)).collect();
                 let of = |view: &DeviceView| {
                     let (product, old) = (products.get(view.device.product_id)?, before.get(&view.device.id)?);
                     let covered = !decide::codes_in_force(old, now).is_empty();
-                    Some((covered, shifted((old, now), (view, now), product)))
+                    let shift = shifted((old, now), (view, now), product);
+                    let lost = shift.as_ref().is_some_and(|shift| shift.loss);
+                    let ahead = !lost
+                        && decide::shift((old, later), (view, later), product).is_some_and(|shift| shift.is_loss());
+                    Some((covered, ahead, shift))
                 };
                 then.iter().filter_map(of).collect::<Vec<_>>()
             };
-            for (covered, shift) in tokio::task::spawn_blocking(compare).await.map_err(Error::internal)? {
+            for (covered, ahead, shift) in tokio::task::spawn_blocking(compare).await.map_err(Error::internal)? {
                 summary.count(covered, shift.as_ref());
+                summary.losses_ahead += u64::from(ahead);
                 told.extend(shift.filter(|_| told.len() < MAX_TOLD));
             }
             if !full {
@@ -149,4 +172,30 @@ impl App {
             }
         }
     }
+}
+
+/// Refuses the loss that is one too many of a day: many small changes are as bad as a large one. What was accepted expressly does not count.
+async fn refuse_losses_of_day(tx: &mut Tx, source: Option<&Slug>, now: Time, losses: u64) -> Result<()> {
+    if losses == 0 {
+        return Ok(());
+    }
+    let name = source.map_or("", Slug::as_str);
+    let day = tx.losses_add(name, now, losses).await?;
+    if day < LOSS_DEVICES {
+        return Ok(());
+    }
+    // No more are counted than decide.
+    let enough = day.saturating_mul(100) / LOSS_PERCENT;
+    let covered = tx.covered_devices(source, enough).await?.saturating_add(day);
+    if day.saturating_mul(100) <= covered.saturating_mul(LOSS_PERCENT) {
+        return Ok(());
+    }
+    let who = source.map_or_else(|| "changes made here".to_owned(), |source| format!("changes of source {source}"));
+    Err(Error::new(
+        Kind::Conflict,
+        format!(
+            "with this, {who} would take a version or a code from {day} devices today, which is more than {LOSS_PERCENT} % of those that \
+             are covered so; accept the loss of {losses} if it is meant (accept_loss, --accept-loss {losses})"
+        ),
+    ))
 }

@@ -23,6 +23,7 @@ mod history;
 mod import;
 mod job;
 mod lease;
+mod loss;
 mod notice;
 mod outbox;
 mod patch;

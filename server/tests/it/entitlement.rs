@@ -346,7 +346,8 @@ fn a_swap_that_cannot_be_is_refused_whole(engine: Engine) {
     let undo = |rma: &str| world.admin.post(&format!("/api/v1/swaps/{rma}/undo"), &json!({}));
     world.server.unchanged(|| undo("R-1").refused(Kind::Conflict));
     undo("R-3").expect(200);
-    world.server.unchanged(|| undo("R-1").refused(Kind::Conflict));
+    // What the later one had moved is back as it was, so the earlier one can be taken back in turn.
+    undo("R-1").expect(200);
 }
 
 fn what_somebody_decided_since_a_swap_stays_decided(engine: Engine) {

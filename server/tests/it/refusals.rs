@@ -18,6 +18,7 @@ both_engines!(
     texts_and_numbers_out_of_bounds,
     contracts_that_make_no_sense,
     rollouts_that_make_no_sense,
+    a_nul_is_told_by_its_field_and_left_out_of_a_log,
 );
 
 fn uploads_that_are_not_what_they_announce(engine: Engine) {
@@ -298,4 +299,44 @@ fn rollouts_that_make_no_sense(engine: Engine) {
     });
     world.admin.post(&format!("/api/v1/products/{CAM}/releases/2.4.1/withdraw"), &json!({})).expect(200);
     world.server.unchanged(|| create(all(), json!({})).refused(Kind::WrongState));
+}
+
+fn a_nul_is_told_by_its_field_and_left_out_of_a_log(engine: Engine) {
+    let mut world = World::new(engine);
+    world.admin.post("/api/v1/customers", &json!({"name": "globex"})).expect(201);
+    for list in [
+        "customers",
+        "plans",
+        "contracts",
+        "contract-overlaps",
+        "contract-sources",
+        "products",
+        "principals",
+        "rollouts",
+        "swaps",
+        "customers/globex/sites",
+        "events",
+        "jobs",
+        "audit",
+        "devices",
+        "enrol-tokens",
+    ] {
+        let problem = world.admin.get(&format!("/api/v1/{list}?after=a%00b")).refused(Kind::Invalid);
+        assert!(problem.detail.starts_with("after"), "{list}: {}", problem.detail);
+    }
+    let problem = world.admin.get("/api/v1/events?kind=a%00b").refused(Kind::Invalid);
+    assert!(problem.detail.starts_with("kind"), "{}", problem.detail);
+    let token = json!({"product": CAM, "label": "a\0b", "uses": 1});
+    let problem = world.admin.post("/api/v1/enrol-tokens", &token).refused(Kind::Invalid);
+    assert!(problem.detail.starts_with("label"), "{}", problem.detail);
+
+    let (first, second) = world.two_releases();
+    world.roll_out("fix", &second, &[100]);
+    let mut device = world.device(CAM, "SN-1");
+    device.run(&first);
+    let attempt = device.poll().attempt();
+    device.report_event(json!({"attempt": attempt, "state": "failed", "detail": "line\0 two"})).expect(200);
+    let shown: sluice_catalog::wire::admin::DeviceDetail =
+        world.admin.get(&format!("/api/v1/products/{CAM}/devices/SN-1")).expect(200).json();
+    assert_eq!(shown.attempts[0].state, sluice_catalog::rollout::AttemptState::Failed);
 }

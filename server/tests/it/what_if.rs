@@ -15,6 +15,9 @@ both_engines!(
     what_is_foretold_is_what_comes,
     a_change_that_takes_cover_from_many_is_refused,
     a_contract_told_whole_that_takes_cover_from_many_is_refused,
+    what_people_change_by_hand_is_held_to_the_same,
+    a_loss_that_comes_later_is_a_loss,
+    many_small_losses_are_a_large_one,
     what_cannot_be_done_cannot_be_foretold,
 );
 
@@ -231,4 +234,89 @@ fn what_cannot_be_done_cannot_be_foretold(engine: Engine) {
         assert!(detail.contains("line 7, customer"), "{detail}");
         ask(json!({"something": {}})).refused(Kind::Malformed);
     });
+}
+
+fn send(world: &World, method: Method, path: &str, body: &Value) -> crate::harness::Answer {
+    let bytes = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
+    world.admin.send(method, path, &[("Content-Type", "application/json")], &bytes)
+}
+
+fn what_people_change_by_hand_is_held_to_the_same(engine: Engine) {
+    let (world, _) = covered(engine, 21);
+    for number in 0..21 {
+        world.register(CAM, &format!("P-{number:02}"), &json!({"customer": "globex", "site": "hall"}));
+    }
+    let pool = |quantity: u32, more: Value| {
+        let mut body = json!({"pools": [{"family": "cameras", "site": "hall", "quantity": quantity}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        world.admin.post("/api/v1/contracts/C-1/facts", &body)
+    };
+    pool(21, json!({})).expect(200);
+    let contract: ContractDetail = world.admin.get("/api/v1/contracts/C-1").expect(200).json();
+    let window = format!("/api/v1/contracts/C-1/windows/{}", contract.windows[0].id);
+    world.server.unchanged(|| {
+        for refused in [
+            pool(0, json!({})),
+            pool(0, json!({"accept_loss": 20})),
+            send(&world, Method::PATCH, "/api/v1/contracts/C-1", &json!({"state": "void"})),
+            send(&world, Method::PATCH, "/api/v1/contracts/C-1", &json!({"plan": "basic", "accept_loss": 41})),
+            send(&world, Method::DELETE, &window, &Value::Null),
+            send(&world, Method::DELETE, &format!("{window}?accept_loss=41"), &Value::Null),
+        ] {
+            let detail = refused.refused(Kind::Conflict).detail;
+            assert!(detail.contains("accept_loss"), "{detail}");
+        }
+    });
+    pool(0, json!({"accept_loss": 21})).expect(200);
+    send(&world, Method::DELETE, &format!("{window}?accept_loss=21"), &Value::Null).expect(200);
+}
+
+fn a_loss_that_comes_later_is_a_loss(engine: Engine) {
+    let (world, devices) = covered(engine, 21);
+    let items: Vec<Value> = devices.iter().map(|device| json!({"product": CAM, "serial": device.serial})).collect();
+    let now = world.server.now();
+    let put = |revision: u64, days: i64, more: Value| {
+        let mut body = json!({"source": "crm", "revision": revision, "customer": "globex", "plan": "plus", "items": items,
+            "windows": [{"from": now.plus_days(-400), "to": now.plus_days(days)}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        send(&world, Method::PUT, "/api/v1/contracts/C-1", &body)
+    };
+    put(1, 300, json!({})).expect(200);
+    send(&world, Method::PUT, "/api/v1/contract-sources/crm", &json!({"stale_after_hours": 48})).expect(200);
+    world.server.unchanged(|| {
+        let detail = put(2, 30, json!({})).refused(Kind::Conflict).detail;
+        assert!(detail.contains("21 of the 21") && detail.contains("within 60 days"), "{detail}");
+    });
+    let what_if = json!({"put": {"number": "C-1", "contract": {"source": "crm", "revision": 2, "customer": "globex", "plan": "plus",
+        "items": items, "windows": [{"from": now.plus_days(-400), "to": now.plus_days(30)}]}}});
+    let (_, summary) = foretold(&world, &what_if);
+    assert_eq!((summary.losses, summary.losses_ahead), (0, 21));
+    put(2, 200, json!({})).expect(200);
+    put(3, 30, json!({"accept_loss": 21})).expect(200);
+}
+
+fn many_small_losses_are_a_large_one(engine: Engine) {
+    let (world, devices) = covered(engine, 30);
+    let put = |number: usize, revision: u64, state: &str, more: Value| {
+        let mut body = json!({"source": "crm", "revision": revision, "customer": "globex", "plan": "plus", "state": state,
+            "items": [{"product": CAM, "serial": devices[number].serial}], "windows": [{"from": "2020-01-01", "to": "2040-01-01"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        send(&world, Method::PUT, &format!("/api/v1/contracts/D-{number}"), &body)
+    };
+    for number in 0..30 {
+        put(number, 1, "active", json!({})).expect(201);
+    }
+    // The devices are covered by these contracts alone.
+    send(&world, Method::PATCH, "/api/v1/contracts/C-1", &json!({"state": "void"})).expect(200);
+    for number in 0..19 {
+        put(number, 2, "void", json!({})).expect(200);
+    }
+    world.server.unchanged(|| {
+        let detail = put(19, 2, "void", json!({})).refused(Kind::Conflict).detail;
+        assert!(detail.contains("source crm") && detail.contains("from 20 devices today"), "{detail}");
+    });
+    put(19, 2, "void", json!({"accept_loss": 1})).expect(200);
+    put(20, 2, "void", json!({})).refused(Kind::Conflict);
+    world.server.advance_s(24 * 3600);
+    put(20, 2, "void", json!({})).expect(200);
 }

@@ -250,6 +250,9 @@ pub struct ContractExtend {
     /// Pools to set.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<PoolSet>,
+    /// So many devices may lose a version or a code by it. Without it, a change that takes cover from many is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accept_loss: Option<u64>,
 }
 
 /// A contract with its facts that hold by what is known now.

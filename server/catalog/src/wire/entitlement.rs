@@ -104,6 +104,9 @@ pub struct ContractChange {
     /// Whether it counts.
     #[serde(default)]
     pub state: Option<ContractState>,
+    /// So many devices may lose a version or a code by it. Without it, a change that takes cover from many is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_loss: Option<u64>,
 }
 
 /// A change that is tried and taken back, to see which devices gain or lose what.

@@ -118,6 +118,9 @@ pub struct ShiftSummary {
     pub covered: u64,
     /// Devices that lose a version or a code.
     pub losses: u64,
+    /// Devices that lose none at once, and one within 60 days that they would have kept.
+    #[serde(default)]
+    pub losses_ahead: u64,
     /// Devices that gain one and lose none.
     pub gains: u64,
     /// Devices by the newest version before and after, those that change alone.
@@ -165,6 +168,7 @@ impl ShiftSummary {
         self.devices += other.devices;
         self.covered += other.covered;
         self.losses += other.losses;
+        self.losses_ahead += other.losses_ahead;
         self.gains += other.gains;
         self.cut |= other.cut;
         other.moves.iter().cloned().for_each(|one| self.add_move(one));

@@ -69,6 +69,9 @@ pub enum Command {
         /// So many devices of a family at a site, whichever they are; 0 ends the pool. May be repeated.
         #[arg(long = "pool", value_name = "FAMILY@SITE:QUANTITY", value_parser = pool)]
         pools: Vec<PoolSet>,
+        /// So many devices may lose a version or a code by a smaller pool.
+        #[arg(long, value_name = "DEVICES")]
+        accept_loss: Option<u64>,
     },
     /// Take in contracts, windows and devices from a file. The same file again changes nothing.
     Import(Import),
@@ -87,6 +90,9 @@ pub enum Command {
         /// `active` or `void`: a void contract never counted, as far as is known from now on.
         #[arg(long, value_parser = one_of::<ContractState>(&["active", "void"]))]
         state: Option<ContractState>,
+        /// So many devices may lose a version or a code by it.
+        #[arg(long, value_name = "DEVICES")]
+        accept_loss: Option<u64>,
         /// Tell which devices would gain or lose what, and change nothing.
         #[arg(long)]
         what_if: bool,
@@ -101,6 +107,9 @@ pub enum Command {
         /// The item's id.
         #[arg(long)]
         item: Option<FactId>,
+        /// So many devices may lose a version or a code by it.
+        #[arg(long, value_name = "DEVICES")]
+        accept_loss: Option<u64>,
         /// Tell which devices would gain or lose what, and change nothing.
         #[arg(long)]
         what_if: bool,
@@ -142,14 +151,14 @@ impl Command {
                     made(answer.created, &format!("contract {}", detail.contract.number)) + "\n\n" + &text(detail)
                 })
             }
-            Self::Add { number, facts, pools } => {
+            Self::Add { number, facts, pools, accept_loss } => {
                 let (windows, items) = facts.read()?;
                 if windows.is_empty() && items.is_empty() && pools.is_empty() {
                     return Err(Failure::Usage("nothing to add: give --window, --item, --items-from or --pool".into()));
                 }
                 let path = path(&["contracts", number.as_str(), "facts"]);
-                let detail: ContractDetail =
-                    session.client.post(&path, &ContractExtend { windows, items, pools })?.value;
+                let request = ContractExtend { windows, items, pools, accept_loss };
+                let detail: ContractDetail = session.client.post(&path, &request)?.value;
                 session.out.result(&detail, text)
             }
             Self::Import(import) => import.run(session),
@@ -167,11 +176,11 @@ impl Command {
                 })
             }
             Self::Source(command) => command.run(session),
-            Self::Change { number, plan, state, what_if } => {
+            Self::Change { number, plan, state, accept_loss, what_if } => {
                 if plan.is_none() && state.is_none() {
                     return Err(Failure::Usage("nothing to change: give --plan or --state".into()));
                 }
-                let change = ContractChange { plan, state };
+                let change = ContractChange { plan, state, accept_loss };
                 if what_if {
                     return fleet::what_if(session, &WhatIf::Contract { number, change });
                 }
@@ -179,7 +188,7 @@ impl Command {
                 let detail: ContractDetail = session.client.patch(&path, &change)?.value;
                 session.out.result(&detail, text)
             }
-            Self::Retract { number, window, item, what_if } => {
+            Self::Retract { number, window, item, accept_loss, what_if } => {
                 let (kind, id) = match (window, item) {
                     (Some(window), _) => ("windows", window),
                     (_, Some(item)) => ("items", item),
@@ -192,7 +201,10 @@ impl Command {
                     };
                     return fleet::what_if(session, &change);
                 }
-                let path = path(&["contracts", number.as_str(), kind, &id.to_string()]);
+                let mut path = path(&["contracts", number.as_str(), kind, &id.to_string()]);
+                if let Some(accepted) = accept_loss {
+                    path.push_str(&format!("?accept_loss={accepted}"));
+                }
                 let detail: ContractDetail = session.client.delete_from(&path)?;
                 session.out.result(&detail, text)
             }

@@ -289,8 +289,12 @@ fn shifts_text(shown: &[DeviceShift], summary: &ShiftSummary) -> String {
         }
         text.push('\n');
     }
-    let ShiftSummary { devices, covered, losses, gains, .. } = summary;
-    let counts = format!("{losses} of {covered} covered devices lose, {gains} gain; {devices} were looked at.");
+    let ShiftSummary { devices, covered, losses, losses_ahead, gains, .. } = summary;
+    let ahead = match losses_ahead {
+        0 => String::new(),
+        ahead => format!(", {ahead} within 60 days"),
+    };
+    let counts = format!("{losses} of {covered} covered devices lose{ahead}, {gains} gain; {devices} were looked at.");
     text.push_str(&counts);
     if summary.cut {
         text.push_str(" The time allowed was over before all were looked at: these are the counts of a part.");

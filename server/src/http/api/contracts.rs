@@ -39,7 +39,7 @@ async fn customers(
     paging: web::Query<Paging>,
 ) -> Answer<web::Json<Page<Customer>>> {
     let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
-    let items = shared.app.run(async move { app.customer_list(&actor.0, paging.after(), limit).await }).await?;
+    let items = shared.app.run(async move { app.customer_list(&actor.0, paging.after()?, limit).await }).await?;
     Ok(page(items, limit, |one| one.name.to_string()))
 }
 
@@ -60,7 +60,7 @@ async fn plans(
     paging: web::Query<Paging>,
 ) -> Answer<web::Json<Page<PlanDetail>>> {
     let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
-    let items = shared.app.run(async move { app.plan_list(&actor.0, paging.after(), limit).await }).await?;
+    let items = shared.app.run(async move { app.plan_list(&actor.0, paging.after()?, limit).await }).await?;
     Ok(page(items, limit, |one| one.plan.name.to_string()))
 }
 
@@ -81,7 +81,7 @@ async fn contracts(
     paging: web::Query<Paging>,
 ) -> Answer<web::Json<Page<Contract>>> {
     let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
-    let items = shared.app.run(async move { app.contract_list(&actor.0, paging.after(), limit).await }).await?;
+    let items = shared.app.run(async move { app.contract_list(&actor.0, paging.after()?, limit).await }).await?;
     Ok(page(items, limit, |one| one.number.to_string()))
 }
 
@@ -114,7 +114,7 @@ async fn overlaps(
     paging: web::Query<Paging>,
 ) -> Answer<web::Json<OverlapPage>> {
     let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
-    let page = shared.app.run(async move { app.contract_overlaps(&actor.0, paging.after(), limit).await }).await?;
+    let page = shared.app.run(async move { app.contract_overlaps(&actor.0, paging.after()?, limit).await }).await?;
     Ok(web::Json(page))
 }
 

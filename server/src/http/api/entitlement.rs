@@ -94,7 +94,7 @@ async fn sites(
     paging: web::Query<Paging>,
 ) -> Answer<web::Json<Page<Site>>> {
     let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
-    let items = shared.app.run(async move { app.site_list(&actor.0, &customer, paging.after(), limit).await }).await?;
+    let items = shared.app.run(async move { app.site_list(&actor.0, &customer, paging.after()?, limit).await }).await?;
     Ok(page(items, limit, |one| one.name.to_string()))
 }
 
@@ -170,9 +170,16 @@ async fn contract(
     Ok(web::Json(shared.app.run(async move { app.contract_change(&actor.0, &number, &request).await }).await?))
 }
 
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Accepted {
+    /// So many devices may lose a version or a code by it. Without it, a change that takes cover from many is refused.
+    accept_loss: Option<u64>,
+}
+
 /// Take back a window of a contract. It stays on record.
 #[utoipa::path(
-    params(("number" = String, Path), ("id" = String, Path)), responses((status = 200, body = ContractDetail)),
+    params(("number" = String, Path), ("id" = String, Path), Accepted), responses((status = 200, body = ContractDetail)),
     tag = "contracts"
 )]
 #[delete("/api/v1/contracts/{number}/windows/{id}")]
@@ -180,15 +187,17 @@ async fn window_retract(
     shared: web::Data<Shared>,
     actor: Acting,
     path: web::Path<(ContractNumber, FactId)>,
+    of: web::Query<Accepted>,
 ) -> Answer<web::Json<ContractDetail>> {
     let app = Arc::clone(&shared.app);
-    let retract = async move { app.contract_retract(&actor.0, &path.0, FactKind::Window, path.1).await };
+    let retract =
+        async move { app.contract_retract(&actor.0, &path.0, (FactKind::Window, path.1), of.accept_loss).await };
     Ok(web::Json(shared.app.run(retract).await?))
 }
 
 /// Take back a covered device of a contract. It stays on record.
 #[utoipa::path(
-    params(("number" = String, Path), ("id" = String, Path)), responses((status = 200, body = ContractDetail)),
+    params(("number" = String, Path), ("id" = String, Path), Accepted), responses((status = 200, body = ContractDetail)),
     tag = "contracts"
 )]
 #[delete("/api/v1/contracts/{number}/items/{id}")]
@@ -196,9 +205,11 @@ async fn item_retract(
     shared: web::Data<Shared>,
     actor: Acting,
     path: web::Path<(ContractNumber, FactId)>,
+    of: web::Query<Accepted>,
 ) -> Answer<web::Json<ContractDetail>> {
     let app = Arc::clone(&shared.app);
-    let retract = async move { app.contract_retract(&actor.0, &path.0, FactKind::Item, path.1).await };
+    let retract =
+        async move { app.contract_retract(&actor.0, &path.0, (FactKind::Item, path.1), of.accept_loss).await };
     Ok(web::Json(shared.app.run(retract).await?))
 }
 
@@ -232,7 +243,7 @@ async fn import(
 #[get("/api/v1/swaps")]
 async fn swaps(shared: web::Data<Shared>, actor: Acting, paging: web::Query<Paging>) -> Answer<web::Json<Page<Swap>>> {
     let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
-    let items = shared.app.run(async move { app.swap_list(&actor.0, paging.after(), limit).await }).await?;
+    let items = shared.app.run(async move { app.swap_list(&actor.0, paging.after()?, limit).await }).await?;
     Ok(page(items, limit, |one| one.rma.to_string()))
 }
 

@@ -44,6 +44,9 @@ async fn list(shared: web::Data<Shared>, actor: Acting, filter: web::Query<Filte
     if wait > MAX_WAIT_S {
         return Err(Error::invalid("wait", format!("{wait}: at most {MAX_WAIT_S} seconds")).into());
     }
+    if filter.kind.as_ref().is_some_and(|kind| kind.contains('\0')) {
+        return Err(Error::invalid("kind", "has a NUL character, which no kind has").into());
+    }
     let paging = Paging { after: filter.after, limit: filter.limit };
     let (limit, after) = (paging.limit()?, paging.after_id::<i64>()?.unwrap_or(0));
     let query = EventQuery { after, kind: filter.kind, customer: filter.customer, limit };

@@ -93,8 +93,13 @@ struct Paging {
 }
 
 impl Paging {
-    fn after(&self) -> &str {
-        self.after.as_deref().unwrap_or_default()
+    /// Refuses what no name has: PostgreSQL takes no text with a NUL.
+    fn after(&self) -> Result<&str> {
+        let after = self.after.as_deref().unwrap_or_default();
+        if after.contains('\0') {
+            return Err(Error::invalid("after", "has a NUL character, which no name has"));
+        }
+        Ok(after)
     }
 
     fn after_id<T: std::str::FromStr>(&self) -> Result<Option<T>>

@@ -48,7 +48,7 @@ async fn list(
     paging: web::Query<Paging>,
 ) -> Answer<web::Json<Page<Principal>>> {
     let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
-    let items = shared.app.run(async move { app.principal_list(&actor.0, paging.after(), limit).await }).await?;
+    let items = shared.app.run(async move { app.principal_list(&actor.0, paging.after()?, limit).await }).await?;
     Ok(page(items, limit, |one| one.name.to_string()))
 }
 

@@ -25,7 +25,7 @@ async fn sources(
     paging: web::Query<Paging>,
 ) -> Answer<web::Json<Page<ContractSource>>> {
     let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
-    let items = shared.app.run(async move { app.source_list(&actor.0, paging.after(), limit).await }).await?;
+    let items = shared.app.run(async move { app.source_list(&actor.0, paging.after()?, limit).await }).await?;
     Ok(page(items, limit, |one| one.name.to_string()))
 }
 

@@ -1,0 +1,7 @@
+-- What changes took away on one day, by the system that told them; an empty name for what people changed here. Many small changes are one large one.
+CREATE TABLE cover_loss (
+    source TEXT NOT NULL,
+    day INTEGER NOT NULL,
+    losses INTEGER NOT NULL,
+    PRIMARY KEY (source, day)
+);
