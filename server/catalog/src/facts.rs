@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn what_a_source_said_later_was_not_known_before() {
         let mut contract = contract();
-        let heard = |day| Heard { source: "crm".parse().unwrap(), at: t(day), stale_after_ms: Some(1) };
+        let heard = |day| Heard { source: "crm".parse().unwrap(), at: t(day), stale_after_ms: Some(1), silence: None };
         contract.windows = vec![Known::new((t(0), t(100)), t(0))];
         contract.sources = vec![
             Known { fact: heard(20), recorded_at: t(10), superseded_at: Some(t(40)) },

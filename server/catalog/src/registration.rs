@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn cover_counts_on_while_its_source_is_silent() {
-        let heard = Heard { source: "crm".parse().unwrap(), at: t(5), stale_after_ms: Some(1) };
+        let heard = Heard { source: "crm".parse().unwrap(), at: t(5), stale_after_ms: Some(1), silence: None };
         let mut cover = cover(CoverRule::Live, "A", &[(0, 10)]);
         cover.origin.source = Some(SourceView { heard, judged_at: None });
         let (end, say) = (5 + MAX_COUNTS_ON_DAYS, |day| cover_answer(std::slice::from_ref(&cover), t(day)));

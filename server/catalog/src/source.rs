@@ -22,6 +22,26 @@ pub struct Heard {
     pub at: Time,
     /// Milliseconds after which it is stale; never when absent.
     pub stale_after_ms: Option<i64>,
+    /// The silence after which it has not told the contract yet.
+    pub silence: Option<Silence>,
+}
+
+/// A silence that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// Until when the contract is known as it was before.
+    pub before: Time,
+    /// Since when its source is heard of again.
+    pub back: Time,
+}
+
+impl Heard {
+    /// When the contract was last known, while its source is back but has not told it yet: a source that comes back tells one contract after
+    /// the other. When it was heard of for as long as it may be silent, what it has not told by then has not changed.
+    pub fn untold(&self) -> Option<Time> {
+        let (silence, ms) = (self.silence?, self.stale_after_ms?);
+        (self.at < silence.back.plus_ms(ms)).then_some(silence.before)
+    }
 }
 
 /// A source as the decision sees it.
@@ -43,15 +63,22 @@ impl SourceView {
     /// How it is stale at a moment, if it is.
     pub fn stale_at(&self, now: Time) -> Option<Stale> {
         let judged_at = self.judged_at.unwrap_or(now);
-        let heard_at = self.heard.at;
-        self.stale_from().filter(|from| *from <= judged_at)?;
+        let heard_at = self.known_at();
+        if self.heard.untold().is_none() {
+            self.stale_from().filter(|from| *from <= judged_at)?;
+        }
         let age_s = (judged_at.as_ms() - heard_at.as_ms()) / 1000;
         Some(Stale { source: self.heard.source.clone(), heard_at, age_s, counts_until: self.counts_until() })
     }
 
     /// Until when a window that was open when it was last heard of counts on.
     pub fn counts_until(&self) -> Time {
-        self.heard.at.plus_days(MAX_COUNTS_ON_DAYS)
+        self.known_at().plus_days(MAX_COUNTS_ON_DAYS)
+    }
+
+    /// From when what is known of the contract is.
+    fn known_at(&self) -> Time {
+        self.heard.untold().unwrap_or(self.heard.at)
     }
 }
 
@@ -101,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_source_is_stale_from_its_hour_on_and_by_what_was_known() {
-        let heard = Heard { source: "crm".parse().unwrap(), at: Time::EPOCH, stale_after_ms: Some(3_600_000) };
+        let heard =
+            Heard { source: "crm".parse().unwrap(), at: Time::EPOCH, stale_after_ms: Some(3_600_000), silence: None };
         let live = SourceView { heard: heard.clone(), judged_at: None };
         assert_eq!(live.stale_at(Time::EPOCH.plus_s(3599)), None);
         assert_eq!(live.stale_at(Time::EPOCH.plus_s(3600)).map(|stale| stale.age_s), Some(3600));
@@ -109,5 +137,21 @@ mod tests {
         assert_eq!(asked.stale_at(Time::EPOCH.plus_days(365)), None, "the future is asked by what is known");
         let off = SourceView { heard: Heard { stale_after_ms: None, ..heard }, judged_at: None };
         assert_eq!(off.stale_at(Time::FOREVER), None);
+    }
+
+    #[test]
+    fn what_was_not_told_since_a_silence_is_as_old_as_before_it() {
+        let back = Time::EPOCH.plus_days(10);
+        let view = |heard_s: i64| {
+            let silence = Some(Silence { before: Time::EPOCH, back });
+            let (source, at) = ("crm".parse().unwrap(), back.plus_s(heard_s));
+            SourceView { heard: Heard { source, at, stale_after_ms: Some(3_600_000), silence }, judged_at: None }
+        };
+        let known = |view: SourceView, at: Time| view.stale_at(at).map(|stale| stale.heard_at);
+        assert_eq!(known(view(0), back), Some(Time::EPOCH));
+        assert_eq!(known(view(0), back.plus_days(20)), Some(Time::EPOCH), "it fell silent again");
+        assert_eq!(known(view(3599), back.plus_s(3599)), Some(Time::EPOCH));
+        assert_eq!(known(view(3600), back.plus_s(3600)), None, "it had time enough to tell");
+        assert_eq!(view(0).counts_until(), Time::EPOCH.plus_days(MAX_COUNTS_ON_DAYS));
     }
 }

@@ -13,6 +13,9 @@ CREATE TABLE source_heard (
     source TEXT COLLATE "C" NOT NULL REFERENCES contract_source (name),
     stale_after_ms BIGINT,
     at BIGINT NOT NULL,
+    -- After a silence: when it was heard of before that, and since when it is heard of again. Nothing once it has told everything since.
+    before_at BIGINT,
+    back_at BIGINT,
     recorded_at BIGINT NOT NULL,
     superseded_at BIGINT
 );

@@ -13,6 +13,9 @@ CREATE TABLE source_heard (
     source TEXT NOT NULL REFERENCES contract_source (name),
     stale_after_ms INTEGER,
     at INTEGER NOT NULL,
+    -- After a silence: when it was heard of before that, and since when it is heard of again. Nothing once it has told everything since.
+    before_at INTEGER,
+    back_at INTEGER,
     recorded_at INTEGER NOT NULL,
     superseded_at INTEGER
 );

@@ -82,7 +82,7 @@ impl App {
         let now = self.now();
         let mut wanted = self.wanted(request, now)?;
         // One at a time for each source: two that enter the same contract would each find it missing.
-        let stale_copies = self.source_heard(tx, actor, &request.source, now).await?;
+        let mut stale_copies = self.source_heard(tx, actor, &request.source, now).await?;
         let customer = tx.customer_by_name(&request.customer).await?;
         let customer =
             customer.ok_or_else(|| Error::invalid("customer", format!("there is no customer {}", request.customer)))?;
@@ -101,6 +101,11 @@ impl App {
             let owner = self.store.customer_name(contract.customer_id).await?;
             let owner = owner.map(String::from).unwrap_or_default();
             return Err(Error::invalid("customer", format!("contract {number} is of customer {owner} already")));
+        }
+        if let Some(contract) = &before {
+            let told = tx.contracts_told(&[contract.id], &request.source, now).await?;
+            tx.contracts_touch(&told, now).await?;
+            stale_copies |= !told.is_empty();
         }
         if !is_news(number, request, &wanted, told.as_ref())? {
             return Ok(Put { made: false, changed: false, shrunk: false, stale_copies, at: now });

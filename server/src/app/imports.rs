@@ -168,6 +168,8 @@ impl App {
         answer.applied = true;
         tx.contracts_add(&made).await?;
         if let Some(source) = &request.source {
+            let told = tx.contracts_told(&named, source, now).await?;
+            tx.contracts_touch(&told, now).await?;
             tx.contracts_kept(&named, source, now).await?;
         }
         if !answer.changes() {

@@ -3,7 +3,7 @@
 use serde_json::json;
 use sluice_catalog::Time;
 use sluice_catalog::principal::Permission;
-use sluice_catalog::source::{ContractSource, Heard, MAX_STALE_HOURS, SourceSet, SourceView};
+use sluice_catalog::source::{ContractSource, Heard, MAX_STALE_HOURS, Silence, SourceSet, SourceView};
 use sluice_catalog::text::Slug;
 use sluice_catalog::wire::admin::MAX_PAGE;
 
@@ -31,7 +31,14 @@ impl App {
         let mut tx = self.store.begin().await?;
         // A misspelt name must not look like a source that lives.
         self.source_row(&mut tx, name).await?;
-        let dropped = self.source_heard(&mut tx, actor, name, now).await?;
+        let mut dropped = self.source_heard(&mut tx, actor, name, now).await?;
+        let (heard, _) = self.source_row(&mut tx, name).await?;
+        if heard.silence.is_some() {
+            // Nothing else changed while it was silent.
+            tx.heard_anew(&Heard { silence: None, ..heard }, now).await?;
+            tx.source_announce(name, now).await?;
+            dropped = true;
+        }
         let heard = self.source_row(&mut tx, name).await?.0;
         tx.commit().await?;
         if dropped {
@@ -78,9 +85,12 @@ impl App {
             tx.audit_add(now, actor.name(), "source.create", &subject, &json!({})).await?;
             return Ok(false);
         }
-        let view = SourceView { heard: heard.clone(), judged_at: None };
+        // Of the source itself: what it has not told yet is about contracts.
+        let view = SourceView { heard: Heard { silence: None, ..heard.clone() }, judged_at: None };
         if let Some(stale) = view.stale_at(now) {
-            tx.heard_anew(&Heard { at: now, ..heard }, now).await?;
+            // What it had not told when it fell silent again is known from before the first of the silences.
+            let before = heard.untold().unwrap_or(heard.at);
+            tx.heard_anew(&Heard { at: now, silence: Some(Silence { before, back: now }), ..heard }, now).await?;
             tx.source_announce(name, now).await?;
             let detail = json!({"silent_s": stale.age_s, "last": stale.heard_at});
             tx.audit_add(now, actor.name(), "source.back", &subject, &detail).await?;
@@ -111,7 +121,7 @@ impl App {
 }
 
 fn shown(heard: Heard, now: Time) -> ContractSource {
-    let view = SourceView { heard, judged_at: None };
+    let view = SourceView { heard: Heard { silence: None, ..heard }, judged_at: None };
     let stale = view.stale_at(now).is_some();
     let heard = view.heard;
     ContractSource {

@@ -9,6 +9,7 @@ use sluice_catalog::text::{ContractNumber, ProductName, Serial};
 use sluice_catalog::wire::event::{DeviceName, MAX_NAMED};
 
 use super::facts::contract_recorded;
+use super::source::contract_sources;
 use super::swap::ROW as SWAP;
 use super::{On, Result, Sql, Store, SwapRow, Tx};
 
@@ -119,7 +120,9 @@ impl Store {
         .await?;
         let Some((number, customer_id, zone)) = row else { return Ok(None) };
         let (states, terms, windows) = contract_recorded(&mut On::from(self), id).await?;
-        let (items, sources, pools) = (Vec::new(), Vec::new(), Vec::new());
+        let sources = contract_sources(&mut On::from(self), &[id], false).await?;
+        let sources = sources.into_iter().map(|(_, source)| source).collect();
+        let (items, pools) = (Vec::new(), Vec::new());
         let facts = ContractFacts { number, states, terms, windows, items, sources, pools };
         Ok(Some(ContractStory { id, customer_id, zone, facts }))
     }

@@ -3,7 +3,7 @@
 use sluice_catalog::contract::{KeptBy, Revision};
 use sluice_catalog::facts::Known;
 use sluice_catalog::id::ContractId;
-use sluice_catalog::source::Heard;
+use sluice_catalog::source::{Heard, Silence};
 use sluice_catalog::text::Slug;
 use sluice_catalog::{Digest, Time};
 
@@ -41,7 +41,7 @@ async fn told<'a>(on: impl Into<On<'a>>, contract: ContractId) -> Result<Option<
     }))
 }
 
-const HEARD: &str = "SELECT s.name, s.announced_at, h.at, h.stale_after_ms FROM contract_source s \
+const HEARD: &str = "SELECT s.name, s.announced_at, h.at, h.stale_after_ms, h.before_at, h.back_at FROM contract_source s \
                      JOIN source_heard h ON h.source = s.name AND h.superseded_at IS NULL";
 
 #[derive(sqlx::FromRow)]
@@ -50,11 +50,15 @@ struct HeardRow {
     announced_at: Time,
     at: Time,
     stale_after_ms: Option<i64>,
+    before_at: Option<Time>,
+    back_at: Option<Time>,
 }
 
 impl HeardRow {
+    /// With the silence that is over, as it is for a contract of which nothing was told since.
     fn heard(self) -> Heard {
-        Heard { source: self.name, at: self.at, stale_after_ms: self.stale_after_ms }
+        let silence = self.before_at.zip(self.back_at).map(|(before, back)| Silence { before, back });
+        Heard { source: self.name, at: self.at, stale_after_ms: self.stale_after_ms, silence }
     }
 }
 
@@ -64,6 +68,8 @@ struct KnownHeard {
     source: Slug,
     at: Time,
     stale_after_ms: Option<i64>,
+    before_at: Option<Time>,
+    back_at: Option<Time>,
     recorded_at: Time,
     superseded_at: Option<Time>,
     kept_at: Time,
@@ -78,7 +84,7 @@ pub(super) async fn contract_sources(
 ) -> Result<Vec<(ContractId, Known<Heard>)>> {
     let now = if all { "" } else { "AND k.superseded_at IS NULL AND h.superseded_at IS NULL" };
     let rows: Vec<KnownHeard> = Sql::built(format!(
-        "SELECT k.contract_id, h.source, h.at, h.stale_after_ms, h.recorded_at, h.superseded_at,
+        "SELECT k.contract_id, h.source, h.at, h.stale_after_ms, h.before_at, h.back_at, h.recorded_at, h.superseded_at,
                 k.recorded_at AS kept_at, k.superseded_at AS kept_until
          FROM contract_kept k JOIN source_heard h ON h.source = k.source WHERE k.contract_id IN ({}) {now}
          ORDER BY k.recorded_at, h.recorded_at",
@@ -88,7 +94,10 @@ pub(super) async fn contract_sources(
     .all(on)
     .await?;
     let known = |row: KnownHeard| {
-        let heard = Heard { source: row.source, at: row.at, stale_after_ms: row.stale_after_ms };
+        // What was told during a silence that was not told to its end is known from then on.
+        let silence = row.before_at.zip(row.back_at).filter(|(_, back)| row.kept_at < *back);
+        let silence = silence.map(|(before, back)| Silence { before: before.max(row.kept_at), back });
+        let heard = Heard { source: row.source, at: row.at, stale_after_ms: row.stale_after_ms, silence };
         let heard = Known { fact: heard, recorded_at: row.recorded_at, superseded_at: row.superseded_at };
         let kept = Known { fact: (), recorded_at: row.kept_at, superseded_at: row.kept_until };
         Some((row.contract_id, kept.with(&heard, |(), heard| heard.clone())?))
@@ -180,7 +189,7 @@ impl Tx {
         .execute(&mut *self)
         .await?;
         if rows == 1 {
-            self.heard_add(&Heard { source: name.clone(), at, stale_after_ms: None }, at).await?;
+            self.heard_add(&Heard { source: name.clone(), at, stale_after_ms: None, silence: None }, at).await?;
         }
         Ok(rows == 1)
     }
@@ -215,14 +224,19 @@ impl Tx {
     }
 
     async fn heard_add(&mut self, heard: &Heard, at: Time) -> Result<()> {
-        Sql::new("INSERT INTO source_heard (source, stale_after_ms, at, recorded_at) VALUES ($1, $2, $3, $4)")
-            .bind(&heard.source)
-            .bind(heard.stale_after_ms)
-            .bind(heard.at)
-            .bind(at)
-            .execute(self)
-            .await
-            .map(|_| ())
+        Sql::new(
+            "INSERT INTO source_heard (source, stale_after_ms, at, recorded_at, before_at, back_at)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(&heard.source)
+        .bind(heard.stale_after_ms)
+        .bind(heard.at)
+        .bind(at)
+        .bind(heard.silence.map(|silence| silence.before))
+        .bind(heard.silence.map(|silence| silence.back))
+        .execute(self)
+        .await
+        .map(|_| ())
     }
 
     /// Tells copies in memory, on every replica, when a source was last heard of.
@@ -233,6 +247,52 @@ impl Tx {
             .execute(&mut *self)
             .await?;
         self.generation_raise("devices").await
+    }
+
+    /// Notes that a source told these contracts, for the first time since it came back; those of which that is true. What it told in a row
+    /// goes on as one.
+    pub async fn contracts_told(
+        &mut self,
+        contracts: &[ContractId],
+        source: &Slug,
+        at: Time,
+    ) -> Result<Vec<ContractId>> {
+        let mut told = Vec::new();
+        for chunk in contracts.chunks(MAX_PARAMETERS / 2) {
+            let rows: Vec<(ContractId,)> = Sql::built(format!(
+                "SELECT k.contract_id FROM contract_kept k JOIN source_heard h ON h.source = k.source AND h.superseded_at IS NULL
+                 WHERE k.superseded_at IS NULL AND k.source = $1 AND h.back_at > k.recorded_at AND k.contract_id IN ({})",
+                list(2, chunk.len())
+            ))
+            .bind(source)
+            .bind_all(chunk.iter().copied())
+            .all(&mut *self)
+            .await?;
+            let ids: Vec<ContractId> = rows.into_iter().map(|(id,)| id).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            Sql::built(format!(
+                "UPDATE contract_kept SET superseded_at = $1 WHERE superseded_at IS NULL AND contract_id IN ({})",
+                list(2, ids.len())
+            ))
+            .bind(at)
+            .bind_all(ids.iter().copied())
+            .execute(&mut *self)
+            .await?;
+            Sql::built(format!(
+                "INSERT INTO contract_kept (contract_id, source, revised_at, revision, told, recorded_at)
+                 SELECT contract_id, source, revised_at, revision, told, CAST($1 AS BIGINT) FROM contract_kept
+                 WHERE superseded_at = $1 AND contract_id IN ({})",
+                list(2, ids.len())
+            ))
+            .bind(at)
+            .bind_all(ids.iter().copied())
+            .execute(&mut *self)
+            .await?;
+            told.extend(ids);
+        }
+        Ok(told)
     }
 
     /// Marks contracts as kept by a source, but for those that one keeps already.

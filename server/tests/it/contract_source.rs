@@ -11,6 +11,7 @@ use crate::harness::{Answer, Engine, Release, TestDevice, World};
 
 both_engines!(
     a_window_counts_on_while_its_source_is_silent,
+    what_a_source_that_is_back_has_not_told_yet_counts_on,
     words_are_noted_without_noise_and_settings_are_kept,
     an_import_is_heard_of_and_keeps_what_nobody_keeps,
 );
@@ -141,4 +142,55 @@ fn an_import_is_heard_of_and_keeps_what_nobody_keeps(engine: Engine) {
     world.server.unchanged(|| {
         world.admin.post("/api/v1/contract-imports", &dry).expect(200);
     });
+}
+
+fn what_a_source_that_is_back_has_not_told_yet_counts_on(engine: Engine) {
+    let (world, mut device, second, _) = covered(engine);
+    let put = |number: &str, serial: &str, revision: u64, from: Time, to: Time| {
+        let told = json!({"source": "crm", "revision": revision, "customer": "globex", "plan": "plus",
+            "windows": [{"from": from, "to": to}], "items": [{"product": CAM, "serial": serial}]});
+        let answer = send(&world, Method::PUT, &format!("/api/v1/contracts/{number}"), &told);
+        assert!([200, 201].contains(&answer.status), "{}", answer.text());
+    };
+    let start = world.server.now();
+    let contract: sluice_catalog::wire::admin::ContractDetail =
+        world.admin.get("/api/v1/contracts/C-1").expect(200).json();
+    let window = &contract.windows[0];
+    put("C-2", "SN-2", 1, start.plus_days(-10), start.plus_days(10));
+    let more = world.device(CAM, "SN-2");
+    set(&world, Some(48));
+    world.server.block_on(async { world.server.app.notices_tick().await.unwrap() });
+
+    days(&world, &mut device, 11);
+    world.server.block_on(async { world.server.app.notices_tick().await.unwrap() });
+    let told: Vec<Value> = world.list("/api/v1/events?kind=cover_ended");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().all(|event| event.to_string().contains("counts_until\":\"")), "{told:?}");
+
+    // Its first word is about another contract.
+    put("C-2", "SN-2", 2, start.plus_days(-10), start.plus_days(300));
+    assert_eq!(device.poll().path(), second.path());
+    assert_eq!(reason(&world, &device, ""), "OFFERED");
+    assert!(!world.list::<ContractSource>("/api/v1/contract-sources")[0].stale);
+    let between = world.server.now();
+    // It falls silent again before it comes to this one.
+    days(&world, &mut device, 5);
+    put("C-2", "SN-2", 3, start.plus_days(-10), start.plus_days(301));
+    assert_eq!(device.poll().path(), second.path());
+    world.server.advance_s(3600);
+    put("C-1", "SN-1", 1, window.from_at, window.to_at);
+    device.poll().is_nothing("NOT_LIVE");
+    assert_eq!(reason(&world, &device, &format!("&known_at={between}")), "OFFERED", "by what was known then");
+    assert_eq!(reason(&world, &more, ""), "OFFERED");
+
+    // What is not told by a source that is heard of for as long as it may be silent has not changed.
+    put("C-2", "SN-2", 4, start.plus_days(-10), start.plus_days(20));
+    days(&world, &mut device, 6);
+    let words: [i64; 3] = [0, 25, 24];
+    for (index, hours) in words.into_iter().enumerate() {
+        world.server.advance_s(hours * 3600);
+        let expected = if index < 2 { "OFFERED" } else { "NOT_LIVE" };
+        put("C-1", "SN-1", 2 + index as u64, window.from_at, window.to_at);
+        assert_eq!(reason(&world, &more, ""), expected, "{index}");
+    }
 }

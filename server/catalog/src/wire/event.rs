@@ -108,6 +108,9 @@ pub struct CoverNotice {
     pub zone: String,
     /// When the grace after it ends; absent without grace.
     pub grace_until: Option<Time>,
+    /// Until when it counts on, because the system that keeps the contract is silent: nothing is lost before that.
+    #[serde(default)]
+    pub counts_until: Option<Time>,
     /// When cover begins again, if that is known already.
     pub again_from: Option<Time>,
     /// Devices that lose it, by what is known now.

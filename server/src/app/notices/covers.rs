@@ -10,6 +10,7 @@ use sluice_catalog::cover::{CoverRule, Windows};
 use sluice_catalog::facts::PlanTerms;
 use sluice_catalog::id::ContractId;
 use sluice_catalog::notice::{self, DAYS_BEFORE, Ending, Moment, Notice};
+use sluice_catalog::source::SourceView;
 use sluice_catalog::wire::event::{CoverGained, CoverNotice, DeviceName, EventData, MAX_NAMED};
 
 use super::{AT_ONCE, Look, PAGE};
@@ -114,7 +115,7 @@ impl App {
             };
             let only = serials.as_deref().and_then(|serials| serials.first()).cloned();
             for notice in due {
-                let told = cover_notice(story, terms, &zone, notice, (devices, named.clone()));
+                let told = cover_notice(look.now, story, terms, &zone, notice, (devices, named.clone()));
                 let event = NewEvent {
                     key: key(story, notice.moment, ending.end, whole),
                     subject: subject.clone(),
@@ -233,6 +234,7 @@ fn key(story: &ContractStory, moment: Moment, end: Time, whole: bool) -> String 
 }
 
 fn cover_notice(
+    now: Time,
     story: &ContractStory,
     terms: &PlanTerms,
     zone: &TimeZone,
@@ -249,6 +251,7 @@ fn cover_notice(
         last_day: ending.end.plus_ms(-1).date_in(zone),
         zone: zone_name(story),
         grace_until: (terms.grace_days > 0).then_some(grace),
+        counts_until: counts_until(story, terms, &ending, now).filter(|_| !matches!(moment, Moment::Before(_))),
         again_from: ending.again_from,
         devices,
         named,
@@ -258,6 +261,15 @@ fn cover_notice(
         Moment::End => EventData::CoverEnded(told),
         Moment::GraceEnd => EventData::GraceEnded(told),
     }
+}
+
+/// Until when cover that ended counts on, because its source was silent.
+fn counts_until(story: &ContractStory, terms: &PlanTerms, ending: &Ending, now: Time) -> Option<Time> {
+    let heard = story.facts.sources.last().map(|source| source.fact.clone())?;
+    let stale = SourceView { heard, judged_at: None }.stale_at(now)?;
+    let open_until = ending.end.plus_days(i64::from(terms.grace_days));
+    (ending.from <= stale.heard_at && stale.heard_at < open_until && now < stale.counts_until)
+        .then_some(stale.counts_until)
 }
 
 fn zone_name(story: &ContractStory) -> String {

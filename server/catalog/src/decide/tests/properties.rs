@@ -33,7 +33,12 @@ impl Contract {
     fn cover(&self, grace_days: i32) -> Cover {
         let codes = self.codes.iter().map(|code| (code.parse().unwrap(), Channel::Stable)).collect();
         let source = self.source.map(|(heard, after, judged)| SourceView {
-            heard: Heard { source: "crm".parse().unwrap(), at: day(heard), stale_after_ms: Some(after * DAY_MS) },
+            heard: Heard {
+                source: "crm".parse().unwrap(),
+                at: day(heard),
+                stale_after_ms: Some(after * DAY_MS),
+                silence: None,
+            },
             judged_at: judged.map(day),
         });
         Cover { grace_days, codes, origin: Origin { source, pool: None }, ..cover(self.rule, &self.windows) }

@@ -91,7 +91,7 @@ pub(in crate::decide) struct World {
 }
 
 fn heard(at: i64) -> Heard {
-    Heard { source: "crm".parse().unwrap(), at: day(at), stale_after_ms: Some(STALE_DAYS * DAY_MS) }
+    Heard { source: "crm".parse().unwrap(), at: day(at), stale_after_ms: Some(STALE_DAYS * DAY_MS), silence: None }
 }
 
 fn number(contract: usize) -> String {
