@@ -32,12 +32,14 @@ fn any_event() -> impl Strategy<Value = Event> {
             .prop_map(|(contract, rule, codes, grace)| Event::Plan { contract, rule, codes, grace }),
         1 => n.clone().prop_map(|contract| Event::Void { contract }),
         2 => Just(Event::Heard),
+        2 => (0usize..4).prop_map(|quantity| Event::Pool { quantity }),
         3 => (n.clone(), rows, n.clone()).prop_map(|(contract, rows, turn)| Event::Import { contract, rows, turn }),
     ];
     let releases = prop_oneof![
         8 => (n.clone(), any_train(), required, prop::option::of(n.clone()), add_on, prop::bool::weighted(0.05))
             .prop_map(|(kind, train, codes, floor, add_on, epoch)| Event::Publish { kind, train, codes, floor, add_on, epoch }),
         1 => n.clone().prop_map(|release| Event::Withdraw { release }),
+        2 => (n.clone(), any::<bool>()).prop_map(|(release, blocked)| Event::Block { release, blocked }),
         2 => (n.clone(), 1i64..60, any::<bool>()).prop_map(|(release, days, early)| Event::Embargo { release, days, early }),
         2 => (n.clone(), 1u8..=100, 0i32..3).prop_map(|(release, percent, weight)| Event::Rollout { release, percent, weight }),
         1 => n.clone().prop_map(|rollout| Event::Pause { rollout }),
@@ -50,6 +52,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => (prop::option::of(serial.clone()), any::<bool>(), 1i64..60)
             .prop_map(|(serial, security, days)| Event::Hold { serial, security, days }),
         1 => (serial.clone(), n.clone()).prop_map(|(serial, release)| Event::Pin { serial, release }),
+        2 => (serial.clone(), n.clone(), 1i64..60)
+            .prop_map(|(serial, release, days)| Event::UpdateNow { serial, release, days }),
         1 => n.clone().prop_map(|policy| Event::Lift { policy }),
         3 => (serial.clone(), serial, 1i64..60).prop_map(|(old, new, days)| Event::Swap { old, new, days }),
         1 => n.prop_map(|swap| Event::Undo { swap }),
@@ -184,6 +188,21 @@ fn a_fenced_serial_gets_security_alone(
     Ok(())
 }
 
+/// Neither cover, nor security, nor a wish lets through what is blocked in the country where a device stands.
+fn no_country_gets_what_is_blocked_there(
+    device: &DeviceView,
+    product: &ProductView,
+    at: Time,
+    said: &Said,
+) -> Result<(), TestCaseError> {
+    let Some(country) = &device.country else { return Ok(()) };
+    for release in product.releases().iter().filter(|release| release.blocked_countries.contains(country)) {
+        prop_assert!(!entitled(device, product, release, at, &mut ()).pass);
+        prop_assert!(!said.offered || said.about.as_deref() != Some(release.release.version.as_str()));
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -226,6 +245,14 @@ proptest! {
                 the_trace_says_the_same(&said, &device, &product)?;
                 security_wants_no_cover(&device, &product, at)?;
                 a_fenced_serial_gets_security_alone(&device, &product, at)?;
+                no_country_gets_what_is_blocked_there(&device, &product, at, &said)?;
+                // Who stops all takes offers away and nothing else: what each may have stays as it was.
+                let mut stopped = product.clone();
+                stopped.stopped = true;
+                let then = ask(&device, &stopped, at);
+                prop_assert!(!then.offered, "{then:?}");
+                the_trace_says_the_same(&then, &device, &stopped)?;
+                prop_assert_eq!(may_have(&device, &stopped, at), may_have(&device, &product, at));
                 // More cover: a window, an item, a code or grace. Nothing that it may have goes, nor does the offer.
                 let (contract, of, from, days, codes, what) = &more;
                 let mut contracts = world.contracts(serial);

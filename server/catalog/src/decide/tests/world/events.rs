@@ -99,9 +99,28 @@ pub(in crate::decide) enum Event {
     Undo {
         swap: usize,
     },
+    UpdateNow {
+        serial: usize,
+        release: usize,
+        days: i64,
+    },
+    Block {
+        release: usize,
+        blocked: bool,
+    },
+    Pool {
+        quantity: usize,
+    },
 }
 
 impl World {
+    fn say(&mut self, release: ReleaseId, fact: ReleaseFact) {
+        let at = self.at();
+        let before = self.said.iter_mut().filter(|(of, known)| *of == release && known.fact.kind() == fact.kind());
+        before.for_each(|(_, known)| end(known, at));
+        self.said.push((release, Known::new(fact, at)));
+    }
+
     /// Something happens, a while after what happened before.
     pub(in crate::decide) fn apply(&mut self, after: i64, event: &Event) {
         self.now += after;
@@ -155,9 +174,8 @@ impl World {
                 let embargo = Embargo { codes, until: at.plus_days(days) };
                 let release = &mut self.releases[release % releases];
                 let id = release.release.id;
-                self.said.iter_mut().filter(|(of, _)| *of == id).for_each(|(_, fact)| end(fact, at));
-                self.said.push((id, Known::new(ReleaseFact::Embargo(embargo.clone()), at)));
-                release.embargo = Some(embargo);
+                release.embargo = Some(embargo.clone());
+                self.say(id, ReleaseFact::Embargo(embargo));
             }
             Event::Rollout { release, percent, weight } => {
                 self.rollout(i64::try_from(release % releases).unwrap() + 1, percent, weight);
@@ -208,6 +226,19 @@ impl World {
                 let count = self.swaps.len().max(1);
                 self.undo(swap % count);
             }
+            Event::UpdateNow { serial, release, days } => {
+                let version = self.releases[release % releases].release.version.clone();
+                self.policy(Some(serial), PolicyKind::UpdateNow { version }, at.plus_days(days));
+            }
+            Event::Block { release, blocked } => {
+                let countries: TextSet = if blocked { [COUNTRY].into_iter().collect() } else { TextSet::default() };
+                let release = &mut self.releases[release % releases];
+                release.blocked_countries = countries.clone();
+                let id = release.release.id;
+                self.say(id, ReleaseFact::Blocked { countries });
+            }
+            Event::Pool { quantity } => self.places = quantity,
         }
+        self.settle();
     }
 }

@@ -24,6 +24,10 @@ const RULES: [CoverRule; 5] =
     [CoverRule::TrainGa, CoverRule::Live, CoverRule::ReleaseDate, CoverRule::Fallback(2), CoverRule::Open];
 /// The contract that another system keeps.
 const KEPT: usize = 2;
+/// The contract that has a pool.
+const POOLED: usize = 1;
+/// Where every other serial stands.
+const COUNTRY: &str = "NL";
 /// Days after which that system is stale.
 const STALE_DAYS: i64 = 7;
 const KINDS: [ReleaseKind; 3] = [ReleaseKind::Security, ReleaseKind::Maintenance, ReleaseKind::Feature];
@@ -88,6 +92,9 @@ pub(in crate::decide) struct World {
     swaps: Vec<Swapped>,
     heard: Vec<Known<Heard>>,
     heard_at: i64,
+    /// Places of the pool, and those items that are one.
+    places: usize,
+    placed: Vec<FactId>,
 }
 
 fn heard(at: i64) -> Heard {
@@ -208,6 +215,45 @@ impl World {
         self.books[contract].items.push((id, Known::new(item, at)));
         self.books[contract].plain.items.push(item);
         id
+    }
+
+    /// Fills the pool as the server does, by its own function.
+    fn settle(&mut self) {
+        let book = &self.books[POOLED];
+        let quantity = if book.plain.active { self.places } else { 0 };
+        let standing = |(_, item): &&Fact<(usize, Interval)>| item.superseded_at.is_none();
+        let is_place = |(id, _): &&Fact<(usize, Interval)>| self.placed.contains(id);
+        let serves = |serial: usize| {
+            self.units[serial].as_ref().is_some_and(|unit| unit.device.fence_at.is_none_or(|fence| fence > self.at()))
+        };
+        let members: Vec<(FactId, bool)> = book
+            .items
+            .iter()
+            .filter(standing)
+            .filter(is_place)
+            .filter(|(_, item)| item.fact.1.1 == Time::FOREVER)
+            .map(|(id, item)| (*id, serves(item.fact.0)))
+            .collect();
+        let waits = |serial: &usize| {
+            let active = self.units[*serial].as_ref().is_some_and(|unit| unit.device.state == DeviceState::Active);
+            active && serves(*serial) && book.items.iter().filter(standing).all(|(_, item)| item.fact.0 != *serial)
+        };
+        let waiting: Vec<usize> = (0..SERIALS.len()).filter(waits).collect();
+        let (leave, enter) = crate::pool::fill(quantity, &members, &waiting);
+        for id in leave {
+            self.item_end(POOLED, id);
+        }
+        for serial in enter {
+            let id = self.item_add(POOLED, (serial, (Time::EPOCH, Time::FOREVER)));
+            self.placed.push(id);
+        }
+    }
+
+    /// What was recorded instead of a place is one.
+    fn placed_as(&mut self, before: FactId, after: FactId) {
+        if self.placed.contains(&before) {
+            self.placed.push(after);
+        }
     }
 
     fn item_end(&mut self, contract: usize, id: FactId) {

@@ -63,10 +63,11 @@ impl World {
             .map(|(id, known)| (*id, known.fact))
             .collect();
         let (gone, new) = replace(&there, &windows);
+        // What a pool gives is nothing that rows name.
         let there: Vec<_> = book
             .items
             .iter()
-            .filter(|(_, known)| stand(&known.superseded_at))
+            .filter(|(id, known)| stand(&known.superseded_at) && !self.placed.contains(id))
             .map(|(id, known)| (*id, known.fact))
             .collect();
         let (items_gone, items_new) = replace(&there, &items);
@@ -127,8 +128,9 @@ impl World {
                 .filter(|(_, item)| item.superseded_at.is_none() && item.fact.0 == old);
             let items: Vec<(FactId, Interval)> = of_old.map(|(id, item)| (*id, item.fact.1)).collect();
             let carried = carry(&items, fence_at);
-            for interval in carried.new {
+            for ((before, _), interval) in items.iter().zip(carried.new) {
                 let id = self.item_add(contract, (new, interval));
+                self.placed_as(*before, id);
                 swapped.recorded.push((contract, id));
             }
             for (cut, left) in carried.cut {
@@ -136,6 +138,7 @@ impl World {
                 swapped.superseded.push((contract, cut));
                 if let Some(interval) = left {
                     let id = self.item_add(contract, (old, interval));
+                    self.placed_as(cut, id);
                     swapped.recorded.push((contract, id));
                 }
             }
@@ -184,7 +187,8 @@ impl World {
         swap.policies.into_iter().for_each(|id| self.lift(id));
         for (contract, id) in swap.superseded {
             let item = self.books[contract].items.iter().find(|(of, _)| *of == id).unwrap().1.fact;
-            self.item_add(contract, item);
+            let again = self.item_add(contract, item);
+            self.placed_as(id, again);
         }
         let [old, new] = swap.before;
         for (serial, before) in [(swap.old, old), (swap.new, new)] {

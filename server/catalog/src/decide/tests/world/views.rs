@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::facts::{ContractFacts, covers};
+use crate::pool::PoolPlace;
 use crate::source::SourceView;
 
 /// Covers by what was known at a moment, sources judged by that.
@@ -27,12 +28,17 @@ impl World {
         self.product().known_at(&self.said, rollouts, known_at)
     }
 
-    fn view(unit: Unit, covers: Vec<Cover>, policies: Vec<Policy>) -> DeviceView {
+    fn place() -> PoolPlace {
+        PoolPlace { family: "cameras".parse().unwrap(), site: "hall".parse().unwrap() }
+    }
+
+    fn view(serial: usize, unit: Unit, covers: Vec<Cover>, policies: Vec<Policy>) -> DeviceView {
         DeviceView {
             installed: unit.installed,
             policies,
             failed: unit.failed,
             device: unit.device,
+            country: (serial % 2 == 1).then(|| COUNTRY.to_owned()),
             ..device(1, covers)
         }
     }
@@ -59,13 +65,18 @@ impl World {
                 origin: Origin {
                     source: (contract == KEPT)
                         .then(|| SourceView { heard: heard(self.heard_at), judged_at: Some(self.at()) }),
-                    pool: None,
+                    pool: (contract == POOLED && self.has_place(serial)).then(Self::place),
                 },
             });
         }
         let concerns = |of: &Option<usize>| of.is_none_or(|of| of == serial);
         let policies = self.plain_policies.iter().filter(|(of, _)| concerns(of)).map(|(_, policy)| policy.clone());
-        Some(Self::view(unit, covers, policies.collect()))
+        Some(Self::view(serial, unit, covers, policies.collect()))
+    }
+
+    fn has_place(&self, serial: usize) -> bool {
+        let items = &self.books[POOLED].items;
+        items.iter().any(|(id, item)| item.fact.0 == serial && item.superseded_at.is_none() && self.placed.contains(id))
     }
 
     /// What the facts say of the contracts of a serial.
@@ -86,7 +97,16 @@ impl World {
                 })
                 .collect(),
             sources: if contract == KEPT { self.heard.clone() } else { vec![] },
-            pools: vec![],
+            pools: book
+                .items
+                .iter()
+                .filter(|(id, item)| contract == POOLED && item.fact.0 == serial && self.placed.contains(id))
+                .map(|(_, item)| Known {
+                    fact: Self::place(),
+                    recorded_at: item.recorded_at,
+                    superseded_at: item.superseded_at,
+                })
+                .collect(),
         };
         self.books.iter().enumerate().map(book).collect()
     }
@@ -98,6 +118,6 @@ impl World {
         let covers = judged(&self.contracts(serial), known_at);
         let concerns = |of: &Option<usize>| of.is_none_or(|of| of == serial);
         let known = self.policies.iter().filter(|(of, policy)| concerns(of) && policy.at(known_at));
-        Some(Self::view(unit, covers, known.map(|(_, policy)| policy.fact.clone()).collect()))
+        Some(Self::view(serial, unit, covers, known.map(|(_, policy)| policy.fact.clone()).collect()))
     }
 }
