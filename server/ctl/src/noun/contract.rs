@@ -203,7 +203,7 @@ impl Command {
                 }
                 let mut path = path(&["contracts", number.as_str(), kind, &id.to_string()]);
                 if let Some(accepted) = accept_loss {
-                    path.push_str(&format!("?accept_loss={accepted}"));
+                    path = format!("{path}?accept_loss={accepted}");
                 }
                 let detail: ContractDetail = session.client.delete_from(&path)?;
                 session.out.result(&detail, text)
