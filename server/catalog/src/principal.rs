@@ -150,8 +150,11 @@ pub struct Principal {
     pub kind: PrincipalKind,
     /// What it is for.
     pub role: Role,
-    /// Restricts it to one customer's devices and contracts.
+    /// Binds it to one customer: it reads that customer's things and those within its reach, and is refused everything else.
     pub customer_id: Option<CustomerId>,
+    /// That customer's name.
+    #[serde(default)]
+    pub customer: Option<Slug>,
     /// When it was made.
     pub created_at: Time,
     /// When it was disabled: every token of it is dead.

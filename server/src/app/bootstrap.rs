@@ -36,6 +36,7 @@ impl App {
             kind: PrincipalKind::Person,
             role: Role::Administrator,
             customer_id: None,
+            customer: None,
             created_at: now,
             disabled_at: None,
         };

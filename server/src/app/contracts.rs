@@ -8,7 +8,7 @@ use sluice_catalog::contract::{Contract, ContractState, Grant, Plan};
 use sluice_catalog::customer::Customer;
 use sluice_catalog::id::{ContractId, CustomerId, FactId, PlanId};
 use sluice_catalog::principal::Permission;
-use sluice_catalog::text::{ContractNumber, ProductName, Serial};
+use sluice_catalog::text::{ContractNumber, ProductName, Serial, Slug};
 use sluice_catalog::wire::admin::{
     ContractCreate, ContractDetail, ContractExtend, CustomerCreate, ItemCreate, MAX_FACTS, MAX_PAGE, PlanCreate,
     PlanDetail, WindowCreate,
@@ -16,6 +16,7 @@ use sluice_catalog::wire::admin::{
 
 use super::apply::{MAX_WINDOWS, check_items, check_windows};
 use super::pools::check_pools;
+use super::reach::Reach;
 use super::{Actor, App, Made, title};
 use crate::error::{Error, Result};
 use crate::store::{MAX_ITEMS, NewItem, NewWindow, Tx};
@@ -26,10 +27,12 @@ pub(super) const MAX_GRANTS: usize = 200;
 pub(super) const MAX_GRACE_DAYS: u16 = 365;
 
 impl App {
-    /// Customers after a name.
+    /// Customers after a name: those within reach.
     pub async fn customer_list(&self, actor: &Actor, after: &str, limit: u32) -> Result<Vec<Customer>> {
-        actor.need(Permission::Read)?;
-        Ok(self.store.customer_list(after, limit).await?)
+        Ok(match actor.need_within(Permission::Read)? {
+            Reach::Everything => self.store.customer_list(after, limit).await?,
+            Reach::Of(own) => self.store.customer_list_reached(own, self.now(), after, limit).await?,
+        })
     }
 
     /// Enters a customer.
@@ -107,17 +110,27 @@ impl App {
         Ok(Made::New(PlanDetail { plan, grants }))
     }
 
-    /// Contracts after a number.
-    pub async fn contract_list(&self, actor: &Actor, after: &str, limit: u32) -> Result<Vec<Contract>> {
-        actor.need(Permission::Read)?;
-        Ok(self.store.contract_list(after, limit).await?)
+    /// Contracts after a number, of one customer or, for who is bound to none, of all.
+    pub async fn contract_list(
+        &self,
+        actor: &Actor,
+        customer: Option<&Slug>,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Contract>> {
+        let reach = actor.need_within(Permission::Read)?;
+        let customer = self.listed_for(reach, customer).await?;
+        Ok(self.store.contract_list(customer, after, limit).await?)
     }
 
     /// A contract with its facts.
     pub async fn contract_get(&self, actor: &Actor, number: &ContractNumber) -> Result<ContractDetail> {
-        actor.need(Permission::Read)?;
-        let (contract, customer, plan) =
-            self.store.contract_by_number(number).await?.ok_or_else(|| Error::not_found("contract", number))?;
+        let reach = actor.need_within(Permission::Read)?;
+        let not_found = || Error::not_found("contract", number);
+        let (contract, customer, plan) = self.store.contract_by_number(number).await?.ok_or_else(not_found)?;
+        if !self.sees(reach, Some(contract.customer_id)).await? {
+            return Err(not_found());
+        }
         let windows = self.store.window_list(contract.id, MAX_PAGE).await?;
         let items = self.store.item_list(contract.id, MAX_PAGE).await?;
         let kept = self.store.contract_told(contract.id).await?.map(|told| told.by);

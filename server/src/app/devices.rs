@@ -23,29 +23,34 @@ const MAX_TAGS: usize = 32;
 const ATTEMPTS_SHOWN: u32 = 20;
 
 impl App {
-    /// Devices after an id.
+    /// Devices after an id, of one customer or, for who is bound to none, of all.
     pub async fn device_list(
         &self,
         actor: &Actor,
         product: Option<&ProductName>,
         state: Option<DeviceState>,
+        customer: Option<&Slug>,
         after: Option<DeviceId>,
         limit: u32,
     ) -> Result<Vec<Device>> {
-        actor.need(Permission::Read)?;
+        let reach = actor.need_within(Permission::Read)?;
+        let customer = self.listed_for(reach, customer).await?;
         let product = match product {
             Some(name) => Some(self.product_view(name)?.product.id),
             None => None,
         };
-        Ok(self.store.device_list(product, state, after, limit).await?)
+        Ok(self.store.device_list(product, state, customer, after, limit).await?)
     }
 
     /// A device with what it runs and its last attempts.
     pub async fn device_get(&self, actor: &Actor, product: &ProductName, serial: &Serial) -> Result<DeviceDetail> {
-        actor.need(Permission::Read)?;
-        let row = self.device_row(product, serial).await?;
+        let reach = actor.need_within(Permission::Read)?;
+        let row = self.device_within(reach, product, serial).await?;
         let installed = self.store.installed_list(row.device.id).await?;
-        let attempts = self.store.attempt_list(row.device.id, ATTEMPTS_SHOWN).await?;
+        let mut attempts = self.store.attempt_list(row.device.id, ATTEMPTS_SHOWN).await?;
+        if let Some(since) = self.device_since(reach, &row).await? {
+            attempts.retain(|attempt| attempt.offered_at >= since.at);
+        }
         Ok(DeviceDetail {
             product: product.clone(),
             last_seen_at: row.last_seen_at,

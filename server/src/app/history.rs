@@ -54,9 +54,10 @@ impl App {
         serial: &Serial,
         Pages { after, limit }: Pages,
     ) -> Result<Vec<DeviceEntry>> {
-        actor.need(Permission::Read)?;
+        let reach = actor.need_within(Permission::Read)?;
+        let row = self.device_within(reach, product, serial).await?;
         let view = self.product_view(product)?;
-        let row = self.device_row(product, serial).await?;
+        let since = self.device_since(reach, &row).await?;
         let after = after.unwrap_or_default();
         let from = match after.get(..KEY_DIGITS) {
             None if after.is_empty() => Time::EPOCH,
@@ -68,7 +69,12 @@ impl App {
         let shown = limit.unwrap_or(MAX_ENTRIES).min(MAX_ENTRIES);
         let read = shown.saturating_add(SAME_MOMENT);
         let mut story = Story::default();
+        // Before that it was another's: where its story begins for who may not see more.
+        let from = since.map_or(from, |since| from.max(since.at));
         for moment in self.store.device_history(row.device.id, from, read).await? {
+            if since.is_some_and(|since| moment.seq < since.seq) {
+                continue;
+            }
             let (device, installed, at) = (Box::new(moment.device()?), moment.installed()?, moment.at);
             let own = format!("{:012}", moment.seq);
             story.tell(at, &own, DeviceEvent::Changed { actor: moment.actor, cause: moment.cause, device, installed });
@@ -89,7 +95,10 @@ impl App {
                 story.tell(attempt.changed_at, &format!("{own}.1"), event(attempt.state.as_str(), failure));
             }
         }
-        for contract in self.store.contract_facts(product, serial, true).await? {
+        let contracts = self.store.contract_facts(product, serial, true).await?;
+        let numbers = contracts.iter().map(|contract| contract.number.clone()).collect();
+        let within = self.contracts_within(reach, numbers).await?;
+        for contract in contracts.into_iter().filter(|contract| within.contains(&contract.number)) {
             let pairs =
                 contract.items.iter().flat_map(|item| contract.windows.iter().map(move |window| (item, window)));
             for (number, (item, window)) in pairs.enumerate() {
@@ -133,7 +142,10 @@ impl App {
             }
         }
         let Story(mut entries) = story;
-        entries.retain(|entry| entry.key > after);
+        let own = |entry: &DeviceEntry| {
+            since.is_none_or(|since| entry.at >= since.at) || matches!(entry.event, DeviceEvent::Cover { .. })
+        };
+        entries.retain(|entry| entry.key > after && own(entry));
         entries.sort_by(|one, other| one.key.cmp(&other.key));
         entries.truncate(shown as usize);
         Ok(entries)

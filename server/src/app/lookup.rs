@@ -1,11 +1,13 @@
 //! Look-up of cover by serial: for whoever proves to have the device, and for administrators.
 
+use sluice_catalog::Kind;
 use sluice_catalog::facts;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::registration::cover_answer;
 use sluice_catalog::text::{ProductName, Serial};
 use sluice_catalog::wire::registration::{CoverAnswer, CoverRequest, SerialContract, SerialCover, cover_message};
 
+use super::reach::Reach;
 use super::registration::{Proof, refuse};
 use super::{Actor, App};
 use crate::error::{Error, Result};
@@ -37,7 +39,7 @@ impl App {
         product: Option<&ProductName>,
         serial: &Serial,
     ) -> Result<Vec<SerialCover>> {
-        actor.need(Permission::Read)?;
+        let reach = actor.need_within(Permission::Read)?;
         let now = self.now();
         let products = match product {
             Some(name) => vec![name.clone()],
@@ -45,18 +47,27 @@ impl App {
         };
         let mut found = Vec::new();
         for product in products {
-            let view = self.product_view(&product)?;
+            // A product that is named and does not exist holds no serial: a bound principal does not learn which products there are.
+            let view = match self.product_view(&product) {
+                Err(error) if error.kind == Kind::NotFound && reach != Reach::Everything => continue,
+                view => view?,
+            };
             let family = &view.product.family;
             let row = self.store.device_by_serial(view.product.id, serial).await?;
-            let all = self.store.contract_facts(&product, serial, false).await?;
+            let mut all = self.store.contract_facts(&product, serial, false).await?;
+            let numbers = all.iter().map(|contract| contract.number.clone()).collect();
+            let within = self.contracts_within(reach, numbers).await?;
+            match &row {
+                Some(row) if !self.sees(reach, row.device.customer_id).await? => continue,
+                Some(_) => {}
+                // Of a serial that is no device yet, its contracts are all that there is to be seen.
+                None => all.retain(|contract| within.contains(&contract.number)),
+            }
             if row.is_none() && all.is_empty() {
                 continue;
             }
-            if actor.customer().is_some_and(|own| row.as_ref().and_then(|row| row.device.customer_id) != Some(own)) {
-                continue;
-            }
             let mut contracts = Vec::new();
-            for contract in &all {
+            for contract in all.iter().filter(|contract| within.contains(&contract.number)) {
                 let customer = self.store.contract_customer(&contract.number).await?;
                 let customer = customer.ok_or_else(|| Error::not_found("contract", &contract.number))?;
                 let (Some(terms), Some(state)) = (contract.terms.last(), contract.states.last()) else { continue };

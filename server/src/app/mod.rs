@@ -24,6 +24,7 @@ mod pools;
 mod principals;
 mod products;
 mod publish;
+mod reach;
 mod registration;
 mod reports;
 mod rollouts;
@@ -156,8 +157,22 @@ impl Actor {
         }
     }
 
-    /// Refuses an actor without the permission.
+    /// Refuses an actor without the permission, and every principal that is bound to a customer: what such a one may ask is a closed
+    /// list, whose use cases call [`Actor::need_within`] instead.
     pub fn need(&self, permission: Permission) -> Result<()> {
+        self.granted(permission)?;
+        match self.customer() {
+            Some(_) => Err(self.bound_elsewhere()),
+            None => Ok(()),
+        }
+    }
+
+    /// What a bound principal is told of everything that is not for it.
+    fn bound_elsewhere(&self) -> Error {
+        Error::new(Kind::Forbidden, format!("{} is bound to a customer: this is not for it", self.name()))
+    }
+
+    fn granted(&self, permission: Permission) -> Result<()> {
         let granted = match self {
             Self::Principal { principal, scopes } => {
                 principal.role.grants(permission) && (scopes.is_empty() || scopes.contains(permission.as_str()))

@@ -21,8 +21,8 @@ const MAX_POLICIES: usize = 1_000;
 impl App {
     /// A customer's policies that are in force or to come.
     pub async fn policy_list(&self, actor: &Actor, customer: &Slug) -> Result<Vec<PolicyDetail>> {
-        actor.need(Permission::Read)?;
-        let owner = self.customer_named(customer).await?;
+        let reach = actor.need_within(Permission::Read)?;
+        let owner = self.customer_within(reach, customer).await?;
         let rows = self.store.policy_known(owner.id, None, self.now()).await?;
         rows.iter().map(|row| self.policy_detail(customer, row)).collect()
     }
@@ -31,10 +31,6 @@ impl App {
         let products = self.live.products();
         let product = row.product_id.and_then(|id| products.get(id)).map(|product| product.product.name.clone());
         Ok(PolicyDetail { customer: customer.clone(), product, target: row.target.clone(), policy: row.policy()? })
-    }
-
-    async fn customer_named(&self, name: &Slug) -> Result<sluice_catalog::customer::Customer> {
-        self.store.customer_by_name(name).await?.ok_or_else(|| Error::not_found("customer", name))
     }
 
     /// Sets a policy. The same again, still in force, changes nothing.
@@ -143,8 +139,8 @@ impl App {
 
     /// A customer's sites after a name.
     pub async fn site_list(&self, actor: &Actor, customer: &Slug, after: &str, limit: u32) -> Result<Vec<Site>> {
-        actor.need(Permission::Read)?;
-        let owner = self.customer_named(customer).await?;
+        let reach = actor.need_within(Permission::Read)?;
+        let owner = self.customer_within(reach, customer).await?;
         Ok(self.store.site_list(owner.id, after, limit).await?)
     }
 

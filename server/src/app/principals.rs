@@ -20,13 +20,19 @@ impl App {
         Ok(self.store.principal_list(after, limit).await?)
     }
 
-    /// Makes a principal.
+    /// Makes a principal. The customer that it is bound to is its own for good: else its tokens would read another's things one day.
     pub async fn principal_create(&self, actor: &Actor, request: &PrincipalCreate) -> Result<Made<Principal>> {
         actor.need(Permission::Principals)?;
         let now = self.now();
         let mut tx = self.store.begin().await?;
+        let customer = match &request.customer {
+            Some(name) => Some(tx.customer_by_name(name).await?.ok_or_else(|| Error::not_found("customer", name))?),
+            None => None,
+        };
+        let customer_id = customer.as_ref().map(|customer| customer.id);
         if let Some(there) = tx.principal_by_name(&request.name).await? {
-            if there.kind == request.kind && there.role == request.role && there.disabled_at.is_none() {
+            let same = there.kind == request.kind && there.role == request.role && there.customer_id == customer_id;
+            if same && there.disabled_at.is_none() {
                 return Ok(Made::Same(there));
             }
             return Err(Error::conflict(format!("there is another principal `{}`", request.name)));
@@ -36,13 +42,14 @@ impl App {
             name: request.name.clone(),
             kind: request.kind,
             role: request.role,
-            customer_id: None,
+            customer_id,
+            customer: customer.map(|customer| customer.name),
             created_at: now,
             disabled_at: None,
         };
         tx.principal_add(&principal).await?;
         let subject = format!("principal:{}", principal.name);
-        let detail = json!({"kind": principal.kind, "role": principal.role});
+        let detail = json!({"kind": principal.kind, "role": principal.role, "customer": principal.customer});
         tx.audit_add(now, actor.name(), "principal.create", &subject, &detail).await?;
         tx.commit().await?;
         Ok(Made::New(principal))

@@ -15,6 +15,7 @@ use sluice_catalog::{Digest, Kind, Time};
 
 use super::enrol::{public_key, verify};
 use super::erasure::not_erased;
+use super::reach::Reach;
 use super::{Actor, App};
 use crate::error::{Error, Result};
 use crate::store::{DeviceRow, Tx};
@@ -119,14 +120,14 @@ impl App {
         serial: &Serial,
         request: &CodeCreate,
     ) -> Result<CodeMade> {
-        actor.need(Permission::Devices)?;
+        let reach = actor.need_within(Permission::Devices)?;
         let days = request.days.unwrap_or(PRINTED_DAYS);
         if !(1..=PRINTED_DAYS).contains(&days) {
             return Err(Error::invalid("days", format!("1 to {PRINTED_DAYS}")));
         }
         not_erased(serial)?;
-        let row = self.device_row(product, serial).await?;
-        may_act_for(actor, row.device.customer_id)?;
+        let row = self.device_within(reach, product, serial).await?;
+        self.may_act_for(actor, reach, row.device.customer_id).await?;
         let expires_at = self.now().plus_days(i64::from(days));
         self.code_made(&row.device, "printed", expires_at, actor.name(), product).await
     }
@@ -194,11 +195,10 @@ impl App {
 
     /// An owner registers a device with its code. The same again changes nothing.
     pub async fn registration_create(&self, actor: &Actor, request: &RegistrationCreate) -> Result<Registration> {
-        actor.need(Permission::Devices)?;
+        let reach = actor.need_within(Permission::Devices)?;
         let now = self.now();
-        let customer = self.store.customer_by_name(&request.customer).await?;
-        let customer = customer.ok_or_else(|| Error::not_found("customer", &request.customer))?;
-        may_act_for(actor, Some(customer.id))?;
+        let customer = self.customer_within(reach, &request.customer).await?;
+        self.may_act_for(actor, reach, Some(customer.id)).await?;
         let id = self.prove_accepted(&request.product, &request.serial, Proof::Code(&request.code)).await?.device.id;
         let mut tx = self.store.begin().await?;
         tx.customers_lock([customer.id]).await?;
@@ -251,8 +251,8 @@ impl App {
         product: &ProductName,
         serial: &Serial,
     ) -> Result<Registration> {
-        actor.need(Permission::Devices)?;
-        self.hand_over(actor, product, serial, None).await
+        let reach = actor.need_within(Permission::Devices)?;
+        self.hand_over(actor, reach, product, serial, None).await
     }
 
     /// An administrator gives a device to another customer.
@@ -264,7 +264,7 @@ impl App {
         request: &TransferCreate,
     ) -> Result<Registration> {
         actor.need(Permission::Devices)?;
-        if actor.role() != Some(Role::Administrator) || actor.customer().is_some() {
+        if actor.role() != Some(Role::Administrator) {
             return Err(Error::new(
                 Kind::Forbidden,
                 "only an administrator transfers a device; its owner can release it instead",
@@ -272,26 +272,39 @@ impl App {
         }
         let customer = self.store.customer_by_name(&request.customer).await?;
         let customer = customer.ok_or_else(|| Error::not_found("customer", &request.customer))?;
-        self.hand_over(actor, product, serial, Some((customer.id, customer.name))).await
+        self.hand_over(actor, Reach::Everything, product, serial, Some((customer.id, customer.name))).await
+    }
+
+    /// Refuses who may only read of a customer.
+    async fn may_act_for(&self, actor: &Actor, reach: Reach, customer: Option<CustomerId>) -> Result<()> {
+        if self.acts_for(reach, customer).await? {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Forbidden, format!("{} reads of this customer and does not act for it", actor.name())))
     }
 
     async fn hand_over(
         &self,
         actor: &Actor,
+        reach: Reach,
         product: &ProductName,
         serial: &Serial,
         to: Option<(CustomerId, sluice_catalog::text::Slug)>,
     ) -> Result<Registration> {
         not_erased(serial)?;
         let now = self.now();
-        let row = self.device_row(product, serial).await?.device;
+        let row = self.device_within(reach, product, serial).await?.device;
+        self.may_act_for(actor, reach, row.customer_id).await?;
         let id = row.id;
         let mut tx = self.store.begin().await?;
         tx.customers_lock(row.customer_id.into_iter().chain(to.as_ref().map(|to| to.0))).await?;
         self.device_locked(&mut tx, product, &row).await?;
         let not_found = || Error::not_found("device", format!("{product}/{serial}"));
         let device = tx.device_get(id).await?.ok_or_else(not_found)?.device;
-        may_act_for(actor, device.customer_id)?;
+        if reach != Reach::Everything && device.customer_id != row.customer_id {
+            // It was given to somebody else since.
+            return Err(not_found());
+        }
         let (customer_id, customer) = to.unzip();
         if device.customer_id != customer_id {
             let registration = customer_id.map(|customer| (FactId::new(now, self.dice.id()), customer, "transfer"));
@@ -313,16 +326,6 @@ impl App {
             self.device_changed(id);
         }
         Ok(Registration { product: product.clone(), serial: serial.clone(), customer, state: device.state })
-    }
-}
-
-/// Refuses who is restricted to another customer.
-fn may_act_for(actor: &Actor, customer: Option<CustomerId>) -> Result<()> {
-    match actor.customer() {
-        Some(own) if customer != Some(own) => {
-            Err(Error::new(Kind::Forbidden, format!("{} acts for its own customer only", actor.name())))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ use sluice_catalog::text::{ProductName, Serial, Version};
 use sluice_catalog::wire::device::WhyResponse;
 use sluice_catalog::{Kind, Time};
 
+use super::reach::Reach;
 use super::{Actor, App};
 use crate::error::{Error, Result};
 use crate::poll::CachedDevice;
@@ -34,8 +35,9 @@ impl App {
         serial: &Serial,
         question: Question<'_>,
     ) -> Result<Why> {
-        actor.need(Permission::Read)?;
+        let reach = actor.need_within(Permission::Read)?;
         let now = self.now();
+        let row = self.device_within(reach, product, serial).await?;
         let view = self.product_view(product)?;
         if let Some(version) = question.version
             && view.release_of_version(version).is_none()
@@ -48,11 +50,15 @@ impl App {
                 format!("{known_at} is to come: nobody knows yet what will be known"),
             ));
         }
-        let row = self.device_row(product, serial).await?;
         let at = question.at.unwrap_or_else(|| question.known_at.unwrap_or(now));
         // What the device was like, and how far rollouts were, at the moment asked about, as far as that was known.
         let moment = at.min(question.known_at.unwrap_or(now));
         let past = moment < now;
+        if let Some(since) = self.device_since(reach, &row).await?
+            && moment < since.at
+        {
+            return Err(Error::not_found("device", format!("{product}/{serial} as of {moment}")));
+        }
         let (device, installed) = match self.store.device_at(row.device.id, moment).await? {
             Some(then) if past => (then.device()?, then.installed()?),
             // Of a device that was there before its changes were noted the present record is the best that there is.
@@ -74,7 +80,12 @@ impl App {
         // Every gate of every release, and again at each boundary ahead: work for a core and not for the runtime of the database.
         let explain = move || decide::why(&device, &view, version.as_ref(), at);
         let why = tokio::task::spawn_blocking(explain).await.map_err(Error::internal)?;
-        Ok(Why { known_at, ..why })
+        let why = Why { known_at, ..why };
+        if reach == Reach::Everything {
+            return Ok(why);
+        }
+        let within = self.contracts_within(reach, why.contracts().into_iter().collect()).await?;
+        Ok(why.within(&within))
     }
 
     /// What a device is told about itself. It waits for no database, and decides on a thread of its own.

@@ -9,7 +9,6 @@ use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpRequest, web};
 use sluice_catalog::Kind;
 use sluice_catalog::device::DeviceState;
-use sluice_catalog::principal::Permission;
 
 use super::Shared;
 use super::problem::HttpError;
@@ -130,5 +129,6 @@ pub async fn may_read(shared: &Shared, request: &HttpRequest, product: &str) -> 
         .run(async move { app.authenticate(&token).await })
         .await
         .map_err(|error| if error.kind == Kind::Unauthenticated { refuse() } else { error })?;
-    actor.need(Permission::Read)
+    let (app, product) = (Arc::clone(&shared.app), product.to_owned());
+    shared.app.run(async move { app.product_readable(&actor, &product).await }).await
 }

@@ -2,7 +2,7 @@
 
 use sluice_catalog::Time;
 use sluice_catalog::contract::{Contract, CoverageWindow, CoveredItem, Grant, Plan, WindowKind};
-use sluice_catalog::id::{ContractId, FactId, PlanId};
+use sluice_catalog::id::{ContractId, CustomerId, FactId, PlanId};
 use sluice_catalog::text::{ContractNumber, ProductName, Serial, Slug};
 
 use super::{Result, Sql, Store, Tx};
@@ -61,12 +61,15 @@ impl Store {
     }
 
     /// Contracts after a number, in the order of numbers.
-    pub async fn contract_list(&self, after: &str, limit: u32) -> Result<Vec<Contract>> {
-        Sql::built(format!("SELECT {COLUMNS} FROM contract WHERE number > $1 ORDER BY number LIMIT $2"))
+    pub async fn contract_list(&self, customer: Option<CustomerId>, after: &str, limit: u32) -> Result<Vec<Contract>> {
+        let of = if customer.is_some() { " AND customer_id = $3" } else { "" };
+        let sql = Sql::built(format!("SELECT {COLUMNS} FROM contract WHERE number > $1{of} ORDER BY number LIMIT $2"))
             .bind(after)
-            .bind(i64::from(limit))
-            .all(self)
-            .await
+            .bind(i64::from(limit));
+        match customer {
+            Some(customer) => sql.bind(customer).all(self).await,
+            None => sql.all(self).await,
+        }
     }
 
     /// A contract with its customer's and plan's names.

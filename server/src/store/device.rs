@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use sluice_catalog::Time;
 use sluice_catalog::device::{Device, DeviceState, Installed};
-use sluice_catalog::id::{DeviceId, ProductId, ReleaseId};
+use sluice_catalog::id::{CustomerId, DeviceId, ProductId, ReleaseId};
 use sluice_catalog::text::{Serial, Slug, TrainName};
 
 use super::sql::places;
@@ -57,17 +57,20 @@ impl Store {
         by_serial(self, product, serial).await
     }
 
-    /// Devices after an id, in the order of ids (that of registration), of one product and state or of all.
+    /// Devices after an id, in the order of ids (that of registration), of one product, state and customer or of all.
     pub async fn device_list(
         &self,
         product: Option<ProductId>,
         state: Option<DeviceState>,
+        customer: Option<CustomerId>,
         after: Option<DeviceId>,
         limit: u32,
     ) -> Result<Vec<Device>> {
         let mut text = format!("SELECT {COLUMNS} FROM device WHERE id > $1");
         let mut place = 2;
-        for (column, given) in [("product_id", product.is_some()), ("state", state.is_some())] {
+        for (column, given) in
+            [("product_id", product.is_some()), ("state", state.is_some()), ("customer_id", customer.is_some())]
+        {
             if given {
                 let _ = write!(text, " AND {column} = ${place}");
                 place += 1;
@@ -80,6 +83,9 @@ impl Store {
         }
         if let Some(state) = state {
             sql = sql.bind(state);
+        }
+        if let Some(customer) = customer {
+            sql = sql.bind(customer);
         }
         sql.bind(i64::from(limit)).all(self).await
     }

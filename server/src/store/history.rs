@@ -167,6 +167,19 @@ impl Store {
         .await
     }
 
+    /// A device's changes before one of them, newest first.
+    pub async fn device_changes_before(&self, id: DeviceId, seq: i64, limit: u32) -> Result<Vec<DeviceMoment>> {
+        Sql::new(
+            "SELECT seq, at, actor, cause, device, installed FROM device_history
+             WHERE device_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3",
+        )
+        .bind(id)
+        .bind(seq)
+        .bind(i64::from(limit))
+        .all(self)
+        .await
+    }
+
     /// A device's changes from a moment on, oldest first.
     pub async fn device_history(&self, id: DeviceId, from: Time, limit: u32) -> Result<Vec<DeviceMoment>> {
         Sql::new(

@@ -7,7 +7,8 @@ use sluice_catalog::{Digest, Time};
 
 use super::{On, Result, Sql, Store, Tx};
 
-const COLUMNS: &str = "id, name, kind, role, customer_id, created_at, disabled_at";
+const COLUMNS: &str = "id, name, kind, role, customer_id, \
+                       (SELECT c.name FROM customer c WHERE c.id = principal.customer_id) AS customer, created_at, disabled_at";
 const TOKEN_COLUMNS: &str = "id, principal_id, label, scopes, created_at, expires_at, revoked_at";
 
 async fn by_name<'a>(on: impl Into<On<'a>>, name: &Slug) -> Result<Option<Principal>> {

@@ -71,7 +71,7 @@ fn of_two_first_administrators_at_once_one_wins(engine: Engine) {
 }
 
 /// Every endpoint with a body that is well-formed and leads nowhere, and the permission that it wants.
-fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Permission>)> {
+pub(crate) fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Permission>)> {
     use ureq::http::Method;
     let none = || json!({});
     let id = "019b0000-0000-7000-8000-000000000000";

@@ -137,7 +137,7 @@ fn each_device_of_a_fleet_is_told_what_it_alone_is_told(engine: Engine) {
 fn enter(world: &World, count: usize) {
     world.server.block_on(async {
         let store: &Store = &world.server.app.store;
-        let like = store.device_list(None, None, None, 1).await.unwrap().remove(0);
+        let like = store.device_list(None, None, None, None, 1).await.unwrap().remove(0);
         let mut tx = store.begin().await.unwrap();
         for number in 0..count {
             let id = DeviceId(uuid::Uuid::from_u128((1 << 126) + number as u128));

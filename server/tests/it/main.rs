@@ -11,6 +11,7 @@ mod api;
 mod approvals;
 mod audience;
 mod blobs;
+mod bound;
 mod certificates;
 mod clients;
 mod contract_put;

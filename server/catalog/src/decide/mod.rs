@@ -20,6 +20,7 @@ mod told;
 mod trace;
 mod views;
 mod why;
+mod within;
 
 use path::is_offered;
 

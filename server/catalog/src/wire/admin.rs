@@ -56,6 +56,10 @@ pub struct PrincipalCreate {
     pub kind: PrincipalKind,
     /// What it is for.
     pub role: Role,
+    /// Binds it to this customer, for good: it reads that customer's things and is refused everything else. What its role may do
+    /// beyond reading it may do for that customer alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<Slug>,
 }
 
 /// A token to make.

@@ -132,7 +132,13 @@ pub enum Command {
     /// List serials that several contracts cover at the same time: the better one counts, and somebody may pay twice.
     Overlaps(Paging),
     /// List contracts.
-    List(Paging),
+    List {
+        /// Of this customer only.
+        #[arg(long)]
+        customer: Option<Slug>,
+        #[command(flatten)]
+        paging: Paging,
+    },
     /// Show a contract with its windows and devices.
     Show {
         /// Its number.
@@ -225,10 +231,10 @@ impl Command {
                     ]
                 },
             ),
-            Self::List(paging) => list(
+            Self::List { customer, paging } => list(
                 session,
                 &path(&["contracts"]),
-                &[],
+                &[("customer", customer.map(|customer| customer.to_string()))],
                 &paging,
                 &["NUMBER", "STATE", "CREATED"],
                 |contract: &Contract| {

@@ -27,6 +27,10 @@ pub enum Command {
         /// Someone who can be asked, or a pipeline.
         #[arg(long, default_value = "person", value_parser = one_of::<PrincipalKind>(&["person", "machine"]))]
         kind: PrincipalKind,
+        /// Bind it to this customer, for good: it reads that customer's things, may do for it what its role may do for its owner, and is
+        /// refused everything else.
+        #[arg(long)]
+        customer: Option<Slug>,
     },
     /// List people and machines.
     List(Paging),
@@ -40,11 +44,15 @@ pub enum Command {
 impl Command {
     pub fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
-            Self::Create { name, role, kind } => {
-                let request = PrincipalCreate { name, kind, role };
+            Self::Create { name, role, kind, customer } => {
+                let request = PrincipalCreate { name, kind, role, customer };
                 let answer = session.client.post::<Principal>(&path(&["principals"]), &request)?;
                 session.out.result(&answer.value, |principal| {
-                    made(answer.created, &format!("{} {} ({})", kind.as_str(), principal.name, principal.role.as_str()))
+                    let of = principal.customer.as_ref().map(|customer| format!(" for {customer}")).unwrap_or_default();
+                    made(
+                        answer.created,
+                        &format!("{} {} ({}){of}", kind.as_str(), principal.name, principal.role.as_str()),
+                    )
                 })
             }
             Self::List(paging) => list(
@@ -52,12 +60,13 @@ impl Command {
                 &path(&["principals"]),
                 &[],
                 &paging,
-                &["NAME", "KIND", "ROLE", "CREATED", "DISABLED"],
+                &["NAME", "KIND", "ROLE", "CUSTOMER", "CREATED", "DISABLED"],
                 |principal: &Principal| {
                     vec![
                         principal.name.to_string(),
                         principal.kind.as_str().to_owned(),
                         principal.role.as_str().to_owned(),
+                        principal.customer.as_ref().map(ToString::to_string).unwrap_or_default(),
                         when(principal.created_at),
                         when(principal.disabled_at),
                     ]

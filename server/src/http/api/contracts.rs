@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use actix_web::{get, post, put, web};
+use serde::Deserialize;
 use sluice_catalog::contract::Contract;
 use sluice_catalog::customer::Customer;
-use sluice_catalog::text::ContractNumber;
+use sluice_catalog::text::{ContractNumber, Slug};
 use sluice_catalog::wire::admin::{
     ContractCreate, ContractDetail, ContractExtend, CustomerCreate, Page, PlanCreate, PlanDetail,
 };
@@ -72,16 +73,32 @@ async fn plan(shared: web::Data<Shared>, actor: Acting, request: web::Json<PlanC
     Ok(made(shared.app.run(async move { app.plan_create(&actor.0, &request).await }).await?))
 }
 
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Filter {
+    /// Of this customer only; for a principal that is bound to a customer its own unless given.
+    customer: Option<Slug>,
+    /// `next` of the page before.
+    after: Option<String>,
+    /// Items, 1 to 500; 50 unless given.
+    limit: Option<u32>,
+}
+
 /// Contracts, in the order of their numbers.
-#[utoipa::path(params(Paging), responses((status = 200, body = Page<Contract>)), tag = "contracts")]
+#[utoipa::path(params(Filter), responses((status = 200, body = Page<Contract>)), tag = "contracts")]
 #[get("/api/v1/contracts")]
 async fn contracts(
     shared: web::Data<Shared>,
     actor: Acting,
-    paging: web::Query<Paging>,
+    filter: web::Query<Filter>,
 ) -> Answer<web::Json<Page<Contract>>> {
+    let filter = filter.into_inner();
+    let paging = Paging { after: filter.after, limit: filter.limit };
     let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
-    let items = shared.app.run(async move { app.contract_list(&actor.0, paging.after()?, limit).await }).await?;
+    let items = shared
+        .app
+        .run(async move { app.contract_list(&actor.0, filter.customer.as_ref(), paging.after()?, limit).await })
+        .await?;
     Ok(page(items, limit, |one| one.number.to_string()))
 }
 

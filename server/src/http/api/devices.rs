@@ -8,7 +8,7 @@ use sluice_catalog::Time;
 use sluice_catalog::decide::Why;
 use sluice_catalog::device::{Device, DeviceState, EnrolToken};
 use sluice_catalog::id::EnrolTokenId;
-use sluice_catalog::text::{ProductName, Serial, Version};
+use sluice_catalog::text::{ProductName, Serial, Slug, Version};
 use sluice_catalog::wire::admin::{
     DeviceCreate, DeviceDetail, DeviceStateChange, EnrolTokenCreate, EnrolTokenCreated, Page,
 };
@@ -45,6 +45,8 @@ struct Filter {
     product: Option<ProductName>,
     /// In this state only.
     state: Option<DeviceState>,
+    /// Of this customer only; for a principal that is bound to a customer its own unless given.
+    customer: Option<Slug>,
     /// `next` of the page before.
     after: Option<String>,
     /// Items, 1 to 500; 50 unless given.
@@ -60,7 +62,10 @@ async fn list(shared: web::Data<Shared>, actor: Acting, filter: web::Query<Filte
     let (app, limit, after) = (Arc::clone(&shared.app), paging.limit()?, paging.after_id()?);
     let items = shared
         .app
-        .run(async move { app.device_list(&actor.0, filter.product.as_ref(), filter.state, after, limit).await })
+        .run(async move {
+            let (product, customer) = (filter.product.as_ref(), filter.customer.as_ref());
+            app.device_list(&actor.0, product, filter.state, customer, after, limit).await
+        })
         .await?;
     Ok(page(items, limit, |one| one.id.to_string()))
 }

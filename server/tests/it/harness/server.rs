@@ -210,12 +210,12 @@ impl TestServer {
                 }
             }
             let mut devices = Vec::new();
-            for device in store.device_list(None, None, None, 500).await.unwrap() {
+            for device in store.device_list(None, None, None, None, 500).await.unwrap() {
                 let attempts = store.attempt_list(device.id, 20).await.unwrap();
                 devices.push((store.installed_list(device.id).await.unwrap(), attempts, device));
             }
             let mut contracts = Vec::new();
-            for contract in store.contract_list("", 500).await.unwrap() {
+            for contract in store.contract_list(None, "", 500).await.unwrap() {
                 let windows = store.window_list(contract.id, 500).await.unwrap();
                 contracts.push((windows, store.item_list(contract.id, 500).await.unwrap(), contract));
             }

@@ -178,7 +178,19 @@ impl World {
     /// A principal of this role with a token.
     #[track_caller]
     pub fn principal(&self, name: &str, role: &str) -> Client {
-        self.admin.post("/api/v1/principals", &json!({"name": name, "kind": "person", "role": role})).expect(201);
+        self.principal_of(json!({"name": name, "kind": "person", "role": role}))
+    }
+
+    /// A principal of this role, bound to a customer, with a token.
+    #[track_caller]
+    pub fn bound(&self, name: &str, role: &str, customer: &str) -> Client {
+        self.principal_of(json!({"name": name, "kind": "person", "role": role, "customer": customer}))
+    }
+
+    #[track_caller]
+    fn principal_of(&self, principal: serde_json::Value) -> Client {
+        self.admin.post("/api/v1/principals", &principal).expect(201);
+        let name = principal["name"].as_str().unwrap();
         let made: TokenCreated =
             self.admin.post(&format!("/api/v1/principals/{name}/tokens"), &json!({"label": "test"})).expect(201).json();
         self.server.client().with(&made.token)

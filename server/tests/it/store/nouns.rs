@@ -110,7 +110,7 @@ fn customers_plans_and_contracts(engine: Engine) {
         assert_eq!(store.customer_list("", 10).await.unwrap(), std::slice::from_ref(&customer));
         assert_eq!(store.plan_list("", 10).await.unwrap(), std::slice::from_ref(&plan));
         assert_eq!(store.plan_grants(plan.id).await.unwrap(), grants, "in the order given");
-        assert_eq!(store.contract_list("", 10).await.unwrap(), std::slice::from_ref(&contract));
+        assert_eq!(store.contract_list(None, "", 10).await.unwrap(), std::slice::from_ref(&contract));
         let found = store.contract_by_number(&contract.number).await.unwrap();
         assert_eq!(found, Some((contract.clone(), customer.name.clone(), plan.name.clone())));
         is_duplicate(
@@ -130,6 +130,7 @@ fn principals_and_tokens(engine: Engine) {
             kind: PrincipalKind::Machine,
             role: Role::ReleaseEngineer,
             customer_id: None,
+            customer: None,
             created_at: NOW,
             disabled_at: None,
         };
@@ -305,11 +306,11 @@ fn devices(engine: Engine) {
         assert_eq!(row.customer, Some(customer.name));
         let row = store.device_by_serial(product().id, &"SN-1".parse().unwrap()).await.unwrap().unwrap();
         assert_eq!((row.device, row.customer), (device(1, "SN-1"), None));
-        let list = async |state, after| store.device_list(Some(product().id), state, after, 10).await.unwrap();
+        let list = async |state, after| store.device_list(Some(product().id), state, None, after, 10).await.unwrap();
         assert_eq!(list(None, None).await, [device(1, "SN-1"), full.clone()]);
         assert_eq!(list(Some(DeviceState::RmaPending), None).await, std::slice::from_ref(&full));
         assert_eq!(list(None, Some(DeviceId(uuid(1)))).await, std::slice::from_ref(&full));
-        assert_eq!(store.device_list(None, Some(DeviceState::Blocked), None, 10).await.unwrap(), []);
+        assert_eq!(store.device_list(None, Some(DeviceState::Blocked), None, None, 10).await.unwrap(), []);
         is_duplicate(store.begin().await.unwrap().device_add(&device(3, "SN-1"), NOW).await);
     });
 }
