@@ -19,4 +19,24 @@ pub struct Customer {
     pub title: String,
     /// When it was entered.
     pub created_at: Time,
+    /// The customer that it stands beneath, whose people read what is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Slug>,
+}
+
+/// One customer acts for another: its people read, and with their role change, what is the other's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "sql", derive(sqlx::FromRow))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Partner {
+    /// For whom.
+    pub customer: Slug,
+    /// Who acts.
+    pub partner: Slug,
+    /// From this moment on.
+    #[cfg_attr(feature = "sql", sqlx(rename = "from_at"))]
+    pub from: Time,
+    /// The first moment at which it does not any more.
+    #[cfg_attr(feature = "sql", sqlx(rename = "to_at"))]
+    pub until: Time,
 }

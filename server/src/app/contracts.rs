@@ -5,19 +5,17 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use sluice_catalog::Time;
 use sluice_catalog::contract::{Contract, ContractState, Grant, Plan};
-use sluice_catalog::customer::Customer;
-use sluice_catalog::id::{ContractId, CustomerId, FactId, PlanId};
+use sluice_catalog::id::{ContractId, FactId, PlanId};
 use sluice_catalog::principal::Permission;
 use sluice_catalog::text::{ContractNumber, ProductName, Serial, Slug};
 use sluice_catalog::wire::admin::{
-    ContractCreate, ContractDetail, ContractExtend, CustomerCreate, ItemCreate, MAX_FACTS, MAX_PAGE, PlanCreate,
-    PlanDetail, WindowCreate,
+    ContractCreate, ContractDetail, ContractExtend, ItemCreate, MAX_FACTS, MAX_PAGE, PlanCreate, PlanDetail,
+    WindowCreate,
 };
 
 use super::apply::{MAX_WINDOWS, check_items, check_windows};
 use super::pools::check_pools;
-use super::reach::Reach;
-use super::{Actor, App, Made, title};
+use super::{Actor, App, Made};
 use crate::error::{Error, Result};
 use crate::store::{MAX_ITEMS, NewItem, NewWindow, Tx};
 
@@ -27,37 +25,6 @@ pub(super) const MAX_GRANTS: usize = 200;
 pub(super) const MAX_GRACE_DAYS: u16 = 365;
 
 impl App {
-    /// Customers after a name: those within reach.
-    pub async fn customer_list(&self, actor: &Actor, after: &str, limit: u32) -> Result<Vec<Customer>> {
-        Ok(match actor.need_within(Permission::Read)? {
-            Reach::Everything => self.store.customer_list(after, limit).await?,
-            Reach::Of(own) => self.store.customer_list_reached(own, self.now(), after, limit).await?,
-        })
-    }
-
-    /// Enters a customer.
-    pub async fn customer_create(&self, actor: &Actor, request: &CustomerCreate) -> Result<Made<Customer>> {
-        actor.need(Permission::Contracts)?;
-        let now = self.now();
-        let customer = Customer {
-            id: CustomerId::new(now, self.dice.id()),
-            name: request.name.clone(),
-            title: title(request.title.as_deref(), request.name.as_str())?,
-            created_at: now,
-        };
-        let mut tx = self.store.begin().await?;
-        if let Some(there) = tx.customer_by_name(&customer.name).await? {
-            if there.title == customer.title {
-                return Ok(Made::Same(there));
-            }
-            return Err(Error::conflict(format!("there is another customer `{}`", there.name)));
-        }
-        tx.customer_add(&customer).await?;
-        tx.audit_add(now, actor.name(), "customer.create", &format!("customer:{}", customer.name), &json!({})).await?;
-        tx.commit().await?;
-        Ok(Made::New(customer))
-    }
-
     /// Plans after a name.
     pub async fn plan_list(&self, actor: &Actor, after: &str, limit: u32) -> Result<Vec<PlanDetail>> {
         actor.need(Permission::Read)?;

@@ -6,6 +6,7 @@ mod bootstrap;
 mod branches;
 mod certificates;
 mod contracts;
+mod customers;
 mod devices;
 mod embargo;
 mod enrol;

@@ -26,6 +26,7 @@ both_engines!(
 /// What a bound principal may ask, with the permission of its role that it wants.
 const ALLOWED: &[(&str, &str, Permission)] = &[
     ("GET", "/api/v1/customers", Permission::Read),
+    ("GET", "/api/v1/customers/none", Permission::Read),
     ("GET", "/api/v1/customers/none/sites", Permission::Read),
     ("GET", "/api/v1/policies?customer=none", Permission::Read),
     ("GET", "/api/v1/contracts", Permission::Read),

@@ -16,6 +16,7 @@ mod certificates;
 mod clients;
 mod contract_put;
 mod contract_source;
+mod customers;
 mod devices;
 mod downloads;
 mod drills;

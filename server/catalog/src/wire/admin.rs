@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contract::{Contract, CoverageWindow, CoveredItem, Grant, KeptBy, Plan, WindowKind};
 use crate::cover::CoverRule;
+use crate::customer::{Customer, Partner};
 use crate::device::{Device, DeviceState, EnrolToken, Installed};
 use crate::id::TokenId;
 use crate::pool::{PoolDetail, PoolSet};
@@ -131,6 +132,43 @@ pub struct CustomerCreate {
     /// What people read; the name unless given.
     #[serde(default)]
     pub title: Option<String>,
+    /// The customer that it stands beneath.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Slug>,
+}
+
+/// Where a customer stands from now on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ParentSet {
+    /// Beneath this customer; on its own when absent.
+    #[serde(default)]
+    pub parent: Option<Slug>,
+}
+
+/// From when until when one customer acts for another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PartnerSet {
+    /// From this moment on; from now unless given.
+    pub from: Option<Time>,
+    /// Until this moment; until it is ended unless given.
+    pub until: Option<Time>,
+}
+
+/// A customer with who acts for it and for whom it acts. Those that have ended are told, too, until they are removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CustomerDetail {
+    /// The customer.
+    #[serde(flatten)]
+    pub customer: Customer,
+    /// Who acts for it.
+    pub partners: Vec<Partner>,
+    /// For whom it acts.
+    pub acts_for: Vec<Partner>,
 }
 
 /// A plan to enter.

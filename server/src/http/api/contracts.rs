@@ -1,15 +1,12 @@
-//! Customers, plans and contracts.
+//! Plans and contracts.
 
 use std::sync::Arc;
 
 use actix_web::{get, post, put, web};
 use serde::Deserialize;
 use sluice_catalog::contract::Contract;
-use sluice_catalog::customer::Customer;
 use sluice_catalog::text::{ContractNumber, Slug};
-use sluice_catalog::wire::admin::{
-    ContractCreate, ContractDetail, ContractExtend, CustomerCreate, Page, PlanCreate, PlanDetail,
-};
+use sluice_catalog::wire::admin::{ContractCreate, ContractDetail, ContractExtend, Page, PlanCreate, PlanDetail};
 use sluice_catalog::wire::contracts::{ContractPut, OverlapPage};
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -19,8 +16,6 @@ use super::{Paging, made, page};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
-        .service(customers)
-        .service(customer)
         .service(plans)
         .service(plan)
         .service(contracts)
@@ -29,27 +24,6 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(put_whole)
         .service(overlaps)
         .service(extend);
-}
-
-/// Customers, in the order of their names.
-#[utoipa::path(params(Paging), responses((status = 200, body = Page<Customer>)), tag = "contracts")]
-#[get("/api/v1/customers")]
-async fn customers(
-    shared: web::Data<Shared>,
-    actor: Acting,
-    paging: web::Query<Paging>,
-) -> Answer<web::Json<Page<Customer>>> {
-    let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
-    let items = shared.app.run(async move { app.customer_list(&actor.0, paging.after()?, limit).await }).await?;
-    Ok(page(items, limit, |one| one.name.to_string()))
-}
-
-/// Enter a customer.
-#[utoipa::path(responses((status = 201, body = Customer), (status = 200, body = Customer)), tag = "contracts")]
-#[post("/api/v1/customers")]
-async fn customer(shared: web::Data<Shared>, actor: Acting, request: web::Json<CustomerCreate>) -> Answer {
-    let app = Arc::clone(&shared.app);
-    Ok(made(shared.app.run(async move { app.customer_create(&actor.0, &request).await }).await?))
 }
 
 /// Plans, in the order of their names.

@@ -1,6 +1,7 @@
 //! The administrative REST API `/api/v1`. Its OpenAPI document is made from these handlers and the catalogue's types.
 
 mod contracts;
+mod customers;
 mod devices;
 mod entitlement;
 mod events;
@@ -31,6 +32,7 @@ fn routes(config: &mut ServiceConfig) {
         .service(document)
         .configure(principals::configure)
         .configure(products::configure)
+        .configure(customers::configure)
         .configure(contracts::configure)
         .configure(devices::configure)
         .configure(entitlement::configure)

@@ -21,8 +21,13 @@ both_engines!(
 const CONTRACT: ContractId = ContractId(uuid(3));
 
 async fn with_contract(store: &Store, state: ContractState) {
-    let customer =
-        Customer { id: CustomerId(uuid(1)), name: "globex".parse().unwrap(), title: "Globex".into(), created_at: NOW };
+    let customer = Customer {
+        id: CustomerId(uuid(1)),
+        name: "globex".parse().unwrap(),
+        title: "Globex".into(),
+        created_at: NOW,
+        parent: None,
+    };
     let plan = Plan {
         id: PlanId(uuid(2)),
         name: "plus".parse().unwrap(),

@@ -80,6 +80,7 @@ fn customers_plans_and_contracts(engine: Engine) {
             name: "globex".parse().unwrap(),
             title: "Globex ü".into(),
             created_at: NOW,
+            parent: None,
         };
         let plan = Plan {
             id: PlanId(uuid(2)),
@@ -278,6 +279,7 @@ fn devices(engine: Engine) {
             name: "globex".parse().unwrap(),
             title: "Globex".into(),
             created_at: NOW,
+            parent: None,
         };
         let full = Device {
             customer_id: Some(customer.id),
@@ -544,8 +546,13 @@ fn text_is_ordered_by_bytes(engine: Engine) {
         let mut tx = store.begin().await.unwrap();
         for (number, name) in ["b", "B", "a-1", "a1", "A", "z"].into_iter().enumerate() {
             let id = CustomerId(uuid(number as u128 + 1));
-            let customer =
-                Customer { id, name: name.parse().unwrap(), title: json!(name).to_string(), created_at: Time::EPOCH };
+            let customer = Customer {
+                id,
+                name: name.parse().unwrap(),
+                title: json!(name).to_string(),
+                created_at: Time::EPOCH,
+                parent: None,
+            };
             tx.customer_add(&customer).await.unwrap();
         }
         tx.commit().await.unwrap();
