@@ -163,13 +163,13 @@ pub struct Cover {
     pub origin: Origin,
 }
 
-/// Where cover comes from.
+/// Where cover comes from. Few contracts have any of it and every device in memory has contracts, so it stands elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The system that keeps the contract; none of a contract that is kept here.
-    pub source: Option<SourceView>,
+    pub source: Option<Box<SourceView>>,
     /// The pool in which the device has a place.
-    pub pool: Option<PoolPlace>,
+    pub pool: Option<Box<PoolPlace>>,
 }
 
 /// Which part of a cover lets something through, or why none does.
@@ -241,10 +241,11 @@ impl Cover {
 
     /// The window that was open, or in its grace, when the source was last heard of, while the source is stale, and for so long.
     fn counts_on(&self, at: Time, now: Time) -> Option<(Time, Time)> {
-        let stale = self.stale_at(now)?;
-        let open =
-            self.windows.at(stale.heard_at).or_else(|| self.windows.in_grace(stale.heard_at, self.grace_days))?;
-        (open.1 <= at && at < stale.counts_until).then_some(open)
+        // Without a word of the evidence: every device whose cover ended is asked this, poll after poll.
+        let source = self.origin.source.as_deref().filter(|source| source.is_stale_at(now))?;
+        let heard_at = source.known_at();
+        let open = self.windows.at(heard_at).or_else(|| self.windows.in_grace(heard_at, self.grace_days))?;
+        (open.1 <= at && at < source.counts_until()).then_some(open)
     }
 
     /// Whether what is known of the contract is old.

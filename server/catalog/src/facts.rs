@@ -98,9 +98,9 @@ impl ContractFacts {
         let source = self.sources.iter().rfind(|source| source.at(known_at)).map(|source| {
             // What was heard later was not known then.
             let heard = Heard { at: source.fact.at.min(known_at), ..source.fact.clone() };
-            SourceView { heard, judged_at: None }
+            Box::new(SourceView { heard, judged_at: None })
         });
-        let pool = self.pools.iter().rfind(|pool| pool.at(known_at)).map(|pool| pool.fact.clone());
+        let pool = self.pools.iter().rfind(|pool| pool.at(known_at)).map(|pool| Box::new(pool.fact.clone()));
         Some(Cover {
             contract: self.number.clone(),
             plan: terms.plan.clone(),

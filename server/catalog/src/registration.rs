@@ -121,7 +121,7 @@ mod tests {
     fn cover_counts_on_while_its_source_is_silent() {
         let heard = Heard { source: "crm".parse().unwrap(), at: t(5), stale_after_ms: Some(1), silence: None };
         let mut cover = cover(CoverRule::Live, "A", &[(0, 10)]);
-        cover.origin.source = Some(SourceView { heard, judged_at: None });
+        cover.origin.source = Some(Box::new(SourceView { heard, judged_at: None }));
         let (end, say) = (5 + MAX_COUNTS_ON_DAYS, |day| cover_answer(std::slice::from_ref(&cover), t(day)));
         let answer = say(end - 1);
         assert_eq!((answer.state, answer.covered, answer.until), (Grace, true, Some(t(10))));

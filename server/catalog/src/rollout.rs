@@ -210,10 +210,10 @@ impl Rollout {
         self.ran_ms.saturating_add(since)
     }
 
-    /// When its rate at a site comes to a bucket, if it goes on as it does; none when nothing is limited there.
-    pub fn rate_at(&self, site: Option<&Slug>, bucket: u16) -> Option<Time> {
+    /// When its rate at a site comes to a bucket (asked for only where there is a rate), if it goes on as it does; none when nothing is limited there.
+    pub fn rate_at(&self, site: Option<&Slug>, bucket: impl FnOnce() -> u16) -> Option<Time> {
         let period = self.rules.rates.at(site)?;
-        let share = period.as_ms() * i64::from(bucket) / 10_000;
+        let share = period.as_ms() * i64::from(bucket()) / 10_000;
         Some(self.stage_since.plus_ms(share - self.ran_ms))
     }
 

@@ -60,13 +60,18 @@ impl SourceView {
         self.heard.stale_after_ms.map(|ms| self.heard.at.plus_ms(ms))
     }
 
+    /// Whether it is stale at a moment.
+    pub fn is_stale_at(&self, now: Time) -> bool {
+        self.heard.untold().is_some() || self.stale_from().is_some_and(|from| from <= self.judged_at.unwrap_or(now))
+    }
+
     /// How it is stale at a moment, if it is.
     pub fn stale_at(&self, now: Time) -> Option<Stale> {
+        if !self.is_stale_at(now) {
+            return None;
+        }
         let judged_at = self.judged_at.unwrap_or(now);
         let heard_at = self.known_at();
-        if self.heard.untold().is_none() {
-            self.stale_from().filter(|from| *from <= judged_at)?;
-        }
         let age_s = (judged_at.as_ms() - heard_at.as_ms()) / 1000;
         Some(Stale { source: self.heard.source.clone(), heard_at, age_s, counts_until: self.counts_until() })
     }

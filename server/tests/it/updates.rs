@@ -129,7 +129,7 @@ fn a_rate_spreads_a_rollout_over_the_devices_of_a_site(engine: Engine) {
         let path = format!("/api/v1/products/{CAM}/devices/{serial}");
         let device = world.admin.get(&path).expect(200).json::<DeviceDetail>().device;
         let rollout = world.rollout("spring").rollout;
-        rollout.rate_at(device.site.as_ref(), bucket(&rollout.salt, device.cohort_id)).unwrap()
+        rollout.rate_at(device.site.as_ref(), || bucket(&rollout.salt, device.cohort_id)).unwrap()
     };
     let now = world.server.now();
     for device in &devices[..2] {

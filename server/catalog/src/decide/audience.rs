@@ -29,16 +29,21 @@ pub(super) fn may_have_had(selector: &Selector, device: &DeviceView, product: &P
 /// The first list that does not hold the device: its name and its texts.
 fn missing_list<'a>(selector: &'a Selector, device: &DeviceView) -> Option<(&'static str, &'a TextSet)> {
     let d = &device.device;
-    let has = |set: &TextSet, text: Option<&str>| set.is_empty() || text.is_some_and(|text| set.contains(text));
-    let tagged = selector.tags.is_empty() || selector.tags.iter().any(|tag| d.tags.contains(tag));
-    let lists = [
-        ("serial", &selector.serials, has(&selector.serials, Some(d.serial.as_str()))),
-        ("customer", &selector.customers, has(&selector.customers, device.customer.as_ref().map(AsRef::as_ref))),
-        ("site", &selector.sites, has(&selector.sites, d.site.as_ref().map(AsRef::as_ref))),
-        ("hardware", &selector.hw_ids, has(&selector.hw_ids, Some(d.hw_id.as_str()))),
-        ("tag", &selector.tags, tagged),
-    ];
-    lists.into_iter().find(|(.., holds)| !holds).map(|(name, set, _)| (name, set))
+    // Most audiences are lists of nothing: what has no list is asked nothing.
+    let lacks = |set: &TextSet, text: Option<&str>| !set.is_empty() && !text.is_some_and(|text| set.contains(text));
+    if lacks(&selector.serials, Some(d.serial.as_str())) {
+        Some(("serial", &selector.serials))
+    } else if lacks(&selector.customers, device.customer.as_ref().map(AsRef::as_ref)) {
+        Some(("customer", &selector.customers))
+    } else if lacks(&selector.sites, d.site.as_ref().map(AsRef::as_ref)) {
+        Some(("site", &selector.sites))
+    } else if lacks(&selector.hw_ids, Some(d.hw_id.as_str())) {
+        Some(("hardware", &selector.hw_ids))
+    } else if !selector.tags.is_empty() && !selector.tags.iter().any(|tag| d.tags.contains(tag)) {
+        Some(("tag", &selector.tags))
+    } else {
+        None
+    }
 }
 
 /// What the audience asks for that the device has not, and what it has instead; nothing when it holds the device.

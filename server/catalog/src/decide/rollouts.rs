@@ -111,7 +111,7 @@ fn brings(
     }
     // Who has the offer goes on with it: a rate that is made slower takes nothing back.
     let site = device.device.site.as_ref();
-    if device.under_way != Some(rollout.id) && rollout.rate_at(site, bucket()).is_some_and(|at| at > now) {
+    if device.under_way != Some(rollout.id) && rollout.rate_at(site, bucket).is_some_and(|at| at > now) {
         return (7, Reason::SiteRate);
     }
     let schedule = &rollout.rules.schedule;
@@ -154,12 +154,14 @@ pub fn poll_within(device: &DeviceView, product: &ProductView, now: Time) -> Opt
 /// The moments between two others at which a rollout reaches or leaves a device by itself: its ramp comes to the device's bucket, its
 /// windows open and close; or its filter's length of time is over.
 pub(super) fn edges(device: &DeviceView, rollout: &Rollout, after: Time, until: Time) -> Vec<Time> {
+    if !rollout.state.makes_offers() {
+        return Vec::new();
+    }
     let schedule = &rollout.rules.schedule;
     let ramps = rollout.stages.stage(rollout.stage).is_some_and(|stage| stage.ramp != crate::Period::ZERO);
     let mut ages = audience::ages(&rollout.selector, device);
-    let rate = rollout.rate_at(device.device.site.as_ref(), bucket(&rollout.salt, device.device.cohort_id));
-    if !rollout.state.makes_offers()
-        || (!ramps && rate.is_none() && schedule.is_always() && ages.is_empty())
+    let rate = rollout.rate_at(device.device.site.as_ref(), || bucket(&rollout.salt, device.device.cohort_id));
+    if (!ramps && rate.is_none() && schedule.is_always() && ages.is_empty())
         || !audience::lists_have(&rollout.selector, device)
     {
         return Vec::new();

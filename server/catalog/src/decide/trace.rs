@@ -167,7 +167,7 @@ impl Evidence {
             to,
             grace_until,
             stale: cover.stale_at(now),
-            pool: cover.origin.pool.clone(),
+            pool: cover.origin.pool.as_deref().cloned(),
         }
     }
 

@@ -262,7 +262,7 @@ impl Device {
             if self.online && self.body != Body::Dead {
                 self.last_seen = minute;
                 // The model's devices are of one site.
-                let rated = rollout.rate_at(None, self.bucket).is_some_and(|at| at > start.plus_s(60 * minute));
+                let rated = rollout.rate_at(None, || self.bucket).is_some_and(|at| at > start.plus_s(60 * minute));
                 if self.state.is_none() && self.bucket < reach && !rated {
                     self.state = Some(AttemptState::Downloading);
                     self.began_at = minute;
@@ -388,7 +388,7 @@ mod tests {
         rollout.rules.rates.per_site = Some(crate::Period::hours(48));
         let half = |rollout: &Rollout, hours: i64| {
             let at = rollout.stage_since.plus_s(3600 * hours);
-            (0..10_000u16).filter(|bucket| rollout.rate_at(None, *bucket).unwrap() <= at).count()
+            (0..10_000u16).filter(|bucket| rollout.rate_at(None, || *bucket).unwrap() <= at).count()
         };
         assert_eq!((half(&rollout, 12), half(&rollout, 24), half(&rollout, 48)), (2501, 5001, 10_000));
         let outcome = simulate(&rollout, &model(Trouble::default(), 6));

@@ -32,14 +32,14 @@ struct Contract {
 impl Contract {
     fn cover(&self, grace_days: i32) -> Cover {
         let codes = self.codes.iter().map(|code| (code.parse().unwrap(), Channel::Stable)).collect();
-        let source = self.source.map(|(heard, after, judged)| SourceView {
-            heard: Heard {
+        let source = self.source.map(|(heard, after, judged)| {
+            let heard = Heard {
                 source: "crm".parse().unwrap(),
                 at: day(heard),
                 stale_after_ms: Some(after * DAY_MS),
                 silence: None,
-            },
-            judged_at: judged.map(day),
+            };
+            Box::new(SourceView { heard, judged_at: judged.map(day) })
         });
         Cover { grace_days, codes, origin: Origin { source, pool: None }, ..cover(self.rule, &self.windows) }
     }

@@ -287,7 +287,7 @@ fn a_rate_at_a_site_counts_the_time_in_which_offers_are_made() {
     rollout.rules.rates.per_site = Some(crate::Period::hours(100));
     let mut device = device(1, vec![cover(CoverRule::Open, &[])]);
     let bucket = crate::rollout::bucket("salt", CohortId(uuid(7)));
-    let at = rollout.rate_at(None, bucket).unwrap();
+    let at = rollout.rate_at(None, || bucket).unwrap();
     assert_eq!(at.as_ms() - day(1).as_ms(), i64::from(bucket) * 36_000);
     let asked = |device: &DeviceView, rollout: &Rollout, at: Time| {
         let product = product(three(), vec![rollout.clone()]);
@@ -298,9 +298,9 @@ fn a_rate_at_a_site_counts_the_time_in_which_offers_are_made() {
     let paused = rollout.moved(RolloutState::Paused, 0, day(1).plus_s(3600));
     assert_eq!(paused.ran_ms, 3_600_000);
     let resumed = paused.moved(RolloutState::Running, 0, day(3));
-    assert_eq!(resumed.rate_at(None, bucket), Some(at.plus_ms(day(3).as_ms() - day(1).as_ms() - 3_600_000)));
+    assert_eq!(resumed.rate_at(None, || bucket), Some(at.plus_ms(day(3).as_ms() - day(1).as_ms() - 3_600_000)));
     let next = resumed.moved(RolloutState::Done, 0, day(3).plus_s(60));
-    assert_eq!(next.rate_at(None, bucket), resumed.rate_at(None, bucket), "a stage does not begin it anew");
+    assert_eq!(next.rate_at(None, || bucket), resumed.rate_at(None, || bucket), "a stage does not begin it anew");
     // Sites of their own, and who has the offer.
     device.device.site = Some("desk".parse().unwrap());
     rollout.rules.rates.sites.insert("desk".parse().unwrap(), crate::Period::ZERO);

@@ -64,8 +64,8 @@ impl World {
                 windows: Windows::new(cut.collect()),
                 origin: Origin {
                     source: (contract == KEPT)
-                        .then(|| SourceView { heard: heard(self.heard_at), judged_at: Some(self.at()) }),
-                    pool: (contract == POOLED && self.has_place(serial)).then(Self::place),
+                        .then(|| Box::new(SourceView { heard: heard(self.heard_at), judged_at: Some(self.at()) })),
+                    pool: (contract == POOLED && self.has_place(serial)).then(|| Box::new(Self::place())),
                 },
             });
         }
