@@ -78,7 +78,13 @@ impl Setup<'_> {
         self.connection.json("POST", path, Some(&self.admin), Some(body))
     }
 
-    fn get<T: serde::de::DeserializeOwned>(&mut self, path: &str) -> Result<T> {
+    /// Posts and wants no answer.
+    pub fn post_quietly(&mut self, path: &str, body: &impl serde::Serialize) -> Result<()> {
+        self.connection.quietly("POST", path, &self.admin, body)
+    }
+
+    /// Gets.
+    pub fn get<T: serde::de::DeserializeOwned>(&mut self, path: &str) -> Result<T> {
         self.connection.json("GET", path, Some(&self.admin), None::<&()>)
     }
 }

@@ -105,6 +105,14 @@ impl Connection {
         serde_json::from_slice(answer).with_context(|| format!("{method} {path}: the answer is not what was expected"))
     }
 
+    /// Sends JSON and wants no answer (RFC 7240).
+    pub fn quietly(&mut self, method: &str, path: &str, bearer: &str, body: &impl Serialize) -> Result<()> {
+        let body = serde_json::to_vec(body)?;
+        let minimal = [("prefer", "return=minimal")];
+        let request = request(method, path, Some(bearer), &minimal, Some(("application/json", &body)));
+        self.successful(method, path, &request).map(drop)
+    }
+
     /// Sends raw bytes.
     pub fn put(&mut self, path: &str, bearer: &str, body: &[u8]) -> Result<()> {
         let request = request("PUT", path, Some(bearer), &[], Some(("application/octet-stream", body)));

@@ -65,7 +65,6 @@ impl App {
             transitions,
             attempts,
             patches,
-            audience: None,
         })
     }
 
@@ -111,7 +110,7 @@ impl App {
         if let Some(there) = tx.rollout_by_name(&request.name).await? {
             drop(tx);
             if same_plan(&there, &rollout) {
-                return Ok(Made::Same(self.rollout_told(actor, &request.name).await?));
+                return Ok(Made::Same(self.rollout_get(actor, &request.name).await?));
             }
             return Err(Error::conflict(format!("there is another rollout `{}`", request.name)));
         }
@@ -124,7 +123,7 @@ impl App {
         tx.audit_add(now, actor.name(), "rollout.create", &subject, &plan_detail(&rollout, request)).await?;
         tx.commit().await?;
         self.refresh().await?;
-        Ok(Made::New(self.rollout_told(actor, &request.name).await?))
+        Ok(Made::New(self.rollout_get(actor, &request.name).await?))
     }
 
     /// Writes another plan over one that has not started. Whoever edits it is its author from then on, and approvals of the plan
@@ -148,7 +147,7 @@ impl App {
         }
         if same_plan(&there, &planned) {
             drop(tx);
-            return self.rollout_told(actor, name).await;
+            return self.rollout_get(actor, name).await;
         }
         let edited = Rollout { id: there.id, salt: there.salt.clone(), created_at: there.created_at, ..planned };
         tx.rollout_put(&edited).await?;
@@ -162,14 +161,7 @@ impl App {
         tx.audit_add(now, actor.name(), "rollout.edit", &format!("rollout:{name}"), &detail).await?;
         tx.commit().await?;
         self.refresh().await?;
-        self.rollout_told(actor, name).await
-    }
-
-    /// A rollout with whom it is for.
-    async fn rollout_told(&self, actor: &Actor, name: &Slug) -> Result<RolloutDetail> {
-        let detail = self.rollout_get(actor, name).await?;
-        let audience = self.audience_of(&detail.rollout).await?;
-        Ok(RolloutDetail { audience, ..detail })
+        self.rollout_get(actor, name).await
     }
 
     /// The rollout that a plan asks for, checked, as a draft.
@@ -232,19 +224,25 @@ impl App {
         ))
     }
 
-    /// Moves a rollout.
+    /// Moves a rollout and shows it with all its figures.
     pub async fn rollout_move(&self, actor: &Actor, name: &Slug, request: &RolloutMove) -> Result<RolloutDetail> {
+        self.rollout_set(actor, name, request).await?;
+        self.rollout_get(actor, name).await
+    }
+
+    /// Moves a rollout: one commit, whatever the size of the fleet.
+    pub async fn rollout_set(&self, actor: &Actor, name: &Slug, request: &RolloutMove) -> Result<()> {
         actor.need(Permission::Rollouts)?;
         if request.cause.len() > MAX_TITLE_LEN {
             return Err(Error::invalid("cause", format!("at most {MAX_TITLE_LEN} bytes")));
         }
         let begins = matches!(request.action, RolloutAction::Submit | RolloutAction::Start);
-        let draft = match self.store.rollout_by_name(name).await? {
-            Some(rollout) if begins && rollout.state == RolloutState::Draft => Some(rollout),
-            _ => None,
-        };
-        if let Some(draft) = draft.as_ref().filter(|_| !request.allow_empty) {
-            self.refuse_empty(draft).await?;
+        if begins
+            && !request.allow_empty
+            && let Some(draft) = self.store.rollout_by_name(name).await?
+            && draft.state == RolloutState::Draft
+        {
+            self.refuse_empty(&draft).await?;
         }
         let now = self.now();
         let mut tx = self.store.begin().await?;
@@ -260,8 +258,7 @@ impl App {
         };
         let (state, stage) = next(&rollout, before, request.action)?;
         if (state, stage) == (rollout.state, rollout.stage) {
-            drop(tx);
-            return self.rollout_get(actor, name).await;
+            return Ok(());
         }
         if matches!(request.action, RolloutAction::Submit | RolloutAction::Start) {
             // Also of a plan that was written before so many were asked for.
@@ -288,8 +285,7 @@ impl App {
         let detail = json!({"from": rollout.state, "to": state, "stage": stage, "cause": cause});
         tx.audit_add(now, actor.name(), action_name(request.action), &format!("rollout:{name}"), &detail).await?;
         tx.commit().await?;
-        self.refresh().await?;
-        if draft.is_some() { self.rollout_told(actor, name).await } else { self.rollout_get(actor, name).await }
+        self.refresh().await
     }
 }
 
@@ -438,7 +434,7 @@ fn next(rollout: &Rollout, before: Option<RolloutState>, action: RolloutAction) 
         (RolloutAction::Submit, Review | Approved)
         | (RolloutAction::Start, Preparing | Scheduled | Running)
         | (RolloutAction::Pause, Paused)
-        | (RolloutAction::Resume, Running | Preparing)
+        | (RolloutAction::Resume, Running | Preparing | Scheduled)
         | (RolloutAction::Halt, Halted)
         | (RolloutAction::RollBack, RollingBack) => Ok((rollout.state, stage)),
         (action, state) => Err(Error::new(

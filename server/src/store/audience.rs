@@ -90,7 +90,9 @@ impl Condition {
             .into_iter()
             .map(|tag| format!("REPLACE(d.tags, {}, '') <> d.tags", self.place(Param::Text(tagged(tag)))))
             .collect();
-        format!("({})", any.join(" OR "))
+        // A thousand of them in one chain are deeper than SQLite takes an expression to be (1000).
+        let groups: Vec<String> = any.chunks(TAGS_IN_GROUP).map(|group| format!("({})", group.join(" OR "))).collect();
+        format!("({})", groups.join(" OR "))
     }
 
     /// True, false or, where it is open, NULL: three-valued as the database is.
@@ -134,6 +136,9 @@ impl Condition {
         }
     }
 }
+
+/// Conditions that stand in one bracket.
+const TAGS_IN_GROUP: usize = 50;
 
 /// Tags of one audience that are looked for: each that no device has costs a look at all of them.
 const MAX_TAGS_ASKED: usize = 20;

@@ -109,6 +109,7 @@ pub(crate) fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Perm
         get("/api/v1/rollouts", Permission::Read),
         post("/api/v1/products/none/audience/count", none(), Permission::Read),
         get("/api/v1/rollouts/none", Permission::Read),
+        get("/api/v1/rollouts/none/audience", Permission::Read),
         get("/api/v1/rollouts/none/live", Permission::Read),
         get("/api/v1/rollouts/none/series", Permission::Read),
         get("/api/v1/principals", Permission::Principals),

@@ -16,6 +16,8 @@ both_engines!(
     an_audience_of_nobody_is_refused_unless_it_is_meant,
     the_database_leaves_out_nobody_whom_the_decision_would_choose,
     controls_are_of_the_same_audience,
+    a_thousand_tags_are_one_audience,
+    who_prefers_no_content_moves_a_rollout_all_the_same,
 );
 
 const COUNT: &str = "/api/v1/products/acme-cam/audience/count";
@@ -62,7 +64,7 @@ fn a_filter_decides_who_is_offered_it_and_who_leaves_by_succeeding_counts(engine
     let canonical = r#"version < "2.9.0" and tag != "lab" and last_seen < 30d"#;
     assert_eq!(made.rollout.selector.filter.as_ref().unwrap().to_string(), canonical);
     world.server.unchanged(|| world.admin.post("/api/v1/rollouts", &plan(canonical)).expect(200));
-    let told = made.audience.unwrap();
+    let told = audience_of(&world);
     assert_eq!((told.devices, told.entitled, told.warnings.len()), (1, Some(1), 0), "{:?}", told.warnings);
     world.move_rollout("spring", "start").expect(200);
     world.server.run_jobs();
@@ -90,6 +92,42 @@ fn a_filter_decides_who_is_offered_it_and_who_leaves_by_succeeding_counts(engine
     let mut late = lab;
     late.open_session();
     late.poll().is_nothing("NOT_IN_AUDIENCE");
+}
+
+/// Whom the rollout `spring` is for.
+fn audience_of(world: &World) -> AudienceCount {
+    world.admin.get("/api/v1/rollouts/spring/audience").expect(200).json()
+}
+
+fn a_thousand_tags_are_one_audience(engine: Engine) {
+    let mut world = World::new(engine);
+    let [first, ..] = releases(&mut world);
+    registered(&world, "SN-1", &json!({"tags": ["t999"]}), &first);
+    registered(&world, "SN-2", &json!({"tags": ["t1000"]}), &first);
+    let tags: Vec<String> = (0..1000).map(|number| format!("t{number}")).collect();
+    let count: AudienceCount = world.admin.post(COUNT, &json!({"selector": {"tags": tags}})).expect(200).json();
+    assert_eq!(count.devices, 1);
+}
+
+fn who_prefers_no_content_moves_a_rollout_all_the_same(engine: Engine) {
+    let mut world = World::new(engine);
+    let [first, ..] = releases(&mut world);
+    registered(&world, "SN-1", &json!({}), &first);
+    world.admin.post("/api/v1/rollouts", &plan(r#"version < "2.9.0""#)).expect(201);
+    let send = |action: &str, prefer: &str| {
+        let body = json!({"action": action}).to_string();
+        let headers = [("content-type", "application/json"), ("prefer", prefer)];
+        world.admin.send(ureq::http::Method::POST, "/api/v1/rollouts/spring/move", &headers, body.as_bytes())
+    };
+    let start = |prefer: &str| send("start", prefer);
+    let quiet = start("respond-async, return=minimal");
+    assert_eq!((quiet.status, quiet.body.len(), quiet.header("preference-applied")), (204, 0, "return=minimal"));
+    world.server.run_jobs();
+    let detail: RolloutDetail = start("return=representation").expect(200).json();
+    assert_eq!(detail.rollout.state, RolloutState::Running, "doing it again changes nothing");
+    world.server.unchanged(|| {
+        send("submit", "return=minimal").refused(Kind::WrongState);
+    });
 }
 
 fn an_audience_is_counted_by_hardware_and_version(engine: Engine) {
@@ -130,8 +168,8 @@ fn an_audience_of_nobody_is_refused_unless_it_is_meant(engine: Engine) {
     let mut written = plan(r#"tag = "vip" and version >= "2.9.0""#);
     written["rules"] = json!({"approvals": 1});
     written["stages"] = json!([{"percent": 100, "gate": {"minimum": 10, "success": 50, "soak": "1h"}}]);
-    let made: RolloutDetail = world.admin.post("/api/v1/rollouts", &written).expect(201).json();
-    assert_eq!(made.audience.unwrap().warnings, ["no device is in its audience now"]);
+    world.admin.post("/api/v1/rollouts", &written).expect(201);
+    assert_eq!(audience_of(&world).warnings, ["no device is in its audience now"]);
     let send = |body: &Value| world.admin.post("/api/v1/rollouts/spring/move", body);
     world.server.unchanged(|| {
         let error = send(&json!({"action": "submit"})).refused(Kind::WrongState);
@@ -141,8 +179,8 @@ fn an_audience_of_nobody_is_refused_unless_it_is_meant(engine: Engine) {
     assert_eq!(sent.rollout.state, RolloutState::Review);
     written["selector"] = json!({"filter": r#"tag = "vip""#});
     world.admin.put_json("/api/v1/rollouts/spring", &written).expect(200);
-    let sent: RolloutDetail = send(&json!({"action": "submit"})).expect(200).json();
-    let told = sent.audience.unwrap();
+    send(&json!({"action": "submit"})).expect(200);
+    let told = audience_of(&world);
     assert_eq!(told.devices, 1);
     assert!(told.warnings[0].starts_with("the gate of stage 0 asks for 10 matured attempts"), "{:?}", told.warnings);
 }

@@ -313,9 +313,6 @@ pub struct RolloutDetail {
     /// What is known of its attempts, without hardware that was taken out.
     #[serde(default)]
     pub counts: Counts,
-    /// Whom it is for: told when a plan is written and when it is submitted or started from a draft.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub audience: Option<AudienceCount>,
 }
 
 const fn no_digest() -> Digest {

@@ -171,7 +171,7 @@ impl Command {
                 session.out.result(&answer.value, |detail| {
                     made(answer.created, &format!("rollout {} ({})", detail.rollout.name, stage_text(&detail.rollout)))
                 })?;
-                rollout_count::note(session, &answer.value);
+                rollout_count::note(session, &answer.value.rollout.name);
                 Ok(())
             }
             Self::List(paging) => list(
@@ -252,7 +252,10 @@ impl Move {
         session
             .out
             .result(&detail, |detail| format!("rollout {} is {}", detail.rollout.name, stage_text(&detail.rollout)))?;
-        rollout_count::note(session, &detail);
+        // Once for each plan: what was approved was counted when it was submitted.
+        if action == RolloutAction::Submit || (action == RolloutAction::Start && detail.rollout.rules.approvals == 0) {
+            rollout_count::note(session, &detail.rollout.name);
+        }
         if detail.rollout.state == RolloutState::Preparing {
             let name = &detail.rollout.name;
             session.out.note(&format!("Patches are being built: `sluicectl rollout watch {name} --until running`"));

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use sluice_catalog::text::{ProductName, Version};
-use sluice_catalog::wire::rollout::{AudienceAsk, AudienceCount, RolloutDetail};
+use sluice_catalog::text::{ProductName, Slug, Version};
+use sluice_catalog::wire::rollout::{AudienceAsk, AudienceCount};
 
 use crate::cli::Session;
 use crate::client::path;
@@ -62,11 +62,17 @@ fn largest(groups: &BTreeMap<String, u64>) -> Vec<Vec<String>> {
     rows.into_iter().take(ROWS).map(|(group, count)| vec![name(group), count.to_string()]).collect()
 }
 
-/// Whom a rollout is for, where the server tells it.
-pub fn note(session: &Session, detail: &RolloutDetail) {
-    if let Some(count) = &detail.audience {
-        session.out.note(&format!("Its audience holds {} now", devices(count)));
-        warn(session, count);
+/// Tells whom a rollout is for. Of a program that reads JSON it is not wanted: it can ask for itself.
+pub fn note(session: &Session, name: &Slug) {
+    if session.out.json {
+        return;
+    }
+    match session.client.get::<AudienceCount>(&path(&["rollouts", name.as_str(), "audience"]), &[]) {
+        Ok(count) => {
+            session.out.note(&format!("Its audience holds {} now", devices(&count)));
+            warn(session, &count);
+        }
+        Err(failure) => session.out.note(&format!("Its audience could not be counted: {failure}")),
     }
 }
 

@@ -67,7 +67,7 @@ impl PlanFile {
         session.out.result(&detail, |detail| {
             made(created, &format!("rollout {} ({})", detail.rollout.name, stage_text(&detail.rollout)))
         })?;
-        rollout_count::note(session, &detail);
+        rollout_count::note(session, &detail.rollout.name);
         Ok(())
     }
 

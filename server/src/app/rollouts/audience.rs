@@ -8,7 +8,7 @@ use sluice_catalog::device::DeviceState;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::rollout::filter::{Field, Node};
 use sluice_catalog::rollout::{Rollout, Selector};
-use sluice_catalog::text::{ProductName, Version};
+use sluice_catalog::text::{ProductName, Slug, Version};
 use sluice_catalog::wire::rollout::{AudienceAsk, AudienceCount};
 use sluice_catalog::{Kind, Time};
 
@@ -39,24 +39,29 @@ impl App {
             return Err(Error::not_found("version", format!("{} {version}", product.product.name)));
         }
         let _slot = self.fleets.slot()?;
-        let mut count = self.audience_walk(&product, &ask.selector, version).await?;
+        let mut count = self.audience_walk(&product, &ask.selector, version, u64::MAX).await?;
         count.warnings = self.unnamed(&product, &ask.selector).await?;
         Ok(count)
     }
 
-    /// Whom a rollout is for, with what may be a mistake; nothing when too many fleets are being looked at.
-    pub(super) async fn audience_of(&self, rollout: &Rollout) -> Result<Option<AudienceCount>> {
+    /// Whom a rollout is for, with what may be a mistake. Making and moving one does not ask this: it reads the fleet.
+    pub async fn rollout_audience(&self, actor: &Actor, name: &Slug) -> Result<AudienceCount> {
+        actor.need(Permission::Read)?;
+        let rollout = self.store.rollout_by_name(name).await?.ok_or_else(|| Error::not_found("rollout", name))?;
         let products = self.live.products_full();
-        let Some((product, release)) = products.release(rollout.release_id) else { return Ok(None) };
-        let Ok(_slot) = self.fleets.slot() else { return Ok(None) };
-        let mut count = self.audience_walk(product, &rollout.selector, Some(&release.release.version)).await?;
+        let (product, release) = products
+            .release(rollout.release_id)
+            .ok_or_else(|| Error::internal(anyhow::anyhow!("rollout {name} has no release")))?;
+        let _slot = self.fleets.slot()?;
+        let version = Some(&release.release.version);
+        let mut count = self.audience_walk(product, &rollout.selector, version, u64::MAX).await?;
         count.warnings = self.unnamed(product, &rollout.selector).await?;
         if count.devices == 0 && !count.cut {
             count.warnings.push("no device is in its audience now".to_owned());
         } else if !count.cut {
-            count.warnings.extend(shut_gates(rollout, count.devices));
+            count.warnings.extend(shut_gates(&rollout, count.devices));
         }
-        Ok(Some(count))
+        Ok(count)
     }
 
     /// Refuses to go on with a rollout that names whom it is for, and nobody is.
@@ -65,24 +70,32 @@ impl App {
             // A product of which no device is registered yet: they will be.
             return Ok(());
         }
-        match self.audience_of(rollout).await? {
-            Some(count) if count.devices == 0 && !count.cut => Err(Error::new(
-                Kind::WrongState,
-                format!(
-                    "rollout {} is for no device: none in service fits its selector; see `sluicectl rollout count`, or send it with \
-                     allow_empty (--allow-empty) if devices are to come",
-                    rollout.name
-                ),
-            )),
-            _ => Ok(()),
+        let products = self.live.products_full();
+        let Some((product, _)) = products.release(rollout.release_id) else { return Ok(()) };
+        // Where too many fleets are being looked at, or one is not looked through in time, nobody knows that it is empty.
+        let Ok(_slot) = self.fleets.slot() else { return Ok(()) };
+        let count = self.audience_walk(product, &rollout.selector, None, 1).await?;
+        if count.devices > 0 || count.cut {
+            return Ok(());
         }
+        Err(Error::new(
+            Kind::WrongState,
+            format!(
+                "rollout {} is for no device: none in service fits its selector; see `sluicectl rollout count`, or send it with \
+                 allow_empty (--allow-empty) if devices are to come",
+                rollout.name
+            ),
+        ))
     }
+
+    /// Counts the audience until `enough` devices are found.
 
     async fn audience_walk(
         &self,
         product: &Arc<ProductView>,
         selector: &Selector,
         version: Option<&Version>,
+        enough: u64,
     ) -> Result<AudienceCount> {
         let now = self.now();
         let deadline = now.plus_ms(MAX_COUNT_MS);
@@ -109,7 +122,7 @@ impl App {
             })
             .await
             .map_err(Error::internal)?;
-            if !full {
+            if !full || count.devices >= enough {
                 return Ok(count);
             }
             if self.now() > deadline {

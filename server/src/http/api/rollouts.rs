@@ -25,6 +25,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
     config
         .service(list)
         .service(count)
+        .service(audience)
         .service(create)
         .service(show)
         .service(live)
@@ -152,17 +153,49 @@ async fn series(
     Ok(page(shared.app.run(read).await?, limit, |point| point.at.as_ms().to_string()))
 }
 
-/// Submit, start, advance, pause, resume, halt or roll back a rollout.
-#[utoipa::path(params(("name" = String, Path)), responses((status = 200, body = RolloutDetail)), tag = "rollouts")]
+/// Whom a rollout is for now, by hardware and by running version, with what about it may be a mistake. It reads the fleet: seconds where
+/// there are a million devices.
+#[utoipa::path(params(("name" = String, Path)), responses((status = 200, body = AudienceCount)), tag = "rollouts")]
+#[get("/api/v1/rollouts/{name}/audience")]
+async fn audience(shared: web::Data<Shared>, actor: Acting, name: web::Path<Slug>) -> Answer<web::Json<AudienceCount>> {
+    let app = Arc::clone(&shared.app);
+    Ok(web::Json(shared.app.run(async move { app.rollout_audience(&actor.0, &name).await }).await?))
+}
+
+/// Submit, start, advance, pause, resume, halt or roll back a rollout. With `Prefer: return=minimal` (RFC 7240) the answer is empty:
+/// the rollout with its figures counts every attempt so far.
+#[utoipa::path(
+    params(("name" = String, Path), ("Prefer" = Option<String>, Header, description = "`return=minimal` for no content")),
+    responses((status = 200, body = RolloutDetail), (status = 204)),
+    tag = "rollouts"
+)]
 #[post("/api/v1/rollouts/{name}/move")]
 async fn movement(
     shared: web::Data<Shared>,
     actor: Acting,
     name: web::Path<Slug>,
     request: web::Json<RolloutMove>,
-) -> Answer<web::Json<RolloutDetail>> {
+    http: HttpRequest,
+) -> Answer {
     let app = Arc::clone(&shared.app);
-    Ok(web::Json(shared.app.run(async move { app.rollout_move(&actor.0, &name, &request).await }).await?))
+    if prefers_minimal(&http) {
+        shared.app.run(async move { app.rollout_set(&actor.0, &name, &request).await }).await?;
+        return Ok(HttpResponse::NoContent().insert_header(("Preference-Applied", "return=minimal")).finish());
+    }
+    let detail = shared.app.run(async move { app.rollout_move(&actor.0, &name, &request).await }).await?;
+    Ok(HttpResponse::Ok().json(detail))
+}
+
+/// Whether the client wants no content (RFC 7240, section 4.2): preferences stand in one header or several, with commas between.
+fn prefers_minimal(http: &HttpRequest) -> bool {
+    let mut texts = http.headers().get_all("prefer").filter_map(|value| value.to_str().ok());
+    texts.any(|text| {
+        let mut preferences = text.split(',').map(|one| one.split(';').next().unwrap_or_default());
+        preferences.any(|one| {
+            let plain = one.replace([' ', '\t', '"'], "");
+            plain.eq_ignore_ascii_case("return=minimal")
+        })
+    })
 }
 
 /// Write another plan over one that has not started; approvals of the one before count no more.
