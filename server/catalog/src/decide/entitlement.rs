@@ -82,7 +82,7 @@ pub fn entitled(
     }
     let codes = codes_of_all_images(device, product, release, now);
     // A fix of components that the device has not is none for it.
-    if let (None, Some(verdict)) = (codes, security(device, product, release, trace)) {
+    if let (None, Some(verdict)) = (codes, security(device, product, release, now, trace)) {
         return verdict;
     }
     if state == DeviceState::Replaced {
@@ -144,6 +144,7 @@ fn security(
     device: &DeviceView,
     product: &ProductView,
     release: &ReleaseView,
+    now: Time,
     trace: &mut impl Trace,
 ) -> Option<Verdict> {
     let version = &release.release.version;
@@ -160,7 +161,9 @@ fn security(
         return None;
     }
     // A stepping stone: a release on the same train that a security fix names as the oldest it installs over.
-    if let Some(fix) = product.fix_beyond(version).filter(|_| runs || owns) {
+    if (runs || owns)
+        && let Some(fix) = path::fix_beyond(device, product, release, now)
+    {
         trace.step(version, Gate::Security, true, Reason::SecurityPath, || Evidence::Version {
             version: fix.release.version.clone(),
         });

@@ -22,6 +22,7 @@ mod views;
 mod why;
 mod within;
 
+use entitlement::is_hidden;
 use path::is_offered;
 
 pub use audience::{audience_has, runs};
@@ -95,7 +96,9 @@ pub fn decide<'a, T: Trace>(device: &DeviceView, product: &'a ProductView, now: 
                     }
                 }
             }
-            Passed::Stopped(reason) if denial.is_none() && !is_silent(reason) => denial = Some((reason, release)),
+            Passed::Stopped(reason) if denial.is_none() && !is_silent(reason) && is_spoken_of(device, release, now) => {
+                denial = Some((reason, release));
+            }
             Passed::Stopped(_) | Passed::Empty => {}
         }
     }
@@ -110,7 +113,8 @@ pub fn decide<'a, T: Trace>(device: &DeviceView, product: &'a ProductView, now: 
         }
         (None, Some((reason, release))) => Decision::Nothing { reason, about: Some(release) },
         (None, None) => {
-            let runs_one = product.releases().iter().any(|release| release.fits(device));
+            let heard_of = |release: &ReleaseView| release.fits(device) && !is_hidden(device, release, now);
+            let runs_one = product.releases().iter().any(heard_of);
             let reason = if runs_one { Reason::UpToDate } else { Reason::NoRelease };
             Decision::Nothing { reason, about: None }
         }
@@ -176,6 +180,12 @@ fn gates<'a>(
     } else {
         Passed::Empty
     }
+}
+
+/// Whether a release can be the reason of an answer: not one that nobody shall hear of, nor one that was withdrawn, whatever else would
+/// stand between it and the device.
+fn is_spoken_of(device: &DeviceView, release: &ReleaseView, now: Time) -> bool {
+    !is_hidden(device, release, now) && release.release.withdrawn_at.is_none_or(|at| now < at)
 }
 
 /// Whether a refusal is no answer to the device's owner: a version for other hardware, another channel or an older one says

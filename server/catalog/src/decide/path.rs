@@ -1,8 +1,9 @@
 //! The path gate: which images a device gets with a release, and whether it can install them over what it runs.
 
-use super::entitlement::{Verdict, has_codes, no, yes};
+use super::entitlement::{Verdict, has_codes, is_out, no, yes};
 use super::{DeviceView, Evidence, ProductView, ReleaseView};
 use crate::release::{Artifact, ReleaseKind};
+use crate::text::Version;
 use crate::{Reason, TextSet, Time};
 
 /// Whether the device can install the release over what it runs: hardware, channel, order, epoch, floor and counter. The agent
@@ -98,10 +99,39 @@ pub fn has_image(
     now: Time,
 ) -> bool {
     let of_security =
-        || release.release.kind == ReleaseKind::Security || product.fix_beyond(&release.release.version).is_some();
+        || release.release.kind == ReleaseKind::Security || fix_beyond(device, product, release, now).is_some();
     artifact.requires.is_empty()
         || (device.installed(&artifact.component).is_some() && of_security())
         || has_codes(device, release, &artifact.requires, now)
+}
+
+/// The newest security fix on the release's train to which it is a stepping stone for this device: one that is out for it and that names,
+/// in an image for its hardware, the release as the oldest it installs over, or another such stone. A fix that was withdrawn, that is
+/// under embargo or that is for other hardware makes nothing free, and nobody hears of it.
+pub(super) fn fix_beyond<'a>(
+    device: &DeviceView,
+    product: &'a ProductView,
+    release: &ReleaseView,
+    now: Time,
+) -> Option<&'a ReleaseView> {
+    // Most releases are a stone to no fix at all, whoever asks.
+    product.fix_beyond(&release.release.version)?;
+    let train = &release.release.train;
+    let of_train = |other: &&ReleaseView| other.release.train == *train && is_out(device, other, now);
+    let newer = || product.releases().iter().take_while(|other| other.release.order > release.release.order);
+    newer().filter(|fix| fix.release.kind == ReleaseKind::Security).filter(of_train).find(|fix| {
+        // Down from the fix: orders fall with every step, so that one look at each release on the way is enough.
+        let mut stones: Vec<&Version> = Vec::new();
+        let mut reached = newer().filter(of_train).skip_while(|over| !std::ptr::eq(*over, *fix));
+        reached.any(|over| {
+            if !std::ptr::eq(over, *fix) && !stones.contains(&&over.release.version) {
+                return false;
+            }
+            let images = over.artifacts.iter().filter(|image| image.runs_on(device));
+            stones.extend(images.filter_map(|image| image.min_installed.as_ref()));
+            stones.contains(&&release.release.version)
+        })
+    })
 }
 
 /// The codes of an image, when every image for the device requires codes that it has not.

@@ -151,8 +151,9 @@ impl ProductView {
         self.look_up(&self.versions, version)
     }
 
-    /// The newest security fix to which this version is a stepping stone: one on its train that names it as the oldest version it
-    /// installs over, or that another stone on its train does.
+    /// The newest security fix to which this version is a stepping stone for any device: one on its train that names it as the oldest
+    /// version it installs over, or that another stone on its train does. Whether it is out for one device, and on its hardware, is
+    /// asked of the few versions that have one.
     pub fn fix_beyond(&self, version: &Version) -> Option<&ReleaseView> {
         self.look_up(&self.stones, version)
     }

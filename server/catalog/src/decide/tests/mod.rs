@@ -5,6 +5,7 @@ mod offline;
 mod properties;
 mod rollouts;
 mod scenarios;
+mod security;
 mod world;
 
 use uuid::Uuid;

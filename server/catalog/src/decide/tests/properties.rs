@@ -197,11 +197,16 @@ proptest! {
     #[test]
     fn a_device_hears_nothing_of_what_is_not_out_for_it(
         contracts in any_contracts(), runs in 0i64..6, hidden in 1i64..6, ends in 1i64..200, unpublished in any::<bool>(), now in 0i64..200,
-        percent in 1u8..=100,
+        percent in 1u8..=100, kinds in prop::array::uniform5(any::<bool>()), floors in prop::array::uniform5(prop::option::of(1i64..5)),
+        counters in prop::array::uniform5(1i64..3),
     ) {
         let with = (1..=5i64).map(|order| {
-            let mut made = release(Make { order, train: ("1.0", 0), ..FEATURE });
+            let at = usize::try_from(order - 1).unwrap();
+            let kind = if kinds[at] { ReleaseKind::Security } else { ReleaseKind::Feature };
+            let floor = floors[at].filter(|floor| *floor < order);
+            let mut made = release(Make { order, train: ("1.0", 0), kind, floor, ..FEATURE });
             made.release.requires = ["A"].into_iter().collect();
+            made.artifacts[0].security_counter = counters[at];
             if order == hidden {
                 let until = day(now + ends);
                 if unpublished {
