@@ -82,7 +82,7 @@ impl SourceView {
     }
 
     /// From when what is known of the contract is.
-    fn known_at(&self) -> Time {
+    pub fn known_at(&self) -> Time {
         self.heard.untold().unwrap_or(self.heard.at)
     }
 }
