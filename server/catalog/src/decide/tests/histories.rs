@@ -261,7 +261,7 @@ proptest! {
                 stopped.stopped = true;
                 let then = ask(&device, &stopped, at);
                 prop_assert!(!then.offered, "{then:?}");
-                the_trace_says_the_same(&then, &device, &stopped)?;
+                the_trace_says_the_same(&then, &device, &stopped, at)?;
                 prop_assert_eq!(may_have(&device, &stopped, at), may_have(&device, &product, at));
                 // More cover: a window, an item, a code or grace. Nothing that it may have goes, nor does the offer.
                 let (contract, of, from, days, codes, what) = &more;
