@@ -432,9 +432,8 @@ fn next(rollout: &Rollout, before: Option<RolloutState>, action: RolloutAction) 
             format!("rollout {} names no version to go back by: its plan has no rules.rollback_to", rollout.name),
         )),
         (RolloutAction::Submit, Review | Approved)
-        | (RolloutAction::Start, Preparing | Scheduled | Running)
+        | (RolloutAction::Start | RolloutAction::Resume, Preparing | Scheduled | Running)
         | (RolloutAction::Pause, Paused)
-        | (RolloutAction::Resume, Running | Preparing | Scheduled)
         | (RolloutAction::Halt, Halted)
         | (RolloutAction::RollBack, RollingBack) => Ok((rollout.state, stage)),
         (action, state) => Err(Error::new(

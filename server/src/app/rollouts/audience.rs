@@ -89,7 +89,6 @@ impl App {
     }
 
     /// Counts the audience until `enough` devices are found.
-
     async fn audience_walk(
         &self,
         product: &Arc<ProductView>,
