@@ -22,6 +22,33 @@ fn detail(state: &str, stage: i32, ready: i64, pending: i64) -> Value {
     })
 }
 
+/// Whom the rollout is for.
+fn audience() -> Exchange {
+    let count = json!({
+        "devices": 3, "by_hardware": { "cam-r3": 3 }, "by_version": { "1.0.0": 3 }, "entitled": 2,
+        "warnings": ["nobody knows tag b"],
+    });
+    answer("GET /api/v1/rollouts/spring/audience", 200, &count)
+}
+
+#[test]
+fn a_count_that_fails_takes_nothing_back() {
+    let request = "GET /api/v1/rollouts/spring/audience";
+    let older = problem(request, sluice_catalog::Kind::NotFound, "there is no page");
+    let arguments =
+        ["rollout", "create", "spring", "--product", "acme-cam", "--version", "2.0.0", "--preset", "normal"];
+    let made = answer("POST /api/v1/rollouts", 201, &detail("draft", 0, 0, 0));
+    assert_snapshot!(run(&arguments, vec![made, older]).text());
+}
+
+#[test]
+fn a_program_is_not_kept_waiting_for_a_count() {
+    let arguments =
+        ["rollout", "create", "spring", "--product", "acme-cam", "--version", "2.0.0", "--preset", "normal", "--json"];
+    let made = answer("POST /api/v1/rollouts", 201, &detail("draft", 0, 0, 0));
+    assert_eq!(run(&arguments, vec![made]).json()["rollout"]["name"], "spring");
+}
+
 #[test]
 fn a_rollout_is_created_with_stages_and_audience() {
     let run = run(
@@ -44,7 +71,7 @@ fn a_rollout_is_created_with_stages_and_audience() {
             "--weight",
             "-5",
         ],
-        vec![answer("POST /api/v1/rollouts", 201, &detail("draft", 0, 0, 0))],
+        vec![answer("POST /api/v1/rollouts", 201, &detail("draft", 0, 0, 0)), audience()],
     );
     assert_eq!(
         run.seen[0].body,
@@ -67,10 +94,10 @@ fn a_rollout_is_shown_with_its_history() {
 #[test]
 fn each_move_says_what_it_saw_and_why() {
     for action in ["start", "advance", "pause", "resume", "halt"] {
-        let run = run(
-            &["rollout", action, "spring", "--from-stage", "0", "--cause", "looks good"],
-            vec![answer("POST /api/v1/rollouts/spring/move", 200, &detail("running", 1, 2, 0))],
-        );
+        let mut script = vec![answer("POST /api/v1/rollouts/spring/move", 200, &detail("running", 1, 2, 0))];
+        // A plan that starts without approvals is counted then; what goes on was.
+        script.extend((action == "start").then(audience));
+        let run = run(&["rollout", action, "spring", "--from-stage", "0", "--cause", "looks good"], script);
         assert_eq!(run.seen[0].body, json!({ "action": action, "from_stage": 0, "cause": "looks good" }));
         assert_eq!(run.stdout, "rollout spring is running, stage 1 of 1: 100 %\n");
     }
