@@ -141,8 +141,7 @@ impl App {
             let rows = store::devices_of(&mut beside, &ids).await?;
             let mut before = views::of_rows(&mut beside, &self.live, rows).await?;
             // What will be is not asked as if no source were heard of until then.
-            let covers = then.iter_mut().chain(&mut before).flat_map(|view| &mut view.covers);
-            covers.filter_map(|cover| cover.origin.source.as_mut()).for_each(|source| source.judged_at = Some(now));
+            then.iter_mut().chain(&mut before).for_each(|view| views::judge_sources(&mut view.covers, now));
             let later = now.plus_days(LOSS_AHEAD_DAYS);
             let products = self.live.products_full();
             let compare = move || {

@@ -7,7 +7,7 @@ use sluice_catalog::text::Slug;
 
 use super::{On, Result, Sql, Store, Tx};
 
-/// A customer by name.
+/// What is read of a customer.
 pub(super) const COLUMNS: &str = "id, name, title, created_at, \
                                   (SELECT p.name FROM customer p WHERE p.id = customer.parent_id) AS parent";
 /// The same, with the parent only where its things may be read, too.
@@ -100,7 +100,7 @@ impl Store {
 
     /// Who acts for a customer, in the order of names.
     pub async fn partners_of(&self, customer: CustomerId) -> Result<Vec<Partner>> {
-        Sql::built(format!("{PARTNERS} WHERE r.customer_id = $1 ORDER BY p.name")).bind(customer).all(self).await
+        partners_of(self, customer).await
     }
 
     /// For whom a customer acts, in the order of names, at most `limit`.
@@ -174,7 +174,7 @@ impl Tx {
 
     /// Who acts for a customer, in the order of names.
     pub async fn partners_of(&mut self, customer: CustomerId) -> Result<Vec<Partner>> {
-        Sql::built(format!("{PARTNERS} WHERE r.customer_id = $1 ORDER BY p.name")).bind(customer).all(self).await
+        partners_of(self, customer).await
     }
 
     /// Lets a customer act for another in an interval, in place of what was said before.
@@ -228,4 +228,8 @@ impl Tx {
 
 async fn by_name<'a>(on: impl Into<On<'a>>, name: &Slug) -> Result<Option<Customer>> {
     Sql::built(format!("SELECT {COLUMNS} FROM customer WHERE name = $1")).bind(name).optional(on).await
+}
+
+async fn partners_of<'a>(on: impl Into<On<'a>>, customer: CustomerId) -> Result<Vec<Partner>> {
+    Sql::built(format!("{PARTNERS} WHERE r.customer_id = $1 ORDER BY p.name")).bind(customer).all(on).await
 }

@@ -115,7 +115,9 @@ pub(super) fn fix_beyond<'a>(
     now: Time,
 ) -> Option<&'a ReleaseView> {
     // Most releases are a stone to no fix at all, whoever asks.
-    product.fix_beyond(&release.release.version)?;
+    if !product.is_stone(&release.release.version) {
+        return None;
+    }
     let train = &release.release.train;
     let of_train = |other: &&ReleaseView| other.release.train == *train && is_out(device, other, now);
     let newer = || product.releases().iter().take_while(|other| other.release.order > release.release.order);

@@ -1,7 +1,7 @@
 //! What the decision looks at: immutable views that the server keeps in memory.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::cover::Cover;
 use crate::device::{Device, Installed};
@@ -76,8 +76,8 @@ pub struct ProductView {
     components: Vec<Component>,
     /// Versions with their releases, sorted.
     versions: Vec<(Version, usize)>,
-    /// Stepping stones, also those over several steps, with the newest security fix of their train to which they lead; sorted.
-    stones: Vec<(Version, usize)>,
+    /// Versions that are stepping stones to a security fix of their train for any device, also over several steps; sorted.
+    stones: Vec<Version>,
     /// The newest signing epoch of a release.
     newest_epoch: i32,
 }
@@ -148,43 +148,37 @@ impl ProductView {
 
     /// The release of a version.
     pub fn release_of_version(&self, version: &Version) -> Option<&ReleaseView> {
-        self.look_up(&self.versions, version)
+        let at = self.versions.binary_search_by(|(known, _)| known.cmp(version)).ok()?;
+        self.versions.get(at).and_then(|(_, release)| self.releases.get(*release))
     }
 
-    /// The newest security fix to which this version is a stepping stone for any device: one on its train that names it as the oldest
-    /// version it installs over, or that another stone on its train does. Whether it is out for one device, and on its hardware, is
-    /// asked of the few versions that have one.
-    pub fn fix_beyond(&self, version: &Version) -> Option<&ReleaseView> {
-        self.look_up(&self.stones, version)
-    }
-
-    fn look_up(&self, index: &[(Version, usize)], version: &Version) -> Option<&ReleaseView> {
-        let at = index.binary_search_by(|(known, _)| known.cmp(version)).ok()?;
-        index.get(at).and_then(|(_, release)| self.releases.get(*release))
+    /// Whether this version is a stepping stone to a security fix for any device: one on its train names it as the oldest version it
+    /// installs over, or another stone on its train does. Whether such a fix is out for one device, and on its hardware, is asked of
+    /// these few versions alone.
+    pub fn is_stone(&self, version: &Version) -> bool {
+        self.stones.binary_search(version).is_ok()
     }
 }
 
-/// Every version on the way to a security fix inside its train, with the newest such fix; sorted. Each is looked at once: what leads to
-/// a stone of a newer fix leads to that fix.
-fn stones(releases: &[ReleaseView], versions: &[(Version, usize)]) -> Vec<(Version, usize)> {
+/// Every version on the way to a security fix inside its train; sorted. Each is looked at once, whatever fix it was reached from.
+fn stones(releases: &[ReleaseView], versions: &[(Version, usize)]) -> Vec<Version> {
     let of_version = |version: &Version| {
         let at = versions.binary_search_by(|(known, _)| known.cmp(version)).ok()?;
         versions.get(at).map(|(_, release)| *release)
     };
-    let mut stones = BTreeMap::new();
+    let mut stones = BTreeSet::new();
     let mut ahead: Vec<usize> = Vec::new();
-    for (fix, release) in releases.iter().enumerate().filter(|(_, fix)| fix.release.kind == ReleaseKind::Security) {
-        ahead.push(fix);
+    for (at, release) in releases.iter().enumerate().filter(|(_, fix)| fix.release.kind == ReleaseKind::Security) {
+        ahead.push(at);
         while let Some(over) = ahead.pop().and_then(|at| releases.get(at)) {
             for floor in over.artifacts.iter().filter_map(|artifact| artifact.min_installed.as_ref()) {
                 let stone = of_version(floor).and_then(|at| releases.get(at).map(|stone| (at, stone)));
                 let Some((at, _)) = stone.filter(|(_, stone)| stone.release.train == release.release.train) else {
                     continue;
                 };
-                stones.entry(floor.clone()).or_insert_with(|| {
+                if stones.insert(floor.clone()) {
                     ahead.push(at);
-                    fix
-                });
+                }
             }
         }
     }
