@@ -81,7 +81,7 @@ mod tests {
     use sluice_catalog::rollout::AttemptState;
 
     fn event(attempt: i32, state: AttemptState) -> ReportEvent {
-        ReportEvent { attempt, state, failure: None, encoding: None, bytes: None, detail: None }
+        ReportEvent { attempt, state, failure: None, encoding: None, bytes: None, detail: None, log: None }
     }
 
     #[test]

@@ -62,6 +62,7 @@ impl Agent<'_> {
             encoding: event.encoding.map(|encoding| encoding.as_str().to_owned()),
             bytes: event.bytes,
             detail: event.detail.map(shortened),
+            log: None,
         };
         outbox::put(&self.state, event.step(), &report)?;
         failpoint("agent.outbox.written");

@@ -10,6 +10,7 @@ use crate::{Period, TextSet, Time};
 mod approval;
 mod attempt;
 pub mod filter;
+mod log;
 mod planner;
 mod progress;
 mod rules;
@@ -21,6 +22,7 @@ mod stats;
 pub use approval::approval_message;
 pub use attempt::{Attempt, AttemptState, Failure};
 pub use filter::{Filter, FilterError};
+pub use log::{MAX_LOG_LEN, clean_log};
 pub use planner::{Cause, Figures, MIN_STOP, StopClass, Transition, Waits, plan, waits};
 pub use progress::{GateView, completes_at, gate_view};
 pub use rules::{

@@ -87,6 +87,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A log, line by line and set in from the text that it belongs to.
+pub fn log_lines(log: &str) -> String {
+    log.lines().fold(String::new(), |text, line| text + "    | " + &printable(&line.replace('\t', "    ")) + "\n")
+}
+
 /// A moment, or nothing; the end of an open interval reads `open`.
 pub fn when(time: impl Into<Option<Time>>) -> String {
     match time.into() {
@@ -120,6 +125,12 @@ mod tests {
         assert_eq!(printable("fine"), "fine");
         assert_eq!(printable("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
         assert!(!table(&["A"], [vec!["\u{7}".to_owned()]]).contains('\u{7}'));
+    }
+
+    #[test]
+    fn a_log_keeps_its_lines_and_moves_no_terminal() {
+        assert_eq!(log_lines("one\n\ttwo\u{1b}[2J\n"), "    | one\n    |     two\u{fffd}[2J\n");
+        assert_eq!(log_lines(""), "");
     }
 
     #[test]

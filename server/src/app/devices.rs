@@ -47,7 +47,7 @@ impl App {
         let reach = actor.need_within(Permission::Read)?;
         let row = self.device_within(reach, product, serial).await?;
         let installed = self.store.installed_list(row.device.id).await?;
-        let mut attempts = self.store.attempt_list(row.device.id, ATTEMPTS_SHOWN).await?;
+        let mut attempts = self.store.attempt_told(row.device.id, ATTEMPTS_SHOWN).await?;
         if let Some(since) = self.device_since(reach, &row).await? {
             attempts.retain(|attempt| attempt.offered_at >= since.at);
         }

@@ -79,20 +79,29 @@ impl App {
             let own = format!("{:012}", moment.seq);
             story.tell(at, &own, DeviceEvent::Changed { actor: moment.actor, cause: moment.cause, device, installed });
         }
-        for attempt in self.store.attempt_list(row.device.id, MAX_ENTRIES).await? {
+        for attempt in self.store.attempt_told(row.device.id, MAX_ENTRIES).await? {
             let release = view.releases().iter().find(|release| release.release.id == attempt.release_id);
             let version = release.map(|release| release.release.version.to_string()).unwrap_or_default();
-            let event = |state: &str, failure: Option<String>| DeviceEvent::Attempt {
+            let event = |state: &str| DeviceEvent::Attempt {
                 attempt: attempt.seq,
                 version: version.clone(),
                 state: state.to_owned(),
-                failure,
+                failure: None,
+                detail: None,
+                log: None,
             };
             let own = format!("{:012}", attempt.seq);
-            story.tell(attempt.offered_at, &format!("{own}.0"), event("offered", None));
+            story.tell(attempt.offered_at, &format!("{own}.0"), event("offered"));
             if attempt.changed_at != attempt.offered_at {
-                let failure = attempt.failure.map(|failure| failure.as_str().to_owned());
-                story.tell(attempt.changed_at, &format!("{own}.1"), event(attempt.state.as_str(), failure));
+                let mut ended = event(attempt.state.as_str());
+                if let DeviceEvent::Attempt { failure, detail, log, .. } = &mut ended {
+                    *failure = attempt.failure.map(|failure| failure.as_str().to_owned());
+                    // What a device wrote while it was another's is not for who has it now.
+                    if since.is_none_or(|since| attempt.offered_at >= since.at) {
+                        (*detail, *log) = (attempt.detail, attempt.log);
+                    }
+                }
+                story.tell(attempt.changed_at, &format!("{own}.1"), ended);
             }
         }
         let contracts = self.store.contract_facts(product, serial, true).await?;

@@ -3,13 +3,14 @@
 use sluice_catalog::device::{Device, Installed};
 use sluice_catalog::id::{DeviceId, ReleaseId, RolloutId};
 use sluice_catalog::release::Artifact;
-use sluice_catalog::rollout::{AttemptState, Failure};
+use sluice_catalog::rollout::{AttemptState, Failure, MAX_LOG_LEN, clean_log};
 use sluice_catalog::wire::device::{MAX_DETAIL_LEN, MAX_EVENTS, ReportRequest};
 use sluice_catalog::{Kind, Time};
 
 use super::App;
 use crate::error::{Error, Result};
 use crate::jobs;
+use crate::store::Said;
 
 /// What a report changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl App {
         if let Some(open) = tx.attempt_current(device).await?
             && open.state == AttemptState::Offered
         {
-            tx.attempt_move(&open, AttemptState::Downloading, None, None, None, None, now).await?;
+            tx.attempt_move(&open, AttemptState::Downloading, Said::default(), now).await?;
             tx.device_touch(device, now).await?;
             tx.commit().await?;
         }
@@ -60,6 +61,9 @@ impl App {
                     &format!("events[{index}].detail"),
                     format!("at most {MAX_DETAIL_LEN} bytes"),
                 ));
+            }
+            if event.log.as_ref().is_some_and(|log| log.len() > MAX_LOG_LEN) {
+                return Err(Error::invalid(&format!("events[{index}].log"), format!("at most {MAX_LOG_LEN} bytes")));
             }
             if let Some(encoding) = &event.encoding
                 && !matches!(encoding.as_str(), "patch" | "zstd" | "raw")
@@ -85,12 +89,19 @@ impl App {
             if state == AttemptState::Healthy && !self.runs(&mut tx, &row.device, attempt.release_id).await? {
                 state = AttemptState::Booted;
             }
-            let bytes = event.bytes.and_then(|bytes| i64::try_from(bytes).ok());
-            // A log's text is kept without what PostgreSQL takes in no text: a device that sends it must not lose its report.
+            // Texts are kept without what PostgreSQL takes in none, and what moves a terminal: a device that sends it must not lose
+            // its report.
             let detail = event.detail.as_ref().map(|detail| detail.replace('\0', ""));
-            let (encoding, detail) = (event.encoding.as_deref(), detail.as_deref());
+            let log = event.log.as_ref().map(|log| clean_log(log, MAX_LOG_LEN)).filter(|log| !log.is_empty());
+            let said = Said {
+                failure: event.failure,
+                encoding: event.encoding.as_deref(),
+                bytes: event.bytes.and_then(|bytes| i64::try_from(bytes).ok()),
+                detail: detail.as_deref(),
+                log: log.as_deref(),
+            };
             if attempt.state.may_become(state) {
-                tx.attempt_move(&attempt, state, event.failure, encoding, bytes, detail, now).await?;
+                tx.attempt_move(&attempt, state, said, now).await?;
                 moved.moved += 1;
                 if state == AttemptState::Healthy
                     && let Some(train) = self.train_of(&row.device, attempt.release_id)
@@ -98,8 +109,11 @@ impl App {
                     tx.device_confirm_train(device, &train, now).await?;
                     tx.device_note(device, "device", "confirmed", now).await?;
                 }
-            } else if event.failure == Some(Failure::DeltaMismatch) && !attempt.state.is_final() {
-                tx.attempt_move(&attempt, attempt.state, event.failure, encoding, bytes, detail, now).await?;
+            } else if event.failure == Some(Failure::DeltaMismatch)
+                && attempt.failure != Some(Failure::DeltaMismatch)
+                && !attempt.state.is_final()
+            {
+                tx.attempt_move(&attempt, attempt.state, said, now).await?;
                 moved.moved += 1;
             }
             if event.failure == Some(Failure::DeltaMismatch) && !row.device.patches_off {
@@ -138,8 +152,8 @@ impl App {
         });
         if older {
             let detail = Some("polled on an older version after it had been healthy");
-            let (state, failure) = (AttemptState::RolledBack, Some(Failure::Unhealthy));
-            tx.attempt_move(&success, state, failure, None, None, detail, now).await?;
+            let said = Said { failure: Some(Failure::Unhealthy), detail, ..Said::default() };
+            tx.attempt_move(&success, AttemptState::RolledBack, said, now).await?;
             tx.device_touch(device.id, now).await?;
         }
         Ok(())

@@ -4,6 +4,7 @@
 mod approvals;
 mod audience;
 mod executor;
+mod failures;
 mod live;
 mod series;
 

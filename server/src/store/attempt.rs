@@ -4,12 +4,31 @@ use sluice_catalog::Time;
 use sluice_catalog::decide::ProductView;
 use sluice_catalog::id::{DeviceId, ReleaseId, RolloutId};
 use sluice_catalog::rollout::{Attempt, AttemptState, Counts, Failure, Observed, Rollout, Stats};
+use sluice_catalog::wire::failure::{FailureKey, RolloutFailure};
 
 use super::audience::Condition;
 use super::{Result, Sql, Store, Tx};
 
 const ATTEMPT_COLUMNS: &str =
     "device_id, seq, release_id, rollout_id, state, failure, encoding, bytes, offered_at, began_at, changed_at";
+
+/// Attempts of a device whose logs are kept: with their bound, 80 KiB a device.
+const LOGS_KEPT: i32 = 20;
+
+/// What a device said beside the state of an attempt. What it leaves out stays as it was.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said<'a> {
+    /// What went wrong.
+    pub failure: Option<Failure>,
+    /// How the image was carried.
+    pub encoding: Option<&'a str>,
+    /// Bytes downloaded.
+    pub bytes: Option<i64>,
+    /// For a person to read.
+    pub detail: Option<&'a str>,
+    /// The end of its log, as [`clean_log`](sluice_catalog::rollout::clean_log) leaves it.
+    pub log: Option<&'a str>,
+}
 
 /// Attempts of one kind: hardware, state, failure, 1 when matured, 1 when not heard of, 1 when it began
 /// since the failures were judged, 1 since the stage opened, how many.
@@ -22,6 +41,44 @@ impl Store {
             "SELECT state, CAST(COUNT(*) AS BIGINT) FROM attempt WHERE rollout_id = $1 GROUP BY state ORDER BY state",
         )
         .bind(id)
+        .all(self)
+        .await
+    }
+
+    /// A device's last attempts, newest first, with what it said of them.
+    pub async fn attempt_told(&self, device: DeviceId, limit: u32) -> Result<Vec<Attempt>> {
+        Sql::built(format!(
+            "SELECT {ATTEMPT_COLUMNS}, detail, log FROM attempt WHERE device_id = $1 ORDER BY seq DESC LIMIT $2"
+        ))
+        .bind(device)
+        .bind(i64::from(limit))
+        .all(self)
+        .await
+    }
+
+    /// Attempts of a rollout that ended badly, newest first, after a place in that order.
+    pub async fn attempt_failures(
+        &self,
+        rollout: RolloutId,
+        failure: Option<Failure>,
+        after: Option<FailureKey>,
+        limit: u32,
+    ) -> Result<Vec<RolloutFailure>> {
+        let (at, device, seq) =
+            after.map_or((Time::FOREVER, None, None), |key| (key.changed_at, Some(key.device_id), Some(key.seq)));
+        Sql::new(
+            "SELECT a.device_id, d.serial, d.hw_id, a.seq, a.state, a.failure, a.changed_at, a.detail, a.log
+             FROM attempt a JOIN device d ON d.id = a.device_id
+             WHERE a.rollout_id = $1 AND a.state IN ('failed', 'rolled_back') AND ($2 IS NULL OR a.failure = $2)
+               AND (a.changed_at < $3 OR (a.changed_at = $3 AND (a.device_id < $4 OR (a.device_id = $4 AND a.seq < $5))))
+             ORDER BY a.changed_at DESC, a.device_id DESC, a.seq DESC LIMIT $6",
+        )
+        .bind(rollout)
+        .bind(failure)
+        .bind(at)
+        .bind(device)
+        .bind(seq)
+        .bind(i64::from(limit))
         .all(self)
         .await
     }
@@ -187,34 +244,39 @@ impl Tx {
     }
 
     /// Moves an attempt and keeps what was reported with it.
-    #[expect(clippy::too_many_arguments, reason = "one column each")]
     pub async fn attempt_move(
         &mut self,
         attempt: &Attempt,
         state: AttemptState,
-        failure: Option<Failure>,
-        encoding: Option<&str>,
-        bytes: Option<i64>,
-        detail: Option<&str>,
+        said: Said<'_>,
         at: Time,
     ) -> Result<()> {
         Sql::new(
             "UPDATE attempt SET state = $1, failure = COALESCE($2, failure), encoding = COALESCE($3, encoding),
-                                bytes = COALESCE($4, bytes), detail = COALESCE($5, detail),
-                                began_at = COALESCE(began_at, $6), changed_at = $6
-             WHERE device_id = $7 AND seq = $8",
+                                bytes = COALESCE($4, bytes), detail = COALESCE($5, detail), log = COALESCE($6, log),
+                                began_at = COALESCE(began_at, $7), changed_at = $7
+             WHERE device_id = $8 AND seq = $9",
         )
         .bind(state)
-        .bind(failure)
-        .bind(encoding)
-        .bind(bytes)
-        .bind(detail)
+        .bind(said.failure)
+        .bind(said.encoding)
+        .bind(said.bytes)
+        .bind(said.detail)
+        .bind(said.log)
         .bind(at)
         .bind(attempt.device_id)
         .bind(attempt.seq)
-        .execute(self)
-        .await
-        .map(|_| ())
+        .execute(&mut *self)
+        .await?;
+        if said.log.is_some() {
+            // A device that fails at every version must not fill the database.
+            Sql::new("UPDATE attempt SET log = NULL WHERE device_id = $1 AND seq <= $2 AND log IS NOT NULL")
+                .bind(attempt.device_id)
+                .bind(attempt.seq.saturating_sub(LOGS_KEPT))
+                .execute(self)
+                .await?;
+        }
+        Ok(())
     }
 
     /// How many devices reported a wrong image from a patch to this release.

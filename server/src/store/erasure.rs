@@ -67,7 +67,7 @@ impl Tx {
             "DELETE FROM registration WHERE device_id = $1",
             "DELETE FROM device_update WHERE device_id = $1",
             "DELETE FROM registration_code WHERE device_id = $1",
-            "UPDATE attempt SET detail = NULL WHERE device_id = $1 AND detail IS NOT NULL",
+            "UPDATE attempt SET detail = NULL, log = NULL WHERE device_id = $1 AND (detail IS NOT NULL OR log IS NOT NULL)",
         ] {
             found += Sql::new(text).bind(id).execute(&mut *self).await?;
         }

@@ -43,6 +43,7 @@ mod swap;
 mod update;
 
 pub use approval::ApprovalRow;
+pub use attempt::Said;
 pub use audience::Named;
 pub use bind::Bind;
 pub use branch::BranchDocument;

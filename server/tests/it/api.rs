@@ -112,6 +112,7 @@ pub(crate) fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Perm
         get("/api/v1/rollouts/none/audience", Permission::Read),
         get("/api/v1/rollouts/none/live", Permission::Read),
         get("/api/v1/rollouts/none/series", Permission::Read),
+        get("/api/v1/rollouts/none/failures", Permission::Read),
         get("/api/v1/principals", Permission::Principals),
         get("/api/v1/enrol-tokens", Permission::Devices),
         get("/api/v1/held", Permission::Embargo),

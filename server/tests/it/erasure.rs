@@ -24,6 +24,8 @@ both_engines!(
 
 const OLD: &str = "SN-PERSONAL-1";
 const FULL: &str = "the disk of ann is full";
+/// Stands in a log, beside the serial.
+const LOGGED: &str = "the console of ann";
 const DAY_S: i64 = 24 * 3600;
 
 fn path(serial: &str, rest: &str) -> String {
@@ -88,7 +90,8 @@ fn no_table_holds_what_was_erased(engine: Engine) {
     world.move_rollout("one", "start").expect(200);
     world.server.run_jobs();
     let attempt = device.poll().attempt();
-    let failed = json!({"attempt": attempt, "state": "failed", "failure": "out_of_space", "detail": FULL});
+    let failed = json!({"attempt": attempt, "state": "failed", "failure": "out_of_space", "detail": FULL,
+        "log": format!("{LOGGED} of {OLD}")});
     device.report_event(failed).expect(200);
     world.admin.post(&path(OLD, "/registration-code"), &json!({"days": 30})).expect(201);
     world.admin.post(&path(OLD, "/transfer"), &json!({"customer": "globex"})).expect(200);
@@ -115,14 +118,14 @@ fn no_table_holds_what_was_erased(engine: Engine) {
     ] {
         assert!(holding(&world, OLD).iter().any(|found| found == column), "{column} names it before");
     }
-    for text in [&key, "attic-of-ann", "anns-own", FULL] {
+    for text in [&key, "attic-of-ann", "anns-own", FULL, LOGGED] {
         assert!(!holding(&world, text).is_empty(), "{text} is there before");
     }
     let before = log(&world).len();
     let erased: Erased = erase(&world, OLD).expect(200).json();
     assert!(is_erased(&erased.serial));
     assert_eq!(holding(&world, OLD), [] as [&str; 0]);
-    for text in [&key, FULL] {
+    for text in [&key, FULL, LOGGED] {
         assert_eq!(holding(&world, text), [] as [&str; 0], "{text}");
     }
     // The device that replaces it stands where it stood; nothing else says so.

@@ -24,6 +24,7 @@ mod embargo;
 mod entitlement;
 mod epochs;
 mod erasure;
+mod failures;
 mod fleet;
 mod graphql;
 mod kill;

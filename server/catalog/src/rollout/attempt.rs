@@ -78,13 +78,40 @@ pub enum Failure {
     DigestMismatch,
     /// No room or memory.
     OutOfSpace,
-    /// The new image did not come up or did not stay healthy.
+    /// The new image was not healthy, and nothing says it closer: what older devices report.
     Unhealthy,
+    /// The new image did not come up, or restarted again and again: the boot loader went back, or the check was cut short each time.
+    BootFailed,
+    /// The check command said that the new image is not healthy.
+    CheckFailed,
+    /// The check command did not end in time.
+    CheckTimeout,
+    /// The check command is not there or could not be started.
+    CheckMissing,
+    /// No poll on the new image was answered.
+    NoAnswer,
     /// Anything else.
     Other,
 }
 
 impl Failure {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::MetadataRejected,
+        Self::PolicyRejected,
+        Self::DownloadFailed,
+        Self::DeltaMismatch,
+        Self::DigestMismatch,
+        Self::OutOfSpace,
+        Self::Unhealthy,
+        Self::BootFailed,
+        Self::CheckFailed,
+        Self::CheckTimeout,
+        Self::CheckMissing,
+        Self::NoAnswer,
+        Self::Other,
+    ];
+
     /// The stored name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -95,8 +122,32 @@ impl Failure {
             Self::DigestMismatch => "digest_mismatch",
             Self::OutOfSpace => "out_of_space",
             Self::Unhealthy => "unhealthy",
+            Self::BootFailed => "boot_failed",
+            Self::CheckFailed => "check_failed",
+            Self::CheckTimeout => "check_timeout",
+            Self::CheckMissing => "check_missing",
+            Self::NoAnswer => "no_answer",
             Self::Other => "other",
         }
+    }
+
+    /// Whether the new image is the cause, whatever the device saw of it.
+    pub const fn is_unhealthy(self) -> bool {
+        matches!(
+            self,
+            Self::Unhealthy
+                | Self::BootFailed
+                | Self::CheckFailed
+                | Self::CheckTimeout
+                | Self::CheckMissing
+                | Self::NoAnswer
+        )
+    }
+
+    /// The code by which servers and agents know it that have one word for all unhealthy images.
+    #[must_use]
+    pub const fn broad(self) -> Self {
+        if self.is_unhealthy() { Self::Unhealthy } else { self }
     }
 }
 
@@ -128,11 +179,65 @@ pub struct Attempt {
     pub began_at: Option<Time>,
     /// When its state last changed.
     pub changed_at: Time,
+    /// What happened, in the device's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "sql", sqlx(default))]
+    pub detail: Option<String>,
+    /// The end of what its check printed, or of the errors that led to the failure; lines end in LF, no other control character but
+    /// the tab. Kept of a device's last 20 attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "sql", sqlx(default))]
+    pub log: Option<String>,
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn every_failure_has_one_name_and_a_line_in_the_protocol() {
+        let protocol = include_str!("../../../../docs/device-protocol.md");
+        for failure in Failure::ALL {
+            let name = failure.as_str();
+            assert_eq!(serde_json::to_value(failure).unwrap(), name);
+            assert!(protocol.contains(&format!("| `{name}` |")), "{name} is not in docs/device-protocol.md");
+            assert!(!failure.broad().is_unhealthy() || failure.broad() == Failure::Unhealthy);
+        }
+        let listed = protocol.split("| failure | meaning |").nth(1).unwrap();
+        let rows = listed.lines().skip(2).take_while(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, Failure::ALL.len(), "the protocol tells of a failure that is none");
+    }
+
+    const STATES: [AttemptState; 9] = [
+        AttemptState::Offered,
+        AttemptState::Downloading,
+        AttemptState::Verified,
+        AttemptState::Applied,
+        AttemptState::Booted,
+        AttemptState::Healthy,
+        AttemptState::Failed,
+        AttemptState::RolledBack,
+        AttemptState::Superseded,
+    ];
+
+    proptest! {
+        /// Reports in any order, repeated and late: no state is come to twice, and what has ended stays so.
+        #[test]
+        fn any_reports_only_move_forward(reports in prop::collection::vec(prop::sample::select(&STATES[..]), 0..40)) {
+            let mut state = AttemptState::Offered;
+            for next in reports {
+                let before = state;
+                if state.may_become(next) {
+                    state = next;
+                }
+                prop_assert!(state >= before);
+                prop_assert!(!before.is_final() || state == before);
+                prop_assert!(!state.may_become(state), "a repeat moves nothing");
+            }
+        }
+    }
 
     #[test]
     fn attempts_only_move_forward() {

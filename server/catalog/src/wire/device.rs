@@ -206,6 +206,10 @@ pub struct ReportEvent {
     /// At most 1024 bytes for a person to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// With a failure: the end of what the check printed or of the errors, at most 4096 bytes. Servers older than this field refuse the
+    /// report: send it again without, and with [`Failure::broad`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
 }
 
 /// The answer to a report.

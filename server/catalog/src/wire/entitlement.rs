@@ -214,6 +214,12 @@ pub enum DeviceEvent {
         state: String,
         /// What went wrong.
         failure: Option<String>,
+        /// The same in the device's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+        /// The end of its log.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log: Option<String>,
     },
     /// Its cover changed.
     Cover {

@@ -7,6 +7,7 @@ pub mod device;
 pub mod entitlement;
 pub mod erasure;
 pub mod event;
+pub mod failure;
 pub mod fleet;
 pub mod live;
 pub mod publish;

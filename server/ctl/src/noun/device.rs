@@ -19,7 +19,7 @@ use crate::client::path;
 use crate::failure::Failure;
 use crate::noun::list;
 use crate::noun::update_now::UpdateNowArgs;
-use crate::output::{fields, joined, made, or_dash, table, when};
+use crate::output::{fields, joined, log_lines, made, or_dash, printable, table, when};
 
 /// Entries of a device's life in one answer.
 const STORY_PAGE: usize = 1_000;
@@ -290,9 +290,10 @@ fn told(event: &DeviceEvent) -> (&'static str, String) {
             let runs = if runs.is_empty() { String::new() } else { format!(", runs {}", runs.join(", ")) };
             ("device", format!("{cause} by {actor}: {}{runs}", device.state.as_str()))
         }
-        DeviceEvent::Attempt { attempt, version, state, failure } => {
+        DeviceEvent::Attempt { attempt, version, state, failure, detail, .. } => {
             let failure = failure.as_ref().map(|failure| format!(", {failure}")).unwrap_or_default();
-            ("attempt", format!("{attempt} at {version}: {state}{failure}"))
+            let detail = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+            ("attempt", format!("{attempt} at {version}: {state}{failure}{detail}"))
         }
         DeviceEvent::Cover { contract, change, from, to } => {
             ("cover", format!("{contract} {change}: {} to {}", when(*from), when(*to)))
@@ -351,5 +352,10 @@ fn text(detail: &DeviceDetail) -> String {
             ]
         }),
     ));
+    for attempt in detail.attempts.iter().filter(|attempt| attempt.detail.is_some() || attempt.log.is_some()) {
+        let words = attempt.detail.as_deref().map(printable).unwrap_or_default();
+        let log = attempt.log.as_deref().map(log_lines).unwrap_or_default();
+        text.push_str(&format!("\n\nattempt {}: {words}\n{}", attempt.seq, log.trim_end()));
+    }
     text
 }

@@ -23,6 +23,7 @@ pub mod product;
 pub mod release;
 pub mod rollout;
 pub mod rollout_count;
+pub mod rollout_failures;
 pub mod rollout_picture;
 pub mod rollout_plan;
 pub mod rollout_series;

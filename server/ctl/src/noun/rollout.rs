@@ -15,6 +15,7 @@ use crate::cli::Session;
 use crate::client::path;
 use crate::failure::Failure;
 use crate::noun::rollout_count::{self, Count};
+use crate::noun::rollout_failures::Failures;
 use crate::noun::rollout_plan::{Approve, PlanFile, waits_text};
 use crate::noun::rollout_series::Series;
 use crate::noun::rollout_simulate::Simulate;
@@ -142,6 +143,8 @@ pub enum Command {
     },
     /// Show a rollout's figures as time went by.
     Series(Series),
+    /// Show which devices failed or went back, newest first, with the end of their logs.
+    Failures(Failures),
     /// Follow a rollout until it is done or halted, or as told by --until.
     Watch {
         /// The rollout.
@@ -200,6 +203,7 @@ impl Command {
             Self::Diff(plan) => plan.diff(session),
             Self::Simulate(args) => args.run(session.out),
             Self::Series(args) => args.run(session),
+            Self::Failures(args) => args.run(session),
             Self::Submit(args) => args.send(session, RolloutAction::Submit),
             Self::Approve(args) => args.run(session, config),
             Self::Rollback(args) => args.send(session, RolloutAction::RollBack),

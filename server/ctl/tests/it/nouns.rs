@@ -160,7 +160,7 @@ fn a_device_is_shown_with_its_attempts_and_its_serial_is_escaped() {
         "attempts": [{
             "device_id": id(2), "seq": 1, "release_id": id(4), "rollout_id": id(11), "state": "failed",
             "failure": "delta_mismatch", "encoding": "patch", "bytes": 1234, "offered_at": AT, "began_at": AT,
-            "changed_at": AT,
+            "changed_at": AT, "detail": "segment 3 is damaged", "log": "one\n\ttwo\u{1b}[2J\n",
         }],
     });
     let script = vec![answer("GET /api/v1/products/acme-cam/devices/C%2B1", 200, &detail)];

@@ -118,6 +118,30 @@ fn figures_are_shown_as_a_table_and_as_csv() {
     assert_eq!(run(&[&arguments[..], &["--json"]].concat(), script()).json()["items"][1]["devices"]["begun"], 5);
 }
 
+#[test]
+fn failures_are_told_with_the_end_of_their_logs() {
+    let failure = |seq: i32, more: Value| {
+        let mut failure = json!({
+            "device_id": "01980000-0000-7000-8000-000000000003", "serial": "CAM-1", "hw_id": "cam-r3", "seq": seq,
+            "state": "rolled_back", "failure": "check_failed", "changed_at": "2027-01-01T00:00:00Z",
+        });
+        failure.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        failure
+    };
+    let page = json!({"items": [
+        failure(2, json!({"detail": "boot_check /usr/bin/probe: exit status: 3", "log": "eth0: no link\n\tgiving up\u{7}\n"})),
+        failure(1, json!({"failure": null})),
+    ]});
+    let request = "GET /api/v1/rollouts/spring/failures?limit=500";
+    assert_snapshot!(run(&["rollout", "failures", "spring"], vec![answer(request, 200, &page)]).text());
+    let of_code = ["rollout", "failures", "spring", "--failure", "check_failed", "--json"];
+    let asked = answer("GET /api/v1/rollouts/spring/failures?failure=check_failed&limit=500", 200, &page);
+    let told = run(&of_code, vec![asked]).json();
+    assert_eq!(told["items"][0]["log"], "eth0: no link\n\tgiving up\u{7}\n");
+    let none = answer(request, 200, &json!({"items": []}));
+    assert_eq!(run(&["rollout", "failures", "spring"], vec![none]).stdout, "no failures\n");
+}
+
 /// A server that has no live view.
 fn no_live_view() -> Exchange {
     problem(LIVE, sluice_catalog::Kind::NotFound, "there is no page")

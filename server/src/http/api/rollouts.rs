@@ -6,9 +6,10 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
 use serde::Deserialize;
 use sluice_catalog::Time;
-use sluice_catalog::rollout::Rollout;
+use sluice_catalog::rollout::{Failure, Rollout};
 use sluice_catalog::text::{ProductName, Slug};
 use sluice_catalog::wire::admin::Page;
+use sluice_catalog::wire::failure::RolloutFailure;
 use sluice_catalog::wire::live::{RolloutLive, SeriesPoint};
 use sluice_catalog::wire::rollout::{
     ApproverEnrol, ApproverKey, AudienceAsk, AudienceCount, RolloutApprove, RolloutCreate, RolloutDetail, RolloutMove,
@@ -30,6 +31,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(show)
         .service(live)
         .service(series)
+        .service(failures)
         .service(edit)
         .service(movement)
         .service(approve)
@@ -151,6 +153,35 @@ async fn series(
     let app = Arc::clone(&shared.app);
     let read = async move { app.rollout_series(&actor.0, &name, (from, to), after, limit).await };
     Ok(page(shared.app.run(read).await?, limit, |point| point.at.as_ms().to_string()))
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct OfFailures {
+    /// With this code only.
+    failure: Option<Failure>,
+    /// `next` of the page before.
+    after: Option<String>,
+    /// Items, 1 to 500; 50 unless given.
+    limit: Option<u32>,
+}
+
+/// Attempts of a rollout that failed or were rolled back, newest first, with what the devices say of it.
+#[utoipa::path(
+    params(("name" = String, Path), OfFailures), responses((status = 200, body = Page<RolloutFailure>)), tag = "rollouts"
+)]
+#[get("/api/v1/rollouts/{name}/failures")]
+async fn failures(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    name: web::Path<Slug>,
+    of: web::Query<OfFailures>,
+) -> Answer<web::Json<Page<RolloutFailure>>> {
+    let OfFailures { failure, after, limit } = of.into_inner();
+    let paging = Paging { after, limit };
+    let (app, limit, after) = (Arc::clone(&shared.app), paging.limit()?, paging.after_id()?);
+    let read = async move { app.rollout_failures(&actor.0, &name, failure, after, limit).await };
+    Ok(page(shared.app.run(read).await?, limit, |one| one.key().to_string()))
 }
 
 /// Whom a rollout is for now, by hardware and by running version, with what about it may be a mistake. It reads the fleet: seconds where

@@ -15,7 +15,7 @@ use sluice_catalog::product::{Channel, Product, Train, Visibility};
 use sluice_catalog::release::{Artifact, Release, ReleaseKind};
 use sluice_catalog::rollout::{AttemptState, Failure, Rollout, RolloutState, Rules, Selector, Stage, Stages};
 use sluice_catalog::{Digest, TextSet, Time};
-use sluice_server::store::{Because, Repository, Store, StoreError, Tx};
+use sluice_server::store::{Because, Repository, Said, Store, StoreError, Tx};
 
 use super::{Engine, NOW, on, product, uuid, with_product};
 
@@ -415,16 +415,16 @@ fn attempts(engine: Engine) {
         assert_eq!(tx.attempt_open(id, release.id, spring.id, NOW).await.unwrap(), 1);
         let first = tx.attempt_current(id).await.unwrap().unwrap();
         assert_eq!((first.seq, first.state, first.began_at), (1, AttemptState::Offered, None));
-        tx.attempt_move(&first, AttemptState::Downloading, None, Some("patch"), Some(77), None, NOW.plus_s(1))
-            .await
-            .unwrap();
+        let said = Said { encoding: Some("patch"), bytes: Some(77), ..Said::default() };
+        tx.attempt_move(&first, AttemptState::Downloading, said, NOW.plus_s(1)).await.unwrap();
         let began = tx.attempt_get(id, 1).await.unwrap().unwrap();
         assert_eq!(
             (began.encoding.as_deref(), began.bytes, began.began_at),
             (Some("patch"), Some(77), Some(NOW.plus_s(1)))
         );
         let failure = Some(Failure::DeltaMismatch);
-        tx.attempt_move(&began, AttemptState::Failed, failure, None, None, Some("why"), NOW.plus_s(2)).await.unwrap();
+        let said = Said { failure, detail: Some("why"), log: Some("one\ntwo"), ..Said::default() };
+        tx.attempt_move(&began, AttemptState::Failed, said, NOW.plus_s(2)).await.unwrap();
         assert_eq!(tx.mismatch_devices(release.id).await.unwrap(), 1);
         assert_eq!(tx.attempt_current(id).await.unwrap(), None, "a failed attempt is over");
         assert_eq!(tx.attempt_open(id, release.id, spring.id, NOW).await.unwrap(), 2);
@@ -441,6 +441,24 @@ fn attempts(engine: Engine) {
         let counts = store.attempt_counts(spring.id).await.unwrap();
         assert_eq!(counts, [("failed".to_owned(), 1), ("superseded".to_owned(), 1)]);
         assert_eq!(store.device_get(id).await.unwrap().unwrap().device.attempt_seq, 3);
+        assert_eq!(
+            (attempts[2].detail.as_deref(), attempts[2].log.as_deref()),
+            (None, None),
+            "texts are read where they are shown"
+        );
+        let told = store.attempt_told(id, 10).await.unwrap();
+        assert_eq!((told[2].detail.as_deref(), told[2].log.as_deref()), (Some("why"), Some("one\ntwo")));
+        let mut tx = store.begin().await.unwrap();
+        for number in 3..=25 {
+            let open = tx.attempt_get(id, number).await.unwrap().unwrap();
+            let said = Said { failure: Some(Failure::CheckFailed), log: Some("log"), ..Said::default() };
+            tx.attempt_move(&open, AttemptState::RolledBack, said, NOW.plus_s(3)).await.unwrap();
+            tx.attempt_open(id, release.id, autumn.id, NOW).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let told = store.attempt_told(id, 30).await.unwrap();
+        let with_log = told.iter().filter(|attempt| attempt.log.is_some()).map(|attempt| attempt.seq);
+        assert_eq!(with_log.collect::<Vec<_>>(), (6..=25).rev().collect::<Vec<_>>(), "of the last twenty");
     });
 }
 
