@@ -192,6 +192,7 @@ pub fn device(runs: u32) -> Result<DeviceView> {
             product_id: ProductId::new(day(0), number(1)),
             serial: "SN7".parse()?,
             hw_id: HARDWARE.parse()?,
+            mac: None,
             customer_id: None,
             site: None,
             tags: TextSet::default(),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CohortId, CustomerId, DeviceId, EnrolTokenId, ProductId};
+use crate::mac::Mac;
 use crate::product::Channel;
 use crate::text::{Component, HardwareId, Serial, Slug, TrainName, Version};
 use crate::{Digest, TextSet, Time};
@@ -86,6 +87,10 @@ pub struct Device {
     pub serial: Serial,
     /// Its hardware.
     pub hw_id: HardwareId,
+    /// The address of its network interface, by which people and their network tools know it. It proves and decides nothing, and two
+    /// devices may have the same by mistake.
+    #[serde(default)]
+    pub mac: Option<Mac>,
     /// Who owns it.
     pub customer_id: Option<CustomerId>,
     /// Where it stands, for selectors.

@@ -20,7 +20,7 @@ pub const ERASE_DEVICE: &str = "device.erase";
 const WORD_MIN: usize = 6;
 /// Members of an audit entry about the device that speak of its owner or are its key.
 const PERSONAL: &[&str] =
-    &["customer", "customer_id", "from_customer_id", "to_customer_id", "site", "tags", "label", "key"];
+    &["customer", "customer_id", "from_customer_id", "to_customer_id", "site", "mac", "tags", "label", "key"];
 /// What stands in their place.
 const GONE: &str = "erased";
 /// Members whose text is a serial.

@@ -20,6 +20,7 @@ pub mod facts;
 pub mod id;
 pub mod import;
 pub mod job;
+pub mod mac;
 pub mod notice;
 pub mod offline;
 pub mod patch;
@@ -41,6 +42,7 @@ pub mod token_bucket;
 pub mod wire;
 
 pub use digest::Digest;
+pub use mac::Mac;
 pub use problem::{Kind, Problem};
 pub use reason::Reason;
 pub use set::TextSet;

@@ -146,6 +146,7 @@ impl Offline {
             product_id: ProductId(nobody),
             serial: serial.clone(),
             hw_id: hw_id.clone(),
+            mac: None,
             customer_id: None,
             site: None,
             tags: TextSet::default(),

@@ -60,6 +60,10 @@ pub struct Train {
     pub name: TrainName,
     /// General availability, midnight UTC of the date signed offline.
     pub ga_at: Time,
+    /// From this moment on it gets no further fixes; absent when nobody said. It tells and never decides: what a device is entitled
+    /// to it stays entitled to.
+    #[serde(default)]
+    pub support_end: Option<Time>,
 }
 
 /// How finished software is. Ordered: a ceiling of `preview` includes `stable`.

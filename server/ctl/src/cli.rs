@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::noun::{
     access, approver, audit, contract, customer, device, enrol_token, entitlement, events, held, installation, job,
-    plan, policy, principal, product, release, rollout, site, swap, token, why,
+    plan, policy, principal, product, release, rollout, site, swap, token, train, why,
 };
 use crate::output::Output;
 use crate::settings::Settings;
@@ -68,6 +68,9 @@ enum Command {
     /// Product lines.
     #[command(subcommand)]
     Product(product::Command),
+    /// Trains of a product: when they came out, and when their support ends.
+    #[command(subcommand)]
+    Train(train::Command),
     /// Published releases.
     #[command(subcommand)]
     Release(release::Command),
@@ -163,6 +166,7 @@ impl Cli {
             Command::Bootstrap(_) | Command::Login(_) | Command::Completion { .. } => Ok(()),
             Command::Whoami => access::whoami(&session),
             Command::Product(command) => command.run(&session),
+            Command::Train(command) => command.run(&session),
             Command::Release(command) => command.run(&session),
             Command::Held(command) => command.run(&session),
             Command::Customer(command) => command.run(&session),

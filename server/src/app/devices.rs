@@ -1,21 +1,21 @@
 //! Devices as administrators see them, and what devices say they run.
 
 use serde_json::json;
-use sluice_catalog::TextSet;
 use sluice_catalog::device::{DecoderProfile, Device, DeviceState, Installed};
 use sluice_catalog::id::{CohortId, DeviceId};
 use sluice_catalog::principal::Permission;
 use sluice_catalog::product::Channel;
 use sluice_catalog::text::{ProductName, Serial, Slug};
-use sluice_catalog::wire::admin::{DeviceCreate, DeviceDetail, DeviceStateChange};
+use sluice_catalog::wire::admin::{DeviceCreate, DeviceDetail, DevicePatch, DeviceStateChange};
 use sluice_catalog::wire::device::{MAX_COMPONENTS, PollRequest};
+use sluice_catalog::{Mac, TextSet};
 use sluice_signer::limits::MAX_EPOCH;
 
 use super::erasure::not_erased;
 use super::{Actor, App, Made};
 use crate::error::{Error, Result};
 use crate::jobs;
-use crate::store::{DeviceRow, Tx};
+use crate::store::{DeviceChoice, DeviceRow, Tx};
 
 /// Most tags on a device.
 const MAX_TAGS: usize = 32;
@@ -28,7 +28,7 @@ impl App {
         &self,
         actor: &Actor,
         product: Option<&ProductName>,
-        state: Option<DeviceState>,
+        (state, mac): (Option<DeviceState>, Option<Mac>),
         customer: Option<&Slug>,
         after: Option<DeviceId>,
         limit: u32,
@@ -39,7 +39,7 @@ impl App {
             Some(name) => Some(self.product_view(name)?.product.id),
             None => None,
         };
-        Ok(self.store.device_list(product, state, customer, after, limit).await?)
+        Ok(self.store.device_list(&DeviceChoice { product, state, customer, mac }, after, limit).await?)
     }
 
     /// A device with what it runs and its last attempts.
@@ -80,12 +80,7 @@ impl App {
     pub async fn device_create(&self, actor: &Actor, request: &DeviceCreate) -> Result<Made<Device>> {
         actor.need(Permission::Devices)?;
         not_erased(&request.serial)?;
-        if request.tags.0.len() > MAX_TAGS {
-            return Err(Error::invalid("tags", format!("at most {MAX_TAGS}")));
-        }
-        for tag in request.tags.iter() {
-            tag.parse::<Slug>().map_err(|error| Error::invalid("tags", error))?;
-        }
+        check_tags(&request.tags)?;
         let now = self.now();
         let product = self.product_view(&request.product)?;
         let mut tx = self.store.begin().await?;
@@ -98,6 +93,7 @@ impl App {
             let same = d.hw_id == request.hw_id
                 && d.customer_id == customer
                 && d.site == request.site
+                && d.mac == request.mac
                 && d.tags == request.tags;
             if same && d.state != DeviceState::Pending {
                 return Ok(Made::Same(d));
@@ -112,6 +108,7 @@ impl App {
         let device = Device {
             customer_id: customer,
             site: request.site.clone(),
+            mac: request.mac.clone(),
             tags: request.tags.clone(),
             confirmed_train: request.train.clone(),
             ..self.blank_device(product.product.id, &request.serial, &request.hw_id, DeviceState::Active)
@@ -120,7 +117,7 @@ impl App {
         self.pools_settle_for(&mut tx, &device, now).await?;
         tx.device_note(device.id, actor.name(), "registered", now).await?;
         let subject = format!("device:{}/{}", request.product, request.serial);
-        let detail = json!({"hw_id": device.hw_id, "customer": request.customer, "site": device.site, "train": device.confirmed_train});
+        let detail = json!({"hw_id": device.hw_id, "customer": request.customer, "site": device.site, "mac": device.mac, "train": device.confirmed_train});
         tx.audit_add(now, actor.name(), "device.create", &subject, &detail).await?;
         tx.commit().await?;
         Ok(Made::New(device))
@@ -141,6 +138,7 @@ impl App {
             product_id,
             serial: serial.clone(),
             hw_id: hw_id.clone(),
+            mac: None,
             customer_id: None,
             site: None,
             tags: TextSet::default(),
@@ -160,6 +158,68 @@ impl App {
             patches_off: false,
             created_at: now,
         }
+    }
+
+    /// Changes where a device stands, its labels and its address. The same again changes nothing.
+    pub async fn device_patch(
+        &self,
+        actor: &Actor,
+        product: &ProductName,
+        serial: &Serial,
+        request: &DevicePatch,
+    ) -> Result<Device> {
+        actor.need(Permission::Devices)?;
+        not_erased(serial)?;
+        if let Some(tags) = &request.tags {
+            check_tags(tags)?;
+        }
+        let now = self.now();
+        let known = self.device_row(product, serial).await?.device;
+        let mut tx = self.store.begin().await?;
+        // Before the device, as whoever changes many devices does.
+        tx.generation_raise("devices").await?;
+        tx.customers_lock(known.customer_id).await?;
+        self.device_locked(&mut tx, product, &known).await?;
+        let not_found = || Error::not_found("device", format!("{product}/{serial}"));
+        let before = tx.device_get(known.id).await?.ok_or_else(not_found)?.device;
+        if before.customer_id != known.customer_id {
+            return Err(Error::conflict(format!("{product}/{serial} was given to another owner just now; ask again")));
+        }
+        let after = Device {
+            site: request.site.of(before.site.as_ref()),
+            tags: request.tags.clone().unwrap_or_else(|| before.tags.clone()),
+            mac: request.mac.of(before.mac.as_ref()),
+            ..before.clone()
+        };
+        if after == before {
+            return Ok(before);
+        }
+        tx.device_placed(&after, now).await?;
+        if after.site != before.site {
+            // It comes after those who stood there before, and its place where it was is free.
+            tx.device_sited(before.id, now).await?;
+            self.pools_settle_for(&mut tx, &before, now).await?;
+            self.pools_settle_for(&mut tx, &after, now).await?;
+        }
+        tx.device_note(before.id, actor.name(), "moved or labelled", now).await?;
+        let mut detail = serde_json::Map::new();
+        for (name, from, to) in [
+            ("site", json!(before.site), json!(after.site)),
+            ("tags", json!(before.tags), json!(after.tags)),
+            ("mac", json!(before.mac), json!(after.mac)),
+        ] {
+            if from != to {
+                detail.insert(name.to_owned(), json!({"from": from, "to": to}));
+            }
+        }
+        let subject = format!("device:{product}/{serial}");
+        tx.audit_add(now, actor.name(), "device.patch", &subject, &detail.into()).await?;
+        tx.commit().await?;
+        if after.site != before.site {
+            self.devices.forget_all();
+        }
+        self.device_changed(before.id);
+        Ok(after)
     }
 
     /// Accepts, blocks or retires a device.
@@ -256,6 +316,16 @@ impl App {
         tx.commit().await?;
         Ok(true)
     }
+}
+
+fn check_tags(tags: &TextSet) -> Result<()> {
+    if tags.0.len() > MAX_TAGS {
+        return Err(Error::invalid("tags", format!("{}, at most {MAX_TAGS}", tags.0.len())));
+    }
+    for tag in tags.iter() {
+        tag.parse::<Slug>().map_err(|error| Error::invalid("tags", error))?;
+    }
+    Ok(())
 }
 
 /// What a device says it runs, in the order of components as the database keeps it.

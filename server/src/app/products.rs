@@ -1,11 +1,12 @@
 //! Products, and what was published of them.
 
 use serde_json::json;
+use sluice_catalog::Time;
 use sluice_catalog::decide::{ProductView, ReleaseView};
 use sluice_catalog::id::ProductId;
 use sluice_catalog::principal::Permission;
-use sluice_catalog::product::Product;
-use sluice_catalog::text::{ProductName, Version};
+use sluice_catalog::product::{Product, Train};
+use sluice_catalog::text::{ProductName, TrainName, Version};
 use sluice_catalog::wire::admin::{ProductCreate, ReleaseDetail};
 
 use super::{Actor, App, Made, title};
@@ -112,6 +113,49 @@ impl App {
         Ok(detail(&product, find(&product, version)?))
     }
 
+    /// A product's trains after a name.
+    pub async fn train_list(
+        &self,
+        actor: &Actor,
+        product: &ProductName,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Train>> {
+        actor.need(Permission::Read)?;
+        let product = self.product_view(product)?.product.id;
+        Ok(self.store.train_list(product, after, limit).await?)
+    }
+
+    /// Says from when on a train gets no further fixes. The same again changes nothing.
+    pub async fn train_support_end(
+        &self,
+        actor: &Actor,
+        product: &ProductName,
+        name: &TrainName,
+        support_end: Option<Time>,
+    ) -> Result<Train> {
+        actor.need(Permission::Products)?;
+        let id = self.product_view(product)?.product.id;
+        let mut tx = self.store.begin().await?;
+        let not_found = || Error::not_found("train", format!("{product} {name}"));
+        let train = tx.train_by_name(id, name).await?.ok_or_else(not_found)?;
+        if support_end.is_some_and(|end| end <= train.ga_at) {
+            return Err(Error::invalid(
+                "support_end",
+                format!("after {}, when the train came out", train.ga_at.date()),
+            ));
+        }
+        if tx.train_support_end(id, name, support_end).await? {
+            tx.generation_raise("releases").await?;
+            let detail = json!({"from": train.support_end, "to": support_end});
+            let subject = format!("train:{product}/{name}");
+            tx.audit_add(self.now(), actor.name(), "train.support_end", &subject, &detail).await?;
+            tx.commit().await?;
+            self.refresh().await?;
+        }
+        Ok(Train { support_end, ..train })
+    }
+
     /// A product as the decision sees it.
     pub(super) fn product_view(&self, name: &ProductName) -> Result<std::sync::Arc<ProductView>> {
         self.live.products().by_name(name.as_str()).cloned().ok_or_else(|| Error::not_found("product", name))
@@ -131,6 +175,7 @@ fn detail(product: &ProductView, release: &ReleaseView) -> ReleaseDetail {
         product: product.product.name.clone(),
         release: release.release.clone(),
         train_ga: release.train_ga,
+        support_end: release.support_end,
         artifacts: release.artifacts.clone(),
     }
 }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use sluice_catalog::decide::{Encodings, ProductView, ReleaseView};
 use sluice_catalog::id::{ProductId, ReleaseId};
 use sluice_catalog::patch::{Full, Patch};
-use sluice_catalog::product::{Product, Visibility};
+use sluice_catalog::product::{Product, Train, Visibility};
 use sluice_catalog::rollout::Rollout;
 use sluice_catalog::{Digest, Time};
 
@@ -163,12 +163,8 @@ impl Live {
 }
 
 async fn release_views(store: &Store) -> Result<HashMap<ProductId, Vec<ReleaseView>>> {
-    let trains: HashMap<(ProductId, String), Time> = store
-        .train_all()
-        .await?
-        .into_iter()
-        .map(|train| ((train.product_id, String::from(train.name)), train.ga_at))
-        .collect();
+    let trains: HashMap<(ProductId, String), Train> =
+        store.train_all().await?.into_iter().map(|train| ((train.product_id, train.name.to_string()), train)).collect();
     let mut artifacts: HashMap<ReleaseId, Vec<_>> = HashMap::new();
     for artifact in store.artifact_all().await? {
         artifacts.entry(artifact.release_id).or_default().push(artifact);
@@ -179,11 +175,12 @@ async fn release_views(store: &Store) -> Result<HashMap<ProductId, Vec<ReleaseVi
     }
     let mut views: HashMap<ProductId, Vec<ReleaseView>> = HashMap::new();
     for release in store.release_all().await? {
-        let train_ga = *trains
+        let train = trains
             .get(&(release.product_id, release.train.to_string()))
             .ok_or_else(|| StoreError::Corrupt(format!("release {} has no train", release.id)))?;
         let artifacts = artifacts.remove(&release.id).unwrap_or_default();
-        let mut view = ReleaseView::new(release, artifacts, train_ga);
+        let mut view = ReleaseView::new(release, artifacts, train.ga_at);
+        view.support_end = train.support_end;
         for fact in facts.remove(&view.release.id).unwrap_or_default() {
             view.say(fact);
         }

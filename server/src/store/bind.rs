@@ -84,7 +84,7 @@ macro_rules! texts {
     )*};
 }
 
-texts!(text::Serial text::ProductName text::Family text::Version text::TrainName text::Component text::HardwareId text::Code text::ContractNumber text::Slug text::Pid);
+texts!(text::Serial text::ProductName text::Family text::Version text::TrainName text::Component text::HardwareId text::Code text::ContractNumber text::Slug text::Pid sluice_catalog::Mac);
 
 macro_rules! enums {
     ($($name:ty)*) => {$(

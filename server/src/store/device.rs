@@ -2,17 +2,30 @@
 
 use std::fmt::Write as _;
 
-use sluice_catalog::Time;
 use sluice_catalog::device::{Device, DeviceState, Installed};
 use sluice_catalog::id::{CustomerId, DeviceId, ProductId, ReleaseId};
 use sluice_catalog::text::{Serial, Slug, TrainName};
+use sluice_catalog::{Mac, Time};
 
 use super::sql::places;
 use super::{On, Result, Sql, Store, Tx};
 
 const COLUMNS: &str = "id, product_id, serial, hw_id, customer_id, site, tags, state, fence_at, public_key, epoch, \
                        cohort_id, channel, confirmed_train, attempt_seq, profile, ram_budget, scratch_budget, patches_off, \
-                       created_at, signing_epoch";
+                       created_at, signing_epoch, mac";
+
+/// Which devices are listed: those of which everything given is true.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceChoice {
+    /// Of this product.
+    pub product: Option<ProductId>,
+    /// In this state, as it was last written.
+    pub state: Option<DeviceState>,
+    /// Of this customer.
+    pub customer: Option<CustomerId>,
+    /// With this address.
+    pub mac: Option<Mac>,
+}
 
 /// A device with its revision, which every change raises: a cached copy with another one is stale.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -30,7 +43,7 @@ pub struct DeviceRow {
 
 pub(super) const ROW: &str = "SELECT d.id, d.product_id, d.serial, d.hw_id, d.customer_id, d.site, d.tags, d.state, d.fence_at, d.public_key, \
                    d.epoch, d.cohort_id, d.channel, d.confirmed_train, d.attempt_seq, d.profile, d.ram_budget, \
-                   d.scratch_budget, d.patches_off, d.created_at, d.signing_epoch, d.revision, d.last_seen_at, c.name AS customer \
+                   d.scratch_budget, d.patches_off, d.created_at, d.signing_epoch, d.mac, d.revision, d.last_seen_at, c.name AS customer \
                    FROM device d LEFT JOIN customer c ON c.id = d.customer_id";
 
 async fn by_serial<'a>(on: impl Into<On<'a>>, product: ProductId, serial: &Serial) -> Result<Option<DeviceRow>> {
@@ -57,20 +70,17 @@ impl Store {
         by_serial(self, product, serial).await
     }
 
-    /// Devices after an id, in the order of ids (that of registration), of one product, state and customer or of all.
-    pub async fn device_list(
-        &self,
-        product: Option<ProductId>,
-        state: Option<DeviceState>,
-        customer: Option<CustomerId>,
-        after: Option<DeviceId>,
-        limit: u32,
-    ) -> Result<Vec<Device>> {
+    /// Devices after an id, in the order of ids (that of registration), among those that are chosen.
+    pub async fn device_list(&self, chosen: &DeviceChoice, after: Option<DeviceId>, limit: u32) -> Result<Vec<Device>> {
+        let DeviceChoice { product, state, customer, mac } = chosen;
         let mut text = format!("SELECT {COLUMNS} FROM device WHERE id > $1");
         let mut place = 2;
-        for (column, given) in
-            [("product_id", product.is_some()), ("state", state.is_some()), ("customer_id", customer.is_some())]
-        {
+        for (column, given) in [
+            ("product_id", product.is_some()),
+            ("state", state.is_some()),
+            ("customer_id", customer.is_some()),
+            ("mac", mac.is_some()),
+        ] {
             if given {
                 let _ = write!(text, " AND {column} = ${place}");
                 place += 1;
@@ -79,13 +89,16 @@ impl Store {
         let _ = write!(text, " ORDER BY id LIMIT ${place}");
         let mut sql = Sql::built(text).bind(after.unwrap_or(DeviceId(uuid::Uuid::nil())));
         if let Some(product) = product {
-            sql = sql.bind(product);
+            sql = sql.bind(*product);
         }
         if let Some(state) = state {
-            sql = sql.bind(state);
+            sql = sql.bind(*state);
         }
         if let Some(customer) = customer {
-            sql = sql.bind(customer);
+            sql = sql.bind(*customer);
+        }
+        if let Some(mac) = mac {
+            sql = sql.bind(mac);
         }
         sql.bind(i64::from(limit)).all(self).await
     }
@@ -166,8 +179,8 @@ impl Tx {
         Sql::new(
             "INSERT INTO device (id, product_id, serial, hw_id, customer_id, site, tags, state, public_key, epoch,
                                  cohort_id, channel, confirmed_train, attempt_seq, profile, ram_budget, scratch_budget,
-                                 patches_off, created_at, revision, changed_at, signing_epoch)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 1, $20, $21)",
+                                 patches_off, created_at, revision, changed_at, signing_epoch, mac)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 1, $20, $21, $22)",
         )
         .bind(device.id)
         .bind(device.product_id)
@@ -190,6 +203,22 @@ impl Tx {
         .bind(device.created_at)
         .bind(at)
         .bind(device.signing_epoch)
+        .bind(device.mac.as_ref())
+        .execute(self)
+        .await
+        .map(|_| ())
+    }
+
+    /// Writes where a device stands, its labels and its address.
+    pub async fn device_placed(&mut self, device: &Device, at: Time) -> Result<()> {
+        Sql::new(
+            "UPDATE device SET site = $1, tags = $2, mac = $3, revision = revision + 1, changed_at = $4 WHERE id = $5",
+        )
+        .bind(device.site.as_ref())
+        .bind(&device.tags)
+        .bind(device.mac.as_ref())
+        .bind(at)
+        .bind(device.id)
         .execute(self)
         .await
         .map(|_| ())

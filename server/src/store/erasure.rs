@@ -55,7 +55,7 @@ impl Tx {
     pub async fn device_erase(&mut self, erasing: &Redacting<'_>) -> Result<bool> {
         let id = erasing.device.id;
         let mut found = Sql::new(
-            "UPDATE device SET serial = $1, customer_id = NULL, site = NULL, tags = '[]', public_key = NULL, epoch = epoch + 1,
+            "UPDATE device SET serial = $1, customer_id = NULL, site = NULL, mac = NULL, tags = '[]', public_key = NULL, epoch = epoch + 1,
                                revision = revision + 1, changed_at = $2 WHERE id = $3 AND serial <> $1",
         )
         .bind(erasing.redaction.pseudonym)
@@ -113,6 +113,7 @@ impl Tx {
                     serial: erasing.redaction.pseudonym.clone(),
                     customer_id: None,
                     site: None,
+                    mac: None,
                     tags: TextSet::default(),
                     public_key: None,
                     ..was.clone()

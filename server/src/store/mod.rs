@@ -48,7 +48,7 @@ pub use audience::Named;
 pub use bind::Bind;
 pub use branch::BranchDocument;
 pub use contract::{NewItem, NewWindow};
-pub use device::DeviceRow;
+pub use device::{DeviceChoice, DeviceRow};
 pub use document::{Document, Repository};
 pub use erasure::Redacting;
 pub use facts::{FactKind, MAX_ITEMS, contract_facts};

@@ -1,5 +1,6 @@
 //! Products and trains.
 
+use sluice_catalog::Time;
 use sluice_catalog::id::ProductId;
 use sluice_catalog::product::{Product, Train};
 use sluice_catalog::text::{ProductName, TrainName};
@@ -34,7 +35,19 @@ impl Store {
 
     /// Every train.
     pub async fn train_all(&self) -> Result<Vec<Train>> {
-        Sql::new("SELECT product_id, name, ga_at FROM train").all(self).await
+        Sql::new("SELECT product_id, name, ga_at, support_end FROM train").all(self).await
+    }
+
+    /// A product's trains after a name, in the order of names.
+    pub async fn train_list(&self, product: ProductId, after: &str, limit: u32) -> Result<Vec<Train>> {
+        Sql::new(
+            "SELECT product_id, name, ga_at, support_end FROM train WHERE product_id = $1 AND name > $2 ORDER BY name LIMIT $3",
+        )
+        .bind(product)
+        .bind(after)
+        .bind(i64::from(limit))
+        .all(self)
+        .await
     }
 }
 
@@ -64,7 +77,7 @@ impl Tx {
 
     /// A train of a product.
     pub async fn train_by_name(&mut self, product: ProductId, name: &TrainName) -> Result<Option<Train>> {
-        Sql::new("SELECT product_id, name, ga_at FROM train WHERE product_id = $1 AND name = $2")
+        Sql::new("SELECT product_id, name, ga_at, support_end FROM train WHERE product_id = $1 AND name = $2")
             .bind(product)
             .bind(name)
             .optional(self)
@@ -73,12 +86,27 @@ impl Tx {
 
     /// Enters a train.
     pub async fn train_add(&mut self, train: &Train) -> Result<()> {
-        Sql::new("INSERT INTO train (product_id, name, ga_at) VALUES ($1, $2, $3)")
+        Sql::new("INSERT INTO train (product_id, name, ga_at, support_end) VALUES ($1, $2, $3, $4)")
             .bind(train.product_id)
             .bind(&train.name)
             .bind(train.ga_at)
+            .bind(train.support_end)
             .execute(self)
             .await
             .map(|_| ())
+    }
+
+    /// Says from when on a train gets no further fixes; whether that was another moment before.
+    pub async fn train_support_end(&mut self, product: ProductId, name: &TrainName, at: Option<Time>) -> Result<bool> {
+        let changed = Sql::new(
+            "UPDATE train SET support_end = $1
+             WHERE product_id = $2 AND name = $3 AND COALESCE(support_end, -1) <> COALESCE($1, -1)",
+        )
+        .bind(at)
+        .bind(product)
+        .bind(name)
+        .execute(self)
+        .await?;
+        Ok(changed > 0)
     }
 }

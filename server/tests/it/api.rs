@@ -87,6 +87,7 @@ pub(crate) fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Perm
         get("/api/v1/products", Permission::Read),
         get("/api/v1/products/none", Permission::Read),
         get("/api/v1/products/none/releases", Permission::Read),
+        get("/api/v1/products/none/trains", Permission::Read),
         get("/api/v1/products/none/releases/1", Permission::Read),
         get("/api/v1/devices", Permission::Read),
         get("/api/v1/products/none/devices/SN", Permission::Read),
@@ -126,6 +127,7 @@ pub(crate) fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Perm
         ),
         post("/api/v1/products/none/releases/1/withdraw", none(), Permission::Publish),
         post("/api/v1/products", json!({"name": "root", "visibility": "public"}), Permission::Products),
+        (Method::PUT, "/api/v1/products/none/trains/2.4/support-end".to_owned(), none(), Some(Permission::Products)),
         post("/api/v1/customers", json!({"name": "x", "title": "\u{7}"}), Permission::Contracts),
         post("/api/v1/plans", json!({"name": "x", "grace_days": 366, "grants": []}), Permission::Contracts),
         post("/api/v1/contracts", json!({"number": "C", "customer": "none", "plan": "none"}), Permission::Contracts),
@@ -202,6 +204,7 @@ pub(crate) fn endpoints() -> Vec<(ureq::http::Method, String, Value, Option<Perm
         post("/api/v1/swaps/none/undo", none(), Permission::Devices),
         get("/api/v1/products/none/devices/SN/history", Permission::Read),
         post("/api/v1/devices", json!({"product": "none", "serial": "SN", "hw_id": "x"}), Permission::Devices),
+        (Method::PATCH, "/api/v1/products/none/devices/SN".to_owned(), json!({"site": "x"}), Some(Permission::Devices)),
         post("/api/v1/products/none/devices/SN/state", json!({"state": "blocked"}), Permission::Devices),
         post("/api/v1/products/none/devices/SN/revoke", none(), Permission::Devices),
         (

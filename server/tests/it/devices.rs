@@ -1,14 +1,17 @@
 //! Identity: enrolment, sessions, revocation, and who may read what is gated.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_catalog::Kind;
 use sluice_catalog::device::{Device, DeviceState};
-use sluice_catalog::wire::admin::{DeviceDetail, EnrolTokenCreated};
+use sluice_catalog::wire::admin::{DeviceDetail, EnrolTokenCreated, Page};
 use sluice_catalog::wire::device::EnrolResponse;
+use sluice_catalog::wire::entitlement::{DeviceEntry, DeviceEvent};
+use sluice_catalog::wire::erasure::Erased;
 use sluice_signer::{SigningKey, sha256};
+use ureq::http::Method;
 
 use crate::harness::world::{BAR, CAM, IMAGES};
-use crate::harness::{Engine, Release, TestDevice, World};
+use crate::harness::{Answer, Engine, Release, TestDevice, World};
 
 both_engines!(
     a_registered_serial_becomes_active,
@@ -23,6 +26,7 @@ both_engines!(
     a_session_ends_by_itself_and_by_revocation,
     a_blocked_or_retired_device_gets_no_session,
     gated_metadata_and_images_want_a_token,
+    a_device_is_moved_labelled_and_found_by_its_address,
 );
 
 fn enrol_token(world: &World, uses: u32) -> EnrolTokenCreated {
@@ -288,4 +292,72 @@ fn gated_metadata_and_images_want_a_token(engine: Engine) {
     let path = format!("/api/v1/products/{BAR}/devices/SN-1/state");
     world.admin.post(&path, &json!({"state": "blocked"})).expect(200);
     own.client.get("/metadata/1.acme-bar.json").refused(Kind::Forbidden);
+}
+
+fn patch(world: &World, serial: &str, change: &Value) -> Answer {
+    let path = format!("/api/v1/products/{CAM}/devices/{serial}");
+    let body = serde_json::to_vec(change).unwrap();
+    world.admin.send(Method::PATCH, &path, &[("Content-Type", "application/json")], &body)
+}
+
+fn a_device_is_moved_labelled_and_found_by_its_address(engine: Engine) {
+    let mut world = World::new(engine);
+    world.two_releases();
+    world.register(CAM, "SN-1", &json!({"site": "berlin", "tags": ["lab"], "mac": "00-1B-44-11-3A-B7"}));
+    world.register(CAM, "SN-2", &json!({}));
+    let found = |mac: &str| -> Vec<String> {
+        let page: Page<Device> = world.admin.get(&format!("/api/v1/devices?mac={mac}")).expect(200).json();
+        page.items.into_iter().map(|device| device.serial.to_string()).collect()
+    };
+    assert_eq!(found("001b.4411.3ab7"), ["SN-1"], "in whatever form it is written");
+    let before = world.server.now();
+    world.server.advance_s(60);
+    let device: Device = patch(&world, "SN-1", &json!({"site": "hall", "tags": ["canary"]})).expect(200).json();
+    let is = |device: &Device| {
+        let tags: Vec<String> = device.tags.iter().map(str::to_owned).collect();
+        (device.site.as_ref().map(ToString::to_string), tags, device.mac.as_ref().map(ToString::to_string))
+    };
+    let moved = (Some("hall".to_owned()), vec!["canary".to_owned()], Some("00:1b:44:11:3a:b7".to_owned()));
+    assert_eq!(is(&device), moved, "what is not named stays");
+    world.server.unchanged(|| {
+        assert_eq!(is(&patch(&world, "SN-1", &json!({"site": "hall"})).expect(200).json()), moved, "the same again");
+        assert_eq!(is(&patch(&world, "SN-1", &json!({})).expect(200).json()), moved);
+        patch(&world, "SN-1", &json!({"mac": "01:00:5e:00:00:01"})).refused(Kind::Malformed);
+        patch(&world, "SN-1", &json!({"tags": ["a b"]})).refused(Kind::Invalid);
+        let many: Vec<String> = (0..33).map(|tag| format!("t{tag}")).collect();
+        patch(&world, "SN-1", &json!({"tags": many})).refused(Kind::Invalid);
+        patch(&world, "SN-1", &json!({"state": "blocked"})).refused(Kind::Malformed);
+        patch(&world, "SN-9", &json!({"site": "hall"})).refused(Kind::NotFound);
+    });
+    let none: Device = patch(&world, "SN-1", &json!({"site": null, "mac": null, "tags": []})).expect(200).json();
+    assert_eq!(is(&none), (None, vec![], None));
+    assert_eq!(found("00:1b:44:11:3a:b7"), Vec::<String>::new());
+    // What it was then can still be told.
+    let path = format!("/api/v1/products/{CAM}/devices/SN-1/history");
+    let story: Vec<DeviceEntry> = world.admin.get(&path).expect(200).json();
+    let sites: Vec<Option<String>> = story
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            DeviceEvent::Changed { device, .. } => Some(device.site.as_ref().map(ToString::to_string)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sites, [Some("berlin".to_owned()), Some("hall".to_owned()), None]);
+    assert!(story.first().is_some_and(|entry| entry.at <= before));
+    let audit = world.admin.get("/api/v1/audit?limit=500").expect(200).text();
+    assert!(audit.contains("device.patch"), "{audit}");
+    // What is erased is forgotten with the rest.
+    patch(&world, "SN-2", &json!({"mac": "00:1b:44:11:3a:b8"})).expect(200);
+    let path = format!("/api/v1/products/{CAM}/devices/SN-2");
+    world.admin.post(&format!("{path}/state"), &json!({"state": "retired"})).expect(200);
+    let erased: Erased = world.admin.post(&format!("{path}/erase"), &json!({})).expect(200).json();
+    for path in [
+        format!("/api/v1/products/{CAM}/devices/{}", erased.serial),
+        format!("/api/v1/products/{CAM}/devices/{}/history", erased.serial),
+        "/api/v1/audit?limit=500".to_owned(),
+    ] {
+        let text = world.admin.get(&path).expect(200).text();
+        assert!(!text.contains("3a:b8"), "{path}: {text}");
+    }
+    world.server.unchanged(|| patch(&world, erased.serial.as_str(), &json!({"site": "x"})).refused(Kind::WrongState));
 }

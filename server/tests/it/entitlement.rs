@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use sluice_catalog::decide::Why;
+use sluice_catalog::product::Train;
 use sluice_catalog::swap::Swap;
-use sluice_catalog::wire::admin::ContractDetail;
+use sluice_catalog::wire::admin::{ContractDetail, Page, ReleaseDetail};
 use sluice_catalog::wire::entitlement::{DeviceEntry, DeviceEvent, ImportAnswer, PolicyDetail};
 use sluice_catalog::{Kind, Time};
 use ureq::http::Method;
@@ -23,6 +24,7 @@ both_engines!(
     what_somebody_decided_since_a_swap_stays_decided,
     a_life_is_told_in_order,
     an_import_is_taken_in_whole_or_in_its_good_part_and_once,
+    a_train_tells_when_its_support_ends_and_takes_nothing,
 );
 
 const DAY_S: i64 = 24 * 3600;
@@ -448,4 +450,36 @@ fn an_import_is_taken_in_whole_or_in_its_good_part_and_once(engine: Engine) {
     assert_eq!(shown.windows[0].from_at.to_string(), "2025-12-31T23:00:00Z", "days begin where the contract is");
     let many: Vec<Value> = (0..5_001).map(|line| row(line, "C-9", "SN-9")).collect();
     world.admin.post("/api/v1/contract-imports", &json!({"rows": many})).refused(Kind::Invalid);
+}
+
+fn a_train_tells_when_its_support_ends_and_takes_nothing(engine: Engine) {
+    let mut world = World::new(engine);
+    let [first, second] = world.free_and_paid();
+    world.register(CAM, "SN-1", &json!({}));
+    let device = enrolled(&world, "SN-1", &first);
+    world.contract("live", "2020-01-01", "2036-01-01", &["SN-1"]);
+    let path = |train: &str| format!("/api/v1/products/{CAM}/trains/{train}/support-end");
+    let put = |train: &str, end: Value| world.admin.put_json(&path(train), &json!({"support_end": end}));
+    assert_eq!(world.why(&device, "").newest_support_end, None);
+    world.server.unchanged(|| {
+        put("9.9", json!("2027-01-01")).refused(Kind::NotFound);
+        put("2.5", json!("2026-06-01")).refused(Kind::Invalid);
+        put("2.5", json!(null)).expect(200);
+    });
+    let train: Train = put("2.5", json!("2026-06-02")).expect(200).json();
+    assert_eq!(train.support_end.map(Time::date), Some("2026-06-02".to_owned()));
+    world.server.unchanged(|| {
+        put("2.5", json!("2026-06-02")).expect(200);
+    });
+    let why = world.why(&device, "");
+    let told = (why.newest_train.map(|train| train.to_string()), why.newest_support_end);
+    assert_eq!(told, (Some("2.5".to_owned()), train.support_end));
+    assert_eq!(device.poll().path(), second.path(), "support has ended, and the device gets what it is entitled to");
+    let page: Page<Train> = world.admin.get(&format!("/api/v1/products/{CAM}/trains?limit=1")).expect(200).json();
+    assert_eq!(page.items.iter().map(|train| train.name.to_string()).collect::<Vec<_>>(), ["2.4"]);
+    let next = format!("/api/v1/products/{CAM}/trains?after={}", page.next.unwrap());
+    let rest: Page<Train> = world.admin.get(&next).expect(200).json();
+    assert_eq!(rest.items, [train], "in the order of their names");
+    let shown: ReleaseDetail = world.admin.get(&format!("/api/v1/products/{CAM}/releases/2.5.0")).expect(200).json();
+    assert_eq!(shown.support_end, rest.items[0].support_end);
 }

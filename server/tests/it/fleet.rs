@@ -8,7 +8,7 @@ use sluice_catalog::id::{CohortId, DeviceId};
 use sluice_catalog::wire::fleet::{DeviceShift, FleetDevice, FleetLine, FleetSummary, ShiftSummary};
 use sluice_catalog::{Kind, TextSet, Time};
 use sluice_server::app::{Actor, DeviceFilter};
-use sluice_server::store::Store;
+use sluice_server::store::{DeviceChoice, Store};
 
 use crate::harness::wait::until;
 use crate::harness::world::CAM;
@@ -137,7 +137,7 @@ fn each_device_of_a_fleet_is_told_what_it_alone_is_told(engine: Engine) {
 fn enter(world: &World, count: usize) {
     world.server.block_on(async {
         let store: &Store = &world.server.app.store;
-        let like = store.device_list(None, None, None, None, 1).await.unwrap().remove(0);
+        let like = store.device_list(&DeviceChoice::default(), None, 1).await.unwrap().remove(0);
         let mut tx = store.begin().await.unwrap();
         for number in 0..count {
             let id = DeviceId(uuid::Uuid::from_u128((1 << 126) + number as u128));

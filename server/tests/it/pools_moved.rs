@@ -17,6 +17,7 @@ both_engines!(
     a_pool_that_ends_leaves_no_place_to_a_swapped_device,
     the_place_of_a_device_that_replaces_one_elsewhere_is_free,
     states_that_change_at_one_site_at_once_wait_for_each_other,
+    a_device_that_moves_leaves_its_place_and_waits_behind_the_others_where_it_comes,
 );
 
 /// Devices stand at sites of `globex` and run 2.4.0; 2.5.0 requires a code of plan `plus`.
@@ -250,4 +251,24 @@ fn states_that_change_at_one_site_at_once_wait_for_each_other(engine: Engine) {
         });
     });
     assert!(placed(world, "C-1").len() <= 2);
+}
+
+fn a_device_that_moves_leaves_its_place_and_waits_behind_the_others_where_it_comes(engine: Engine) {
+    let (world, _) = world(engine);
+    pool(&world, "C-1", 1);
+    stand(&world, &["SN-1", "SN-2"]);
+    let to = |serial: &str, site: &str| {
+        let path = format!("/api/v1/products/{CAM}/devices/{serial}");
+        let body = serde_json::to_vec(&json!({"site": site})).unwrap();
+        world.admin.send(Method::PATCH, &path, &[("Content-Type", "application/json")], &body).expect(200);
+        world.server.advance_s(1);
+    };
+    assert_eq!(placed(&world, "C-1"), ["SN-1"]);
+    to("SN-1", "attic");
+    assert_eq!(placed(&world, "C-1"), ["SN-2"]);
+    stand(&world, &["SN-3"]);
+    to("SN-1", "hall");
+    assert_eq!(placed(&world, "C-1"), ["SN-2"], "who has the place keeps it");
+    to("SN-2", "attic");
+    assert_eq!(placed(&world, "C-1"), ["SN-3"], "who stood there before comes first");
 }

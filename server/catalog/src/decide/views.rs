@@ -24,6 +24,8 @@ pub struct ReleaseView {
     pub artifacts: Vec<Artifact>,
     /// When its train became generally available.
     pub train_ga: Time,
+    /// From when on its train gets no further fixes, if that was said. No gate asks for it.
+    pub support_end: Option<Time>,
     /// Who sees it before others, and until when.
     pub embargo: Option<Embargo>,
     /// Countries to which it is not delivered (ISO 3166-1, two capital letters).
@@ -33,7 +35,7 @@ pub struct ReleaseView {
 impl ReleaseView {
     /// A release that is under no embargo and blocked nowhere.
     pub fn new(release: Release, artifacts: Vec<Artifact>, train_ga: Time) -> Self {
-        Self { release, artifacts, train_ga, embargo: None, blocked_countries: TextSet::default() }
+        Self { release, artifacts, train_ga, support_end: None, embargo: None, blocked_countries: TextSet::default() }
     }
 
     /// Takes in what the server says of it.

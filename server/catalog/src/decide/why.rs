@@ -39,6 +39,9 @@ pub struct Why {
     /// Its train.
     #[serde(default)]
     pub newest_train: Option<TrainName>,
+    /// When that train's support ends or ended, if it was said: from then on no further fixes of it are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_support_end: Option<Time>,
     /// When the answer changes by itself, if it does.
     pub changes_at: Option<Time>,
     /// What would let the device have the version that the reason is about.
@@ -109,6 +112,7 @@ pub fn why(device: &DeviceView, product: &ProductView, only: Option<&Version>, a
         sentence: reason.sentence().to_owned(),
         newest_entitled: newest.map(|release| release.release.version.clone()),
         newest_train: newest.map(|release| release.release.train.clone()),
+        newest_support_end: newest.and_then(|release| release.support_end),
         changes_at,
         advice: remedies.iter().map(texts::remedy).collect(),
         remedies,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::change::Change;
 use crate::contract::{Contract, CoverageWindow, CoveredItem, Grant, KeptBy, Plan, WindowKind};
 use crate::cover::CoverRule;
 use crate::customer::{Customer, Partner};
@@ -15,7 +16,7 @@ use crate::product::{Channel, Visibility};
 use crate::release::{Artifact, Release};
 use crate::rollout::Attempt;
 use crate::text::{Code, ContractNumber, Family, HardwareId, Pid, ProductName, Serial, Slug, TrainName};
-use crate::{TextSet, Time};
+use crate::{Mac, TextSet, Time};
 
 /// Most items on a page.
 pub const MAX_PAGE: u32 = 500;
@@ -118,8 +119,21 @@ pub struct ReleaseDetail {
     pub release: Release,
     /// When its train became generally available.
     pub train_ga: Time,
+    /// From when on its train gets no further fixes, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support_end: Option<Time>,
     /// Its images.
     pub artifacts: Vec<Artifact>,
+}
+
+/// When a train's support ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SupportEndSet {
+    /// From this moment on it gets no further fixes; not known when absent.
+    #[serde(default)]
+    pub support_end: Option<Time>,
 }
 
 /// A customer to enter.
@@ -331,6 +345,9 @@ pub struct DeviceCreate {
     pub serial: Serial,
     /// Its hardware.
     pub hw_id: HardwareId,
+    /// The address of its network interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
     /// Its owner's name.
     #[serde(default)]
     pub customer: Option<Slug>,
@@ -343,6 +360,24 @@ pub struct DeviceCreate {
     /// The train it was made with, if known: security fixes of that train are free.
     #[serde(default)]
     pub train: Option<TrainName>,
+}
+
+/// What is changed of a device. What is absent stays; `null` takes away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DevicePatch {
+    /// Where it stands.
+    #[serde(skip_serializing_if = "Change::is_kept")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub site: Change<Slug>,
+    /// Its free labels, all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<TextSet>,
+    /// The address of its network interface.
+    #[serde(skip_serializing_if = "Change::is_kept")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub mac: Change<Mac>,
 }
 
 /// A device to move in its life.

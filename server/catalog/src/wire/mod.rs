@@ -2,6 +2,7 @@
 //! (TUF documents, hawkBit DDI, Lens GraphQL) have types of their own inside their adapters.
 
 pub mod admin;
+pub mod change;
 pub mod contracts;
 pub mod device;
 pub mod entitlement;

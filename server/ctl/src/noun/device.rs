@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use sluice_catalog::TextSet;
 use sluice_catalog::device::{Device, DeviceState};
 use sluice_catalog::id::ProductId;
 use sluice_catalog::product::Product;
 use sluice_catalog::text::{HardwareId, ProductName, Serial, Slug, TrainName};
-use sluice_catalog::wire::admin::{DeviceCreate, DeviceDetail, DeviceStateChange};
+use sluice_catalog::wire::admin::{DeviceCreate, DeviceDetail, DevicePatch, DeviceStateChange};
+use sluice_catalog::wire::change::Change;
 use sluice_catalog::wire::entitlement::{DeviceEntry, DeviceEvent};
 use sluice_catalog::wire::erasure::Erased;
 use sluice_catalog::wire::registration::{CodeCreate, CodeMade, Registration, RegistrationCreate, TransferCreate};
+use sluice_catalog::{Mac, TextSet};
 
 use crate::args::{LIST_MAX, Paging, one_of};
 use crate::cli::Session;
@@ -35,6 +36,52 @@ pub struct Name {
     pub serial: Serial,
 }
 
+/// What is changed of a device.
+#[derive(Args)]
+pub struct DeviceSet {
+    #[command(flatten)]
+    name: Name,
+    /// Where it stands.
+    #[arg(long, conflicts_with = "no_site")]
+    site: Option<Slug>,
+    /// It stands at no site.
+    #[arg(long)]
+    no_site: bool,
+    /// A free label, in place of all that it has; may be repeated.
+    #[arg(long = "tag", conflicts_with = "no_tags")]
+    tags: Vec<Slug>,
+    /// It has no labels.
+    #[arg(long)]
+    no_tags: bool,
+    /// The address of its network interface.
+    #[arg(long, conflicts_with = "no_mac")]
+    mac: Option<Mac>,
+    /// Its address is not known.
+    #[arg(long)]
+    no_mac: bool,
+}
+
+impl DeviceSet {
+    fn run(self, session: &Session) -> Result<(), Failure> {
+        let request = DevicePatch {
+            site: if self.no_site || self.site.is_some() { Change::To(self.site) } else { Change::Keep },
+            tags: (self.no_tags || !self.tags.is_empty()).then(|| self.tags.into_iter().collect()),
+            mac: if self.no_mac || self.mac.is_some() { Change::To(self.mac) } else { Change::Keep },
+        };
+        if request == DevicePatch::default() {
+            return Err(Failure::Usage(
+                "say what changes: --site, --tag, --mac, or --no-site, --no-tags, --no-mac".into(),
+            ));
+        }
+        let device: Device = session.client.patch(&self.name.path(&[]), &request)?.value;
+        session.out.result(&device, |device| {
+            let (site, mac) = (or_dash(device.site.as_ref()), or_dash(device.mac.as_ref()));
+            let pairs = [("site", site), ("tags", joined(device.tags.iter())), ("mac", mac)];
+            fields(&[&[("device", format!("{}/{}", self.name.product, device.serial))], &pairs[..]].concat())
+        })
+    }
+}
+
 #[derive(Subcommand)]
 pub enum Command {
     /// Register a device before it enrols. It becomes active when it does.
@@ -44,6 +91,9 @@ pub enum Command {
         /// Its hardware.
         #[arg(long)]
         hw_id: HardwareId,
+        /// The address of its network interface.
+        #[arg(long)]
+        mac: Option<Mac>,
         /// Whose it is.
         #[arg(long)]
         customer: Option<Slug>,
@@ -68,9 +118,14 @@ pub enum Command {
         /// Of this customer only.
         #[arg(long)]
         customer: Option<Slug>,
+        /// With this address of its network interface only.
+        #[arg(long)]
+        mac: Option<Mac>,
         #[command(flatten)]
         paging: Paging,
     },
+    /// Change where a device stands, its labels or its address. What is not named stays.
+    Set(DeviceSet),
     /// Show a device with what it runs and its last attempts.
     Show(Name),
     /// Accept a pending device.
@@ -130,19 +185,21 @@ pub enum Command {
 impl Command {
     pub fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
-            Self::Create { name, hw_id, customer, site, tags, train } => {
+            Self::Create { name, hw_id, mac, customer, site, tags, train } => {
                 let Name { product, serial } = name;
                 let tags = tags.into_iter().collect::<TextSet>();
-                let request = DeviceCreate { product: product.clone(), serial, hw_id, customer, site, tags, train };
+                let request =
+                    DeviceCreate { product: product.clone(), serial, hw_id, mac, customer, site, tags, train };
                 let answer = session.client.post::<Device>(&path(&["devices"]), &request)?;
                 session.out.result(&answer.value, |device| {
                     let what = format!("device {product}/{} ({})", device.serial, device.state.as_str());
                     made(answer.created, &what)
                 })
             }
-            Self::List { product, state, customer, paging } => {
-                print_list(session, product.as_ref(), state, customer.as_ref(), &paging)
+            Self::List { product, state, customer, mac, paging } => {
+                print_list(session, product.as_ref(), (state, mac.as_ref()), customer.as_ref(), &paging)
             }
+            Self::Set(set) => set.run(session),
             Self::Show(name) => {
                 let detail: DeviceDetail = session.client.get(&name.path(&[]), &[])?;
                 session.out.result(&detail, text)
@@ -216,7 +273,7 @@ impl Name {
 fn print_list(
     session: &Session,
     product: Option<&ProductName>,
-    state: Option<DeviceState>,
+    (state, mac): (Option<DeviceState>, Option<&Mac>),
     customer: Option<&Slug>,
     paging: &Paging,
 ) -> Result<(), Failure> {
@@ -234,6 +291,7 @@ fn print_list(
         ("product", product.map(ToString::to_string)),
         ("state", state.map(|state| state.as_str().to_owned())),
         ("customer", customer.map(ToString::to_string)),
+        ("mac", mac.map(ToString::to_string)),
     ];
     list(
         session,
@@ -316,6 +374,7 @@ fn text(detail: &DeviceDetail) -> String {
         ("train", or_dash(device.confirmed_train.as_ref())),
         ("channel", device.channel.as_str().to_owned()),
         ("site", or_dash(device.site.as_ref())),
+        ("mac", or_dash(device.mac.as_ref())),
         ("tags", joined(device.tags.iter())),
         ("enrolled", if device.public_key.is_some() { "yes" } else { "no" }.to_owned()),
         ("epoch", device.epoch.to_string()),

@@ -32,6 +32,7 @@ pub mod rollout_watch;
 pub mod site;
 pub mod swap;
 pub mod token;
+pub mod train;
 pub mod update_now;
 pub mod why;
 

@@ -85,7 +85,7 @@ fn text(name: &Name, answer: &Answer) -> String {
         ("at", when(answer.at)),
         ("outcome", format!("{outcome}{about}: {}", answer.reason)),
         ("because", answer.sentence.clone()),
-        ("may have", or_dash(answer.newest_entitled.as_ref())),
+        ("may have", newest(answer)),
         ("changes at", when(answer.changes_at)),
     ];
     pairs.extend(answer.known_at.map(|known_at| ("known at", when(known_at))));
@@ -110,6 +110,18 @@ fn text(name: &Name, answer: &Answer) -> String {
         text.push_str(&["  ", mark, "  ", &format!("{gate:8}  {code:22}  {sentence}{detail}"), "\n"].concat());
     }
     text
+}
+
+/// The newest version the device may have, and whether fixes of its train still come.
+fn newest(answer: &Answer) -> String {
+    let newest = or_dash(answer.newest_entitled.as_ref());
+    match (&answer.newest_train, answer.newest_support_end) {
+        (Some(train), Some(end)) if end <= answer.at => {
+            format!("{newest}; support of train {train} ended on {}: no further fixes of it are made", end.date())
+        }
+        (Some(train), Some(end)) => format!("{newest}; support of train {train} ends on {}", end.date()),
+        _ => newest,
+    }
 }
 
 const fn gate_name(gate: Gate) -> &'static str {

@@ -51,6 +51,42 @@ fn a_product_is_shown_as_fields_and_as_json() {
 }
 
 #[test]
+fn a_device_is_moved_and_what_is_not_named_is_not_sent() {
+    let at = "PATCH /api/v1/products/acme-cam/devices/C%2B1";
+    let moved =
+        run(&["device", "set", "acme-cam", "C+1", "--site", "hall", "--no-mac"], vec![answer(at, 200, &device())]);
+    assert_eq!(moved.seen[0].body, json!({ "site": "hall", "mac": null }));
+    assert_snapshot!(moved.text());
+    let labelled = run(
+        &["device", "set", "acme-cam", "C+1", "--tag", "a", "--tag", "b", "--mac", "001B44113AB7", "--no-site"],
+        vec![answer(at, 200, &device())],
+    );
+    let sent = json!({ "site": null, "tags": ["a", "b"], "mac": "00:1b:44:11:3a:b7" });
+    assert_eq!(labelled.seen[0].body, sent);
+    assert_snapshot!(run(&["device", "set", "acme-cam", "C+1"], vec![]).text());
+}
+
+#[test]
+fn a_train_is_told_with_the_end_of_its_support() {
+    let train = |end: Value| json!({ "product_id": id(1), "name": "1.0", "ga_at": AT, "support_end": end });
+    let page = json!({ "items": [train(Value::Null), train(json!("2027-01-01T00:00:00Z"))], "next": null });
+    let listed =
+        run(&["train", "list", "acme-cam"], vec![answer("GET /api/v1/products/acme-cam/trains?limit=500", 200, &page)]);
+    assert_snapshot!(listed.text());
+    let at = "PUT /api/v1/products/acme-cam/trains/1.0/support-end";
+    let said = run(
+        &["train", "support-end", "acme-cam", "1.0", "2027-01-01"],
+        vec![answer(at, 200, &train(json!("2027-01-01T00:00:00Z")))],
+    );
+    assert_eq!(said.seen[0].body, json!({ "support_end": "2027-01-01T00:00:00Z" }));
+    assert_snapshot!(said.text());
+    let unknown =
+        run(&["train", "support-end", "acme-cam", "1.0", "--unknown"], vec![answer(at, 200, &train(Value::Null))]);
+    assert_eq!(unknown.seen[0].body, json!({ "support_end": null }));
+    assert_snapshot!(unknown.text());
+}
+
+#[test]
 fn releases_are_listed_with_what_they_require() {
     let release = json!({
         "product": "acme-cam",
@@ -194,6 +230,7 @@ fn why_is_a_trace_a_person_can_read() {
         "product": "acme-cam", "at": "2026-06-01T00:00:00Z", "offered": false, "version": "2.0.0",
         "reason": "NO_CONTRACT", "sentence": "No contract covers the device.", "newest_entitled": "1.0.1",
         "changes_at": null, "known_at": "2026-05-31T00:00:00Z", "newest_train": "1.0",
+        "newest_support_end": "2026-05-01T00:00:00Z",
         "remedies": [{ "kind": "cover", "codes": ["FW"] }], "advice": ["put the device under a contract that grants FW"],
         "overlaps": ["C-1", "C-2"],
         "steps": [

@@ -162,6 +162,7 @@ async fn entry(
         product_id: product.product.id,
         name: custom.train.parse().map_err(|error| bad("train", &error))?,
         ga_at: Time::from_date(&custom.train_ga.to_string()).map_err(|error| bad("train_ga", &error))?,
+        support_end: None,
     };
     if let Some(other) = product.releases().iter().find(|view| view.release.train == train.name)
         && other.train_ga != train.ga_at

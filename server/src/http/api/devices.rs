@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, delete, get, post, put, web};
+use actix_web::{HttpResponse, delete, get, patch, post, put, web};
 use serde::Deserialize;
-use sluice_catalog::Time;
 use sluice_catalog::decide::Why;
 use sluice_catalog::device::{Device, DeviceState, EnrolToken};
 use sluice_catalog::id::EnrolTokenId;
 use sluice_catalog::text::{ProductName, Serial, Slug, Version};
 use sluice_catalog::wire::admin::{
-    DeviceCreate, DeviceDetail, DeviceStateChange, EnrolTokenCreate, EnrolTokenCreated, Page,
+    DeviceCreate, DeviceDetail, DevicePatch, DeviceStateChange, EnrolTokenCreate, EnrolTokenCreated, Page,
 };
 use sluice_catalog::wire::erasure::Erased;
 use sluice_catalog::wire::rollout::{UpdateNow, UpdateNowSet};
+use sluice_catalog::{Mac, Time};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app;
@@ -27,6 +27,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(list)
         .service(create)
         .service(show)
+        .service(change)
         .service(state)
         .service(revoke)
         .service(erase)
@@ -47,6 +48,8 @@ struct Filter {
     state: Option<DeviceState>,
     /// Of this customer only; for a principal that is bound to a customer its own unless given.
     customer: Option<Slug>,
+    /// With this address of its network interface only.
+    mac: Option<Mac>,
     /// `next` of the page before.
     after: Option<String>,
     /// Items, 1 to 500; 50 unless given.
@@ -64,7 +67,7 @@ async fn list(shared: web::Data<Shared>, actor: Acting, filter: web::Query<Filte
         .app
         .run(async move {
             let (product, customer) = (filter.product.as_ref(), filter.customer.as_ref());
-            app.device_list(&actor.0, product, filter.state, customer, after, limit).await
+            app.device_list(&actor.0, product, (filter.state, filter.mac), customer, after, limit).await
         })
         .await?;
     Ok(page(items, limit, |one| one.id.to_string()))
@@ -91,6 +94,22 @@ async fn show(
 ) -> Answer<web::Json<DeviceDetail>> {
     let app = Arc::clone(&shared.app);
     Ok(web::Json(shared.app.run(async move { app.device_get(&actor.0, &path.0, &path.1).await }).await?))
+}
+
+/// Change where a device stands, its labels and the address of its network interface. What is absent stays; `null` takes away.
+#[utoipa::path(
+    params(("product" = String, Path), ("serial" = String, Path)), responses((status = 200, body = Device)),
+    tag = "devices"
+)]
+#[patch("/api/v1/products/{product}/devices/{serial}")]
+async fn change(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    path: web::Path<(ProductName, Serial)>,
+    request: web::Json<DevicePatch>,
+) -> Answer<web::Json<Device>> {
+    let app = Arc::clone(&shared.app);
+    Ok(web::Json(shared.app.run(async move { app.device_patch(&actor.0, &path.0, &path.1, &request).await }).await?))
 }
 
 /// Accept, block or retire a device.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use actix_web::{get, post, web};
-use sluice_catalog::product::Product;
-use sluice_catalog::text::{ProductName, Version};
-use sluice_catalog::wire::admin::{Page, ProductCreate, ReleaseDetail};
+use actix_web::{get, post, put, web};
+use sluice_catalog::product::{Product, Train};
+use sluice_catalog::text::{ProductName, TrainName, Version};
+use sluice_catalog::wire::admin::{Page, ProductCreate, ReleaseDetail, SupportEndSet};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::super::auth::Acting;
@@ -13,7 +13,15 @@ use super::super::{Answer, Shared};
 use super::{Paging, made, page};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
-    config.service(list).service(create).service(show).service(releases).service(release).service(withdraw);
+    config
+        .service(list)
+        .service(create)
+        .service(show)
+        .service(releases)
+        .service(release)
+        .service(withdraw)
+        .service(trains)
+        .service(support_end);
 }
 
 /// Products, in the order of their names.
@@ -88,4 +96,36 @@ async fn withdraw(
 ) -> Answer<web::Json<ReleaseDetail>> {
     let app = Arc::clone(&shared.app);
     Ok(web::Json(shared.app.run(async move { app.release_withdraw(&actor.0, &path.0, &path.1).await }).await?))
+}
+
+/// A product's trains, in the order of their names.
+#[utoipa::path(
+    params(("name" = String, Path), Paging), responses((status = 200, body = Page<Train>)), tag = "products"
+)]
+#[get("/api/v1/products/{name}/trains")]
+async fn trains(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    name: web::Path<ProductName>,
+    paging: web::Query<Paging>,
+) -> Answer<web::Json<Page<Train>>> {
+    let (app, limit) = (Arc::clone(&shared.app), paging.limit()?);
+    let items = shared.app.run(async move { app.train_list(&actor.0, &name, paging.after()?, limit).await }).await?;
+    Ok(page(items, limit, |one| one.name.to_string()))
+}
+
+/// Say from when on a train gets no further fixes. That is told to whoever asks why, and decides nothing.
+#[utoipa::path(
+    params(("name" = String, Path), ("train" = String, Path)), responses((status = 200, body = Train)), tag = "products"
+)]
+#[put("/api/v1/products/{name}/trains/{train}/support-end")]
+async fn support_end(
+    shared: web::Data<Shared>,
+    actor: Acting,
+    path: web::Path<(ProductName, TrainName)>,
+    request: web::Json<SupportEndSet>,
+) -> Answer<web::Json<Train>> {
+    let app = Arc::clone(&shared.app);
+    let set = async move { app.train_support_end(&actor.0, &path.0, &path.1, request.support_end).await };
+    Ok(web::Json(shared.app.run(set).await?))
 }

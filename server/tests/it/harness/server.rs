@@ -7,7 +7,7 @@ use sluice_catalog::Time;
 use sluice_server::app::App;
 use sluice_server::clock::Clock;
 use sluice_server::config::Settings;
-use sluice_server::store::Repository;
+use sluice_server::store::{DeviceChoice, Repository};
 use sluice_server::{jobs, serve, setup};
 use sluice_signer::limits::NEWEST_EPOCH;
 use tempfile::TempDir;
@@ -210,7 +210,7 @@ impl TestServer {
                 }
             }
             let mut devices = Vec::new();
-            for device in store.device_list(None, None, None, None, 500).await.unwrap() {
+            for device in store.device_list(&DeviceChoice::default(), None, 500).await.unwrap() {
                 let attempts = store.attempt_list(device.id, 20).await.unwrap();
                 devices.push((store.installed_list(device.id).await.unwrap(), attempts, device));
             }

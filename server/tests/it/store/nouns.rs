@@ -15,7 +15,7 @@ use sluice_catalog::product::{Channel, Product, Train, Visibility};
 use sluice_catalog::release::{Artifact, Release, ReleaseKind};
 use sluice_catalog::rollout::{AttemptState, Failure, Rollout, RolloutState, Rules, Selector, Stage, Stages};
 use sluice_catalog::{Digest, TextSet, Time};
-use sluice_server::store::{Because, Repository, Said, Store, StoreError, Tx};
+use sluice_server::store::{Because, DeviceChoice, Repository, Said, Store, StoreError, Tx};
 
 use super::{Engine, NOW, on, product, uuid, with_product};
 
@@ -53,7 +53,7 @@ fn products_and_trains(engine: Engine) {
             visibility: Visibility::Public,
             ..full.clone()
         };
-        let train = Train { product_id: full.id, name: "2.4".parse().unwrap(), ga_at: NOW };
+        let train = Train { product_id: full.id, name: "2.4".parse().unwrap(), ga_at: NOW, support_end: None };
         let mut tx = store.begin().await.unwrap();
         tx.product_add(&bare).await.unwrap();
         tx.train_add(&train).await.unwrap();
@@ -209,7 +209,7 @@ fn artifact(number: u128, release: &Release, component: &str) -> Artifact {
 async fn add_release(tx: &mut Tx, release: &Release) {
     if tx.product_by_name(&product().name).await.unwrap().is_none() {
         tx.product_add(&product()).await.unwrap();
-        let train = Train { product_id: product().id, name: "2.4".parse().unwrap(), ga_at: NOW };
+        let train = Train { product_id: product().id, name: "2.4".parse().unwrap(), ga_at: NOW, support_end: None };
         tx.train_add(&train).await.unwrap();
     }
     tx.release_add(release).await.unwrap();
@@ -251,6 +251,7 @@ pub(super) fn device(number: u128, serial: &str) -> Device {
         product_id: product().id,
         serial: serial.parse().unwrap(),
         hw_id: "cam-r3".parse().unwrap(),
+        mac: None,
         customer_id: None,
         site: None,
         tags: TextSet::default(),
@@ -308,11 +309,20 @@ fn devices(engine: Engine) {
         assert_eq!(row.customer, Some(customer.name));
         let row = store.device_by_serial(product().id, &"SN-1".parse().unwrap()).await.unwrap().unwrap();
         assert_eq!((row.device, row.customer), (device(1, "SN-1"), None));
-        let list = async |state, after| store.device_list(Some(product().id), state, None, after, 10).await.unwrap();
+        let list = async |state, after| {
+            let chosen = DeviceChoice { product: Some(product().id), state, ..DeviceChoice::default() };
+            store.device_list(&chosen, after, 10).await.unwrap()
+        };
         assert_eq!(list(None, None).await, [device(1, "SN-1"), full.clone()]);
         assert_eq!(list(Some(DeviceState::RmaPending), None).await, std::slice::from_ref(&full));
         assert_eq!(list(None, Some(DeviceId(uuid(1)))).await, std::slice::from_ref(&full));
-        assert_eq!(store.device_list(None, Some(DeviceState::Blocked), None, None, 10).await.unwrap(), []);
+        assert_eq!(
+            store
+                .device_list(&DeviceChoice { state: Some(DeviceState::Blocked), ..DeviceChoice::default() }, None, 10)
+                .await
+                .unwrap(),
+            []
+        );
         is_duplicate(store.begin().await.unwrap().device_add(&device(3, "SN-1"), NOW).await);
     });
 }

@@ -124,6 +124,7 @@ pub(super) fn device(runs: i64, covers: Vec<Cover>) -> DeviceView {
             product_id: ProductId(uuid(1)),
             serial: "SN7".parse().unwrap(),
             hw_id: "cam-r3".parse().unwrap(),
+            mac: None,
             customer_id: None,
             site: None,
             tags: TextSet::default(),
