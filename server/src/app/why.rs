@@ -101,8 +101,14 @@ impl App {
         told.ok_or_else(|| Error::not_found("version", version.as_ref().map_or("", Version::as_str)))
     }
 
-    /// A product as it was: rollouts as far as they were at a moment, and releases by what was known.
+    /// A product as it was: rollouts as far as they were at a moment, stopped or not, and releases by what was known.
     async fn product_at(&self, view: &ProductView, moment: Time, known_at: Option<Time>) -> Result<ProductView> {
+        let mut then = self.releases_at(view, moment, known_at).await?;
+        then.stopped = self.store.stopped_at(moment).await?;
+        Ok(then)
+    }
+
+    async fn releases_at(&self, view: &ProductView, moment: Time, known_at: Option<Time>) -> Result<ProductView> {
         let mut rollouts = Vec::new();
         for rollout in &view.rollouts {
             if let Some(then) = self.store.rollout_then(rollout, moment).await? {

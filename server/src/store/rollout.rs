@@ -120,6 +120,20 @@ impl Store {
     pub async fn stop_all(&self) -> Result<StopAll> {
         stop_all(self).await
     }
+
+    /// Whether every rollout was stopped at a moment, as far as that was noted.
+    pub async fn stopped_at(&self, at: Time) -> Result<bool> {
+        let turn: Option<(bool,)> =
+            Sql::new("SELECT stopped FROM stop_all_turn WHERE at <= $1 ORDER BY at DESC LIMIT 1")
+                .bind(at)
+                .optional(self)
+                .await?;
+        match turn {
+            Some((stopped,)) => Ok(stopped),
+            // The last turn may be from before turns were noted.
+            None => stop_all(self).await.map(|set| set.stopped && set.at.is_some_and(|since| since <= at)),
+        }
+    }
 }
 
 impl Tx {
@@ -128,8 +142,16 @@ impl Tx {
         stop_all(self).await
     }
 
-    /// Turns it.
-    pub async fn stop_all_put(&mut self, set: &StopAll) -> Result<()> {
+    /// Turns it, and notes when.
+    pub async fn stop_all_put(&mut self, set: &StopAll, at: Time) -> Result<()> {
+        Sql::new(
+            "INSERT INTO stop_all_turn (at, stopped) VALUES ($1, $2)
+             ON CONFLICT (at) DO UPDATE SET stopped = excluded.stopped",
+        )
+        .bind(at)
+        .bind(set.stopped)
+        .execute(&mut *self)
+        .await?;
         self.meta_put(STOP_ALL, &json(set)).await
     }
 

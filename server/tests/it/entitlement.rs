@@ -73,8 +73,12 @@ fn what_was_decided_then_is_what_why_says_of_then(engine: Engine) {
             "/api/v1/contracts/C-1/facts".into(),
             json!({"windows": [{"from": "2020-01-01", "to": "2036-01-01"}]}),
         ),
+        (Method::PUT, "/api/v1/stop-all".into(), json!({"stopped": true, "reason": "smoke"})),
+        (Method::PUT, "/api/v1/stop-all".into(), json!({"stopped": false})),
         (Method::PUT, format!("/api/v1/products/{CAM}/releases/2.5.0/blocked-countries"), json!({"countries": ["NL"]})),
         (Method::PUT, "/api/v1/customers/globex/sites/hall".into(), json!({"country": "NL"})),
+        (Method::PATCH, format!("/api/v1/products/{CAM}/devices/SN-1"), json!({"site": "attic"})),
+        (Method::PUT, "/api/v1/stop-all".into(), json!({"stopped": true, "reason": "smoke again"})),
         (Method::POST, "/api/v1/rollouts/major/move".into(), json!({"action": "halt", "cause": "smoke"})),
     ];
     let mut seen = Vec::new();
@@ -107,9 +111,13 @@ fn what_was_decided_then_is_what_why_says_of_then(engine: Engine) {
             "HELD_BY_POLICY",
             "NOT_LIVE",
             "COVERED_LIVE",
+            "STOPPED_ALL",
+            "COVERED_LIVE",
             "COVERED_LIVE",
             "COUNTRY_BLOCKED",
-            "COUNTRY_BLOCKED",
+            "COVERED_LIVE",
+            "STOPPED_ALL",
+            "STOPPED_ALL",
         ]
     );
     for (at, reason, offered) in seen {

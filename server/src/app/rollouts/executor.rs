@@ -216,7 +216,7 @@ impl App {
             by: actor.name().to_owned(),
             at: Some(now),
         };
-        tx.stop_all_put(&set).await?;
+        tx.stop_all_put(&set, now).await?;
         if !set.stopped {
             self.go_on(&mut tx, before.at.unwrap_or(now), actor, now).await?;
         }
