@@ -1,7 +1,10 @@
 //! What owners want for their devices, where their sites are, and what is said of releases that keeps them from some.
 
+use std::sync::Arc;
+
 use serde_json::json;
-use sluice_catalog::id::{FactId, ReleaseId};
+use sluice_catalog::decide::ProductView;
+use sluice_catalog::id::{CustomerId, FactId, ReleaseId};
 use sluice_catalog::policy::{MAX_POLICY_REASON, Policy, PolicyKind, PolicyScope, Site, is_country};
 use sluice_catalog::principal::Permission;
 use sluice_catalog::release::{Embargo, ReleaseFact};
@@ -11,6 +14,7 @@ use sluice_catalog::wire::entitlement::{
 };
 use sluice_catalog::{Kind, Time};
 
+use super::reach::Reach;
 use super::{Actor, App, Made};
 use crate::error::{Error, Result};
 use crate::store::PolicyRow;
@@ -33,9 +37,36 @@ impl App {
         Ok(PolicyDetail { customer: customer.clone(), product, target: row.target.clone(), policy: row.policy()? })
     }
 
+    /// The product that a policy is for, as its release are known to who sets it: whoever is bound to a customer learns neither of
+    /// products that this customer has no device of, nor of versions under embargo.
+    async fn policy_product(
+        &self,
+        reach: Reach,
+        owner: CustomerId,
+        request: &PolicyCreate,
+    ) -> Result<Option<Arc<ProductView>>> {
+        let now = self.now();
+        let Some(name) = &request.product else { return Ok(None) };
+        let product = self.product_view(name)?;
+        if reach != Reach::Everything && !self.store.customer_has_product(owner, product.product.id, now).await? {
+            return Err(Error::not_found("product", name));
+        }
+        if let PolicyKind::Pin { version } = &request.kind {
+            let known = product.release_of_version(version).filter(|release| {
+                reach == Reach::Everything || release.embargo.as_ref().is_none_or(|embargo| embargo.until <= now)
+            });
+            if known.is_none() {
+                return Err(Error::not_found("version", format!("{name} {version}")));
+            }
+        }
+        Ok(Some(product))
+    }
+
     /// Sets a policy. The same again, still in force, changes nothing.
     pub async fn policy_create(&self, actor: &Actor, request: &PolicyCreate) -> Result<Made<PolicyDetail>> {
-        actor.need(Permission::Devices)?;
+        let reach = actor.need_within(Permission::Devices)?;
+        let owner = self.customer_within(reach, &request.customer).await?;
+        self.may_act_for(actor, reach, Some(owner.id)).await?;
         let reason = request.reason.trim();
         if reason.is_empty() || reason.len() > MAX_POLICY_REASON || reason.chars().any(char::is_control) {
             return Err(Error::invalid("reason", format!("1 to {MAX_POLICY_REASON} bytes on one line")));
@@ -45,24 +76,16 @@ impl App {
         if from_at >= to_at {
             return Err(Error::invalid("until", format!("ends ({to_at}) before it starts ({from_at})")));
         }
-        let product = match &request.product {
-            Some(name) => Some(self.product_view(name)?),
-            None => None,
-        };
         let target = policy_target(request)?;
         if matches!(request.kind, PolicyKind::UpdateNow { .. }) {
             let text =
                 "update_now is asked for one device: PUT …/devices/{serial}/update-now, `sluicectl device update-now`";
             return Err(Error::invalid("kind", text));
         }
-        if let PolicyKind::Pin { version } = &request.kind {
-            let Some(product) = &product else {
-                return Err(Error::invalid("product", "a pin names a version, so it needs a product"));
-            };
-            if product.release_of_version(version).is_none() {
-                return Err(Error::not_found("version", format!("{} {version}", product.product.name)));
-            }
+        if matches!(request.kind, PolicyKind::Pin { .. }) && request.product.is_none() {
+            return Err(Error::invalid("product", "a pin names a version, so it needs a product"));
         }
+        let product = self.policy_product(reach, owner.id, request).await?;
         let policy = Policy {
             id: FactId::new(now, self.dice.id()),
             scope: request.scope,
@@ -121,12 +144,13 @@ impl App {
 
     /// Lifts a policy.
     pub async fn policy_lift(&self, actor: &Actor, customer: &Slug, id: FactId) -> Result<()> {
-        actor.need(Permission::Devices)?;
+        let reach = actor.need_within(Permission::Devices)?;
+        let owner = self.customer_within(reach, customer).await?;
+        self.may_act_for(actor, reach, Some(owner.id)).await?;
         let now = self.now();
         let mut tx = self.store.begin().await?;
         tx.generation_raise("devices").await?;
         tx.customer_lock(customer).await?;
-        let owner = tx.customer_by_name(customer).await?.ok_or_else(|| Error::not_found("customer", customer))?;
         if !tx.policy_end(owner.id, id, now).await? {
             return Err(Error::not_found("policy", format!("{id} of {customer}")));
         }

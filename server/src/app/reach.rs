@@ -2,11 +2,11 @@
 //! are for it ask [`Actor::need_within`] and look at nothing that its [`Reach`] does not hold. What is out of reach reads as what does
 //! not exist, so nobody learns from a refusal who else is a customer here.
 
-use sluice_catalog::Time;
 use sluice_catalog::customer::Customer;
 use sluice_catalog::id::{CustomerId, DeviceId};
 use sluice_catalog::principal::Permission;
 use sluice_catalog::text::{ContractNumber, ProductName, Serial, Slug};
+use sluice_catalog::{Kind, Time};
 
 use super::{Actor, App};
 use crate::error::{Error, Result};
@@ -55,6 +55,14 @@ impl App {
         }
     }
 
+    /// Refuses who may only read of a customer.
+    pub(super) async fn may_act_for(&self, actor: &Actor, reach: Reach, customer: Option<CustomerId>) -> Result<()> {
+        if self.acts_for(reach, customer).await? {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Forbidden, format!("{} reads of this customer and does not act for it", actor.name())))
+    }
+
     /// A customer by name, within reach.
     pub(super) async fn customer_within(&self, reach: Reach, name: &Slug) -> Result<Customer> {
         let found = self.store.customer_by_name(name).await?;
@@ -85,7 +93,7 @@ impl App {
         }
         let not_found = || Error::not_found("device", format!("{product}/{serial}"));
         let row = self.device_row(product, serial).await.map_err(|error| match error.kind {
-            sluice_catalog::Kind::NotFound => not_found(),
+            Kind::NotFound => not_found(),
             _ => error,
         })?;
         if self.sees(reach, row.device.customer_id).await? { Ok(row) } else { Err(not_found()) }

@@ -275,14 +275,6 @@ impl App {
         self.hand_over(actor, Reach::Everything, product, serial, Some((customer.id, customer.name))).await
     }
 
-    /// Refuses who may only read of a customer.
-    async fn may_act_for(&self, actor: &Actor, reach: Reach, customer: Option<CustomerId>) -> Result<()> {
-        if self.acts_for(reach, customer).await? {
-            return Ok(());
-        }
-        Err(Error::new(Kind::Forbidden, format!("{} reads of this customer and does not act for it", actor.name())))
-    }
-
     async fn hand_over(
         &self,
         actor: &Actor,

@@ -6,6 +6,7 @@ use sluice_catalog::Kind;
 use sluice_catalog::decide::Why;
 use sluice_catalog::principal::{Permission, Principal, Role};
 use sluice_catalog::wire::admin::DeviceDetail;
+use sluice_catalog::wire::entitlement::PolicyDetail;
 use sluice_catalog::wire::event::Event;
 use sluice_catalog::wire::registration::{CodeMade, Registration, SerialCover};
 use ureq::http::Method;
@@ -19,6 +20,7 @@ both_engines!(
     a_devices_past_is_its_former_owners,
     why_names_no_contract_of_others,
     a_bound_principal_registers_and_releases_its_own,
+    a_bound_principal_sets_and_lifts_what_its_customer_wants,
     a_gated_product_is_read_by_customers_that_have_it,
     a_principal_is_bound_for_good,
 );
@@ -37,6 +39,8 @@ const ALLOWED: &[(&str, &str, Permission)] = &[
     ("GET", "/api/v1/products/none/devices/SN/history", Permission::Read),
     ("GET", "/api/v1/cover?serial=SN", Permission::Read),
     ("GET", "/api/v1/events", Permission::Read),
+    ("POST", "/api/v1/policies", Permission::Devices),
+    ("DELETE", "/api/v1/policies/019b0000-0000-7000-8000-000000000000?customer=none", Permission::Devices),
     ("POST", "/api/v1/registrations", Permission::Devices),
     ("POST", "/api/v1/products/none/devices/SN/registration-code", Permission::Devices),
     ("POST", "/api/v1/products/none/devices/SN/release", Permission::Devices),
@@ -270,6 +274,56 @@ fn a_bound_principal_registers_and_releases_its_own(engine: Engine) {
     let told: Vec<Event> =
         own.get("/api/v1/events").expect(200).json::<sluice_catalog::wire::admin::Page<Event>>().items;
     assert!(told.iter().all(|event| event.customer.as_ref().is_none_or(|customer| customer.as_str() == "globex")));
+}
+
+fn a_bound_principal_sets_and_lifts_what_its_customer_wants(engine: Engine) {
+    let world = two_customers(engine);
+    let own = world.bound("gil", "support", "globex");
+    let auditor = world.bound("gus", "auditor", "globex");
+    let pin = |customer: &str, product: &str, version: &str| {
+        json!({"customer": customer, "scope": "customer", "product": product, "kind": "pin", "version": version,
+            "reason": "certified"})
+    };
+    let policies = |customer: &str| format!("/api/v1/policies?customer={customer}");
+    let set = |body: &Value| own.post("/api/v1/policies", body);
+    let embargo = json!({"codes": [], "until": world.server.now().plus_days(30)});
+    let path = format!("/api/v1/products/{CAM}/releases/2.4.1/embargo");
+    world.admin.put_json(&path, &embargo).expect(204);
+    world.server.unchanged(|| {
+        // Neither products that it has no device of, nor what is under embargo: they read like what does not exist.
+        for (there, not_there) in [
+            (pin("globex", BAR, "1"), pin("globex", "ghost", "1")),
+            (pin("globex", CAM, "2.4.1"), pin("globex", CAM, "9.9")),
+            (pin("initech", CAM, "2.4.0"), pin("nobody", CAM, "2.4.0")),
+        ] {
+            let (hidden, none) = (set(&there), set(&not_there));
+            hidden.refused(Kind::NotFound);
+            let aim = [BAR, "ghost", "2.4.1", "9.9", "initech"];
+            let (hidden_text, none_text) = (nameless(&hidden, aim), nameless(&none, aim).replace("nobody", "…"));
+            assert_eq!(hidden_text, none_text);
+        }
+        let alien = json!({"customer": "globex", "scope": "device", "target": "ALIEN-1", "product": CAM, "kind": "follow",
+            "reason": "theirs"});
+        set(&alien).refused(Kind::NotFound);
+        auditor.post("/api/v1/policies", &pin("globex", CAM, "2.4.0")).expect(403);
+    });
+    let made: PolicyDetail = set(&pin("globex", CAM, "2.4.0")).expect(201).json();
+    assert_eq!(made.policy.owner.as_str(), "gil");
+    set(&pin("globex", CAM, "2.4.0")).expect(200);
+    let listed: Vec<PolicyDetail> = own.get(&policies("globex")).expect(200).json();
+    assert_eq!(listed, [made.clone()]);
+    // Who reads of a customer beneath it does not act for it.
+    world.admin.put_json("/api/v1/customers/initech/parent", &json!({"parent": "globex"})).expect(200);
+    let theirs: Vec<PolicyDetail> = own.get(&policies("initech")).expect(200).json();
+    let path =
+        |customer: &str, detail: &PolicyDetail| format!("/api/v1/policies/{}?customer={customer}", detail.policy.id);
+    world.server.unchanged(|| {
+        set(&pin("initech", CAM, "2.4.0")).refused(Kind::Forbidden);
+        own.delete(&path("initech", &theirs[0])).refused(Kind::Forbidden);
+        own.delete(&path("globex", &theirs[0])).refused(Kind::NotFound);
+    });
+    own.delete(&path("globex", &made)).expect(204);
+    assert_eq!(own.get(&policies("globex")).expect(200).json::<Vec<PolicyDetail>>(), []);
 }
 
 fn a_gated_product_is_read_by_customers_that_have_it(engine: Engine) {
