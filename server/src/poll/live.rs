@@ -125,9 +125,10 @@ impl Live {
         self.documents.load_full()
     }
 
-    /// Whether the snapshots were confirmed recently enough to make new offers.
+    /// Whether the snapshots were confirmed recently enough to make new offers. What was confirmed by a clock that was then set back says
+    /// nothing.
     pub fn is_fresh(&self, now: Time) -> bool {
-        now.as_ms() - self.confirmed_at.load(Ordering::Acquire) <= STALE_AFTER_MS
+        now.as_ms().saturating_sub(self.confirmed_at.load(Ordering::Acquire)).saturating_abs() <= STALE_AFTER_MS
     }
 
     /// Reads anew what has changed; whether many devices changed at once, so that no copy of one is to be trusted. `asked` is the moment before the question was put.
@@ -157,7 +158,8 @@ impl Live {
             self.documents.store(Arc::new(read_documents(store).await?));
         }
         parts.generations = generations;
-        self.confirmed_at.fetch_max(asked.as_ms(), Ordering::AcqRel);
+        // One after the other, and not the greatest: the clock may have been set back.
+        self.confirmed_at.store(asked.as_ms(), Ordering::Release);
         Ok(devices)
     }
 }
@@ -219,4 +221,19 @@ async fn encodings(store: &Store) -> Result<EncodingSet> {
         set.fulls.entry(full.of_sha256).or_default().push(full);
     }
     Ok(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_nothing_fresh() {
+        let live = Live::default();
+        let at = |s: i64| Time::EPOCH.plus_s(100_000 + s);
+        live.confirmed_at.store(at(0).as_ms(), Ordering::Release);
+        assert!(live.is_fresh(at(30)) && !live.is_fresh(at(31)));
+        assert!(live.is_fresh(at(-30)), "clocks are set by a little now and then");
+        assert!(!live.is_fresh(at(-3600)), "for an hour a stop would not be missed");
+    }
 }

@@ -1,23 +1,28 @@
 //! Leases: one replica of many does a thing for as long as it renews, and another takes over when it no longer does. A
 //! lease saves work; what it guards must be safe without it, because a holder's clock may be wrong.
 
-use sluice_catalog::Time;
+use sluice_catalog::{Period, Time};
 
 use super::{Result, Sql, Store, Tx};
 
+/// Clocks of replicas differ by less.
+const CLOCKS_DIFFER: Period = Period::minutes(1);
+
 impl Store {
-    /// Takes a lease that is free or lapsed, or prolongs the holder's own. Whether the holder has it now.
+    /// Takes a lease that is free or lapsed, or prolongs the holder's own. Whether the holder has it now. One that lasts longer than this
+    /// one could was taken by a clock that was wrong, and is not waited for.
     pub async fn lease_take(&self, name: &'static str, holder: &str, now: Time, until: Time) -> Result<bool> {
         let mut tx = self.begin().await?;
         let rows = Sql::new(
             "INSERT INTO lease (name, holder, lease_until) VALUES ($1, $2, $3)
              ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
-             WHERE lease.holder = excluded.holder OR lease.lease_until < $4",
+             WHERE lease.holder = excluded.holder OR lease.lease_until < $4 OR lease.lease_until > $5",
         )
         .bind(name)
         .bind(holder)
         .bind(until)
         .bind(now)
+        .bind(until.plus(CLOCKS_DIFFER))
         .execute(&mut tx)
         .await?;
         tx.commit().await?;

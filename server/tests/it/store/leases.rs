@@ -5,7 +5,12 @@ use tokio::task::JoinSet;
 
 use super::{Engine, NOW, on};
 
-both_engines!(one_holder_at_a_time, a_lapsed_lease_is_taken_over, of_many_at_once_one_gets_it);
+both_engines!(
+    one_holder_at_a_time,
+    a_lapsed_lease_is_taken_over,
+    of_many_at_once_one_gets_it,
+    a_lease_by_a_wrong_clock_is_not_waited_for,
+);
 
 const LEASE: &str = "test";
 
@@ -52,5 +57,15 @@ fn of_many_at_once_one_gets_it(engine: Engine) {
             all.spawn(async move { take(&store, &number.to_string(), 0).await });
         }
         assert_eq!(all.join_all().await.into_iter().filter(|taken| *taken).count(), 1);
+    });
+}
+
+fn a_lease_by_a_wrong_clock_is_not_waited_for(engine: Engine) {
+    on(engine, |store| async move {
+        assert!(take(&store, "a", 30).await);
+        assert!(!take(&store, "b", 0).await, "half a minute is no wrong clock");
+        assert!(take(&store, "a", 7 * 24 * 3600).await);
+        assert!(take(&store, "b", 40).await, "a week is one: nobody would do its work until then");
+        assert!(!take(&store, "c", 50).await);
     });
 }
