@@ -118,6 +118,8 @@ pub fn background(app: &Arc<App>, workers: usize) -> Background {
         tokio::spawn(every(PUBLISHER, stopped.clone(), Arc::clone(app), Tick::Publish)),
         tokio::spawn(every(NOTICES, stopped.clone(), Arc::clone(app), Tick::Notices)),
         tokio::spawn(every(ROLLOUTS, stopped.clone(), Arc::clone(app), Tick::Rollouts)),
+        // On its own: what is kept for pictures must not hold up what stops a rollout.
+        tokio::spawn(every(ROLLOUTS, stopped.clone(), Arc::clone(app), Tick::Series)),
     ];
     for number in 0..workers {
         let name = format!("{}-{number}", std::process::id());
@@ -157,6 +159,7 @@ enum Tick {
     Publish,
     Notices,
     Rollouts,
+    Series,
 }
 
 async fn every(period: Duration, mut stop: watch::Receiver<bool>, app: Arc<App>, tick: Tick) {
@@ -182,6 +185,8 @@ async fn every(period: Duration, mut stop: watch::Receiver<bool>, app: Arc<App>,
                 if let Err(error) = app.rollouts_tick().await {
                     tracing::error!(error = %error, cause = ?error.cause, "rollouts could not be looked at: {error}");
                 }
+            }
+            Tick::Series => {
                 if let Err(error) = app.series_tick().await {
                     tracing::warn!(%error, cause = ?error.cause, "figures of rollouts were not kept: {error}");
                 }

@@ -206,6 +206,13 @@ impl Rollout {
         Self { state, stage, opened_at, stage_since, reached, ran_ms, judged_at, ..self.clone() }
     }
 
+    /// The rollout after a time in which nobody was offered anything: it goes on from what it had reached when that began.
+    #[must_use]
+    pub fn stood_still(&self, since: Time, now: Time) -> Self {
+        let reached = i32::from(self.reach(since)).max(self.reached);
+        Self { reached, ran_ms: self.ran_ms_at(since), stage_since: now, ..self.clone() }
+    }
+
     /// Milliseconds for which it has made offers, pauses left out.
     pub fn ran_ms_at(&self, now: Time) -> i64 {
         let since = if self.state.makes_offers() { (now.as_ms() - self.stage_since.as_ms()).max(0) } else { 0 };

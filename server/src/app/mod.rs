@@ -277,7 +277,12 @@ impl App {
         if secret.len() > 128 {
             return Err(refuse());
         }
-        let hash = Digest::of(secret.as_bytes());
+        self.authenticate_hash(Digest::of(secret.as_bytes())).await
+    }
+
+    /// Who acts with the token that has this SHA-256.
+    pub async fn authenticate_hash(&self, hash: Digest) -> Result<Actor> {
+        let refuse = || Error::new(Kind::Unauthenticated, "the token is unknown, expired or revoked");
         if self.rules.bootstrap == Some(hash) {
             return Ok(Actor::Bootstrap);
         }

@@ -35,16 +35,17 @@ pub async fn enqueue(app: &App, tx: &mut Tx, rollout: RolloutId, now: Time) -> R
 pub async fn run(app: &Arc<App>, claim: &Claim) -> Result<Ended> {
     let Payload { rollout } = claim.payload()?;
     let now = app.now();
+    // Under the lock under which it is paused and resumed: a job that ends because of a pause must not be the one that the resumed rollout
+    // counts on.
     let mut tx = app.store.begin().await?;
-    let found = tx.rollout_get(rollout).await?.filter(|rollout| rollout.state == RolloutState::Preparing);
-    drop(tx);
+    let found = tx.rollout_lock_id(rollout).await?.filter(|rollout| rollout.state == RolloutState::Preparing);
     let Some(found) = found else {
-        // Halted meanwhile: nothing to open.
-        let mut tx = app.store.begin().await?;
+        // Halted or paused meanwhile: nothing to open.
         let ended = if claim.done(&mut tx, now).await? { Ended::Here } else { Ended::Lost };
         tx.commit().await?;
         return Ok(ended);
     };
+    drop(tx);
     let progress = app.patch_progress(found.release_id).await?;
     let rules = found.rules.prepare;
     let late = now >= claim.job.created_at.plus(rules.deadline);
@@ -65,11 +66,13 @@ pub async fn run(app: &Arc<App>, claim: &Claim) -> Result<Ended> {
     let state = if waits { RolloutState::Scheduled } else { RolloutState::Running };
     let moved = found.moved(state, found.stage, now);
     let mut tx = app.store.begin().await?;
-    if tx.rollout_move(&found, &moved, now, Because { actor: "server", cause: &cause, evidence: None }).await? {
-        tx.generation_raise("rollouts").await?;
-        let detail = json!({"from": found.state, "to": state, "stage": found.stage, "cause": cause});
-        tx.audit_add(now, "server", "rollout.open", &format!("rollout:{}", found.name), &detail).await?;
+    if !tx.rollout_move(&found, &moved, now, Because { actor: "server", cause: &cause, evidence: None }).await? {
+        // Somebody moved it while patches were counted; the next look is at what it is then.
+        return Ok(Ended::Again(AGAIN_MS));
     }
+    tx.generation_raise("rollouts").await?;
+    let detail = json!({"from": found.state, "to": state, "stage": found.stage, "cause": cause});
+    tx.audit_add(now, "server", "rollout.open", &format!("rollout:{}", found.name), &detail).await?;
     if !claim.done(&mut tx, now).await? {
         return Ok(Ended::Lost);
     }

@@ -1,12 +1,10 @@
-//! Attempts: each device's tries at releases, and how a rollout's stand.
+//! Attempts: each device's tries at releases.
 
 use sluice_catalog::Time;
-use sluice_catalog::decide::ProductView;
 use sluice_catalog::id::{DeviceId, ReleaseId, RolloutId};
-use sluice_catalog::rollout::{Attempt, AttemptState, Counts, Failure, Observed, Rollout, Stats};
+use sluice_catalog::rollout::{Attempt, AttemptState, Failure};
 use sluice_catalog::wire::failure::{FailureKey, RolloutFailure};
 
-use super::audience::Condition;
 use super::{Result, Sql, Store, Tx};
 
 const ATTEMPT_COLUMNS: &str =
@@ -29,10 +27,6 @@ pub struct Said<'a> {
     /// The end of its log, as [`clean_log`](sluice_catalog::rollout::clean_log) leaves it.
     pub log: Option<&'a str>,
 }
-
-/// Attempts of one kind: hardware, state, failure, 1 when matured, 1 when not heard of, 1 when it began
-/// since the failures were judged, 1 since the stage opened, how many.
-type Group = (String, AttemptState, Option<Failure>, i64, i64, i64, i64, i64);
 
 impl Store {
     /// A rollout's attempts, counted by state.
@@ -90,87 +84,6 @@ impl Store {
             .bind(i64::from(limit))
             .all(self)
             .await
-    }
-
-    /// A rollout's attempts at its own release (not at stepping stones to it) that began, counted by hardware and class; of each
-    /// device the last that ended, or else the last. What began until `mature_before` is matured, and who was not heard of since then is silent.
-    pub async fn attempt_stats(&self, rollout: &Rollout, mature_before: Time) -> Result<Stats> {
-        // A device that failed and tries again has failed until that ends; one that flaps is one device.
-        let ended =
-            |of: &str| format!("CASE WHEN {of}.state IN ('healthy', 'failed', 'rolled_back') THEN 1 ELSE 0 END");
-        let (this, other) = (ended("a"), ended("b"));
-        let groups: Vec<Group> = Sql::built(format!(
-            "SELECT d.hw_id, a.state, a.failure,
-                    CAST(CASE WHEN a.began_at <= $1 THEN 1 ELSE 0 END AS BIGINT) AS matured,
-                    CAST(CASE WHEN COALESCE(d.last_seen_at, 0) < $1 AND a.changed_at < $1 THEN 1 ELSE 0 END AS BIGINT) AS unheard,
-                    CAST(CASE WHEN a.began_at >= $3 THEN 1 ELSE 0 END AS BIGINT) AS fresh,
-                    CAST(CASE WHEN a.began_at >= $4 THEN 1 ELSE 0 END AS BIGINT) AS of_stage,
-                    CAST(COUNT(*) AS BIGINT) AS count
-             FROM attempt a JOIN device d ON d.id = a.device_id
-             WHERE a.rollout_id = $2 AND a.release_id = $5 AND a.began_at IS NOT NULL AND a.state <> 'superseded'
-               AND NOT EXISTS (
-                 SELECT 1 FROM attempt b
-                 WHERE b.rollout_id = a.rollout_id AND b.release_id = a.release_id AND b.device_id = a.device_id AND b.began_at IS NOT NULL
-                   AND b.state <> 'superseded'
-                   AND ({other} > {this} OR ({other} = {this} AND b.seq > a.seq)))
-             GROUP BY d.hw_id, a.state, a.failure, matured, unheard, fresh, of_stage"
-        ))
-        .bind(mature_before)
-        .bind(rollout.id)
-        .bind(rollout.judged_at.unwrap_or(Time::FOREVER))
-        .bind(rollout.opened_at)
-        .bind(rollout.release_id)
-        .all(self)
-        .await?;
-        let mut stats = Stats::default();
-        for (hardware, state, failure, matured, unheard, fresh, of_stage, count) in groups {
-            let at = |before: i64| if before == 1 { mature_before.plus_ms(-1) } else { mature_before.plus_ms(1) };
-            let observed = Observed { state, failure, began_at: at(matured), last_seen: at(unheard) };
-            let Some(class) = observed.class(mature_before) else { continue };
-            let count = u64::try_from(count).unwrap_or(0);
-            let add = |counts: &mut Counts| counts.count(class, count, matured == 1, of_stage == 1);
-            if fresh == 1 {
-                add(stats.fresh.entry(hardware.clone()).or_default());
-            }
-            add(stats.hardware.entry(hardware).or_default());
-        }
-        Ok(stats)
-    }
-
-    /// Adds the controls: devices of the rollout's audience that did not begin anything of it and were heard of since it started,
-    /// and how many of them are not heard of now.
-    pub async fn attempt_controls(
-        &self,
-        stats: &mut Stats,
-        rollout: &Rollout,
-        product: &ProductView,
-        mature_before: Time,
-    ) -> Result<()> {
-        let audience = Condition::new(&rollout.selector, product, 4);
-        let rows: Vec<(String, i64, i64)> = Sql::built(format!(
-            "SELECT d.hw_id, CAST(COUNT(*) AS BIGINT),
-                    CAST(SUM(CASE WHEN d.last_seen_at < $1 THEN 1 ELSE 0 END) AS BIGINT)
-             FROM device d LEFT JOIN customer c ON c.id = d.customer_id
-             WHERE d.product_id = $2 AND d.state IN ('active', 'rma_pending') AND {}
-               AND d.last_seen_at >= (SELECT COALESCE(MIN(at), 0) FROM rollout_transition
-                                      WHERE rollout_id = $3 AND state = 'running')
-               AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.device_id = d.id AND a.rollout_id = $3
-                                                         AND a.began_at IS NOT NULL)
-             GROUP BY d.hw_id",
-            audience.text
-        ))
-        .bind(mature_before)
-        .bind(product.product.id)
-        .bind(rollout.id)
-        .bind_all(audience.values)
-        .all(self)
-        .await?;
-        for (hardware, controls, silent) in rows {
-            let counts = stats.hardware.entry(hardware).or_default();
-            counts.controls = u64::try_from(controls).unwrap_or(0);
-            counts.controls_silent = u64::try_from(silent).unwrap_or(0);
-        }
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Audiences in the database: a condition that chooses devices for one, and names in it that nobody has.
 
 use sea_query::Value;
+use sluice_catalog::Time;
 use sluice_catalog::decide::ProductView;
 use sluice_catalog::id::ProductId;
 use sluice_catalog::rollout::Selector;
@@ -39,19 +40,32 @@ impl Bind for Param {
 }
 
 /// A condition on a device `d` with its customer `c`: false of those that an audience surely does not hold. Plans and times of last contact
-/// are left open: the one is decided by contracts, the other would choose silent devices out of those that are to tell how many fall silent.
+/// are left open, as contracts and polls decide them, unless it is about controls.
 pub(super) struct Condition {
     /// What follows `AND`.
     pub text: String,
     /// Its values, in the order of their places.
     pub values: Vec<Param>,
     next: usize,
+    /// The moment at which controls are looked at; what is left open is answered as it was of the treated.
+    controls_at: Option<Time>,
 }
 
 impl Condition {
     /// With places from `first` on.
     pub fn new(selector: &Selector, product: &ProductView, first: usize) -> Self {
-        let mut condition = Self { text: String::new(), values: Vec::new(), next: first };
+        Self::written(selector, product, first, None)
+    }
+
+    /// Of devices that are to tell what would have become of the treated: the same plans, and the terms about the last contact as they
+    /// were answered for the treated, that is at a poll. By the present moment they would choose silent devices out of those that
+    /// are to tell how many fall silent.
+    pub fn of_controls(selector: &Selector, product: &ProductView, first: usize, now: Time) -> Self {
+        Self::written(selector, product, first, Some(now))
+    }
+
+    fn written(selector: &Selector, product: &ProductView, first: usize, controls_at: Option<Time>) -> Self {
+        let mut condition = Self { text: String::new(), values: Vec::new(), next: first, controls_at };
         let mut parts = Vec::new();
         let lists = [
             ("d.serial", &selector.serials),
@@ -105,7 +119,16 @@ impl Condition {
                 format!("({})", parts.join(word))
             }
             Node::Not(part) => format!("(NOT {})", self.node(part, product)),
-            Node::Is(Field::Plan, _) | Node::LastSeen(..) => "CAST(NULL AS BOOLEAN)".to_owned(),
+            Node::Is(Field::Plan, names) => match self.controls_at {
+                Some(now) => self.planned(names, product, now),
+                None => "CAST(NULL AS BOOLEAN)".to_owned(),
+            },
+            Node::LastSeen(compare, period) => match self.controls_at {
+                // Who polls was heard of at that moment.
+                Some(_) if compare.holds(&0, &period.as_ms()) => "TRUE".to_owned(),
+                Some(_) => "FALSE".to_owned(),
+                None => "CAST(NULL AS BOOLEAN)".to_owned(),
+            },
             Node::Is(Field::Product, names) => {
                 let holds = names.iter().any(|name| name == product.product.name.as_str());
                 if holds { "TRUE" } else { "FALSE" }.to_owned()
@@ -136,6 +159,30 @@ impl Condition {
         }
     }
 }
+
+impl Condition {
+    /// Whether a contract under one of the plans covers the device, days of grace included: `Cover::standing_at`, but for contracts of a
+    /// source that has fallen silent, which count on.
+    fn planned(&mut self, names: &[String], product: &ProductView, now: Time) -> String {
+        let covered = self.place(Param::Text(product.product.name.to_string()));
+        let now = self.place(Param::Number(now.as_ms()));
+        let plans = self.among("p.name", names.iter().cloned());
+        // As far as the item's own dates go, and its end has the grace, too.
+        format!(
+            "EXISTS (SELECT 1 FROM covered_item i JOIN contract k ON k.id = i.contract_id JOIN plan p ON p.id = k.plan_id
+                     WHERE i.product = {covered} AND i.serial = d.serial AND i.superseded_at IS NULL AND k.state = 'active' AND {plans}
+                       AND (p.rule = 'open' OR (
+                         i.from_at <= {now} AND i.to_at > {now} - CAST(p.grace_days AS BIGINT) * {DAY_MS}
+                         AND EXISTS (SELECT 1 FROM coverage_window w
+                                     WHERE w.contract_id = k.id AND w.superseded_at IS NULL AND w.from_at <= {now}
+                                       AND w.to_at > {now} - CAST(p.grace_days AS BIGINT) * {DAY_MS}
+                                       AND w.from_at < i.to_at AND i.from_at < w.to_at))))"
+        )
+    }
+}
+
+/// Milliseconds of a day.
+const DAY_MS: i64 = 86_400_000;
 
 /// Conditions that stand in one bracket.
 const TAGS_IN_GROUP: usize = 50;

@@ -15,6 +15,10 @@ async fn by_name<'a>(on: impl Into<On<'a>>, name: &Slug) -> Result<Option<Rollou
     Sql::built(format!("SELECT {COLUMNS} FROM rollout WHERE name = $1")).bind(name).optional(on).await
 }
 
+async fn by_id<'a>(on: impl Into<On<'a>>, id: RolloutId) -> Result<Option<Rollout>> {
+    Sql::built(format!("SELECT {COLUMNS} FROM rollout WHERE id = $1")).bind(id).optional(on).await
+}
+
 impl Store {
     /// Every rollout that can still matter to a decision.
     pub async fn rollout_all(&self) -> Result<Vec<Rollout>> {
@@ -33,6 +37,19 @@ impl Store {
     /// A rollout by name.
     pub async fn rollout_by_name(&self, name: &Slug) -> Result<Option<Rollout>> {
         by_name(self, name).await
+    }
+
+    /// A rollout by id.
+    pub async fn rollout_by_id(&self, id: RolloutId) -> Result<Option<Rollout>> {
+        by_id(self, id).await
+    }
+
+    /// When each rollout moved last.
+    pub async fn rollout_moved_at(&self) -> Result<Vec<(RolloutId, Time)>> {
+        Sql::new("SELECT rollout_id, MAX(at) FROM rollout_transition GROUP BY rollout_id")
+            .bind_nothing()
+            .all(self)
+            .await
     }
 
     /// A rollout's transitions, oldest first, at most 500.
@@ -182,9 +199,10 @@ impl Tx {
         Ok(row.map(|(state,)| state))
     }
 
-    /// A rollout by id.
-    pub async fn rollout_get(&mut self, id: RolloutId) -> Result<Option<Rollout>> {
-        Sql::built(format!("SELECT {COLUMNS} FROM rollout WHERE id = $1")).bind(id).optional(self).await
+    /// Waits until nobody else moves a rollout, and reads it then.
+    pub async fn rollout_lock_id(&mut self, id: RolloutId) -> Result<Option<Rollout>> {
+        Sql::new("UPDATE rollout SET weight = weight WHERE id = $1").bind(id).execute(&mut *self).await?;
+        by_id(self, id).await
     }
 
     /// Makes a rollout, or writes an edited plan over one with the same id.

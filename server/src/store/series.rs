@@ -30,13 +30,15 @@ impl Store {
         rows.into_iter().map(point).collect()
     }
 
-    /// A rollout's latest point.
-    pub async fn series_last(&self, id: RolloutId) -> Result<Option<SeriesPoint>> {
-        let row: Option<(i64, String)> =
-            Sql::new("SELECT slot, point FROM rollout_series WHERE rollout_id = $1 ORDER BY slot DESC LIMIT 1")
-                .bind(id)
-                .optional(self)
-                .await?;
+    /// A rollout's latest point until a moment.
+    pub async fn series_last(&self, id: RolloutId, until: Time) -> Result<Option<SeriesPoint>> {
+        let row: Option<(i64, String)> = Sql::new(
+            "SELECT slot, point FROM rollout_series WHERE rollout_id = $1 AND slot <= $2 ORDER BY slot DESC LIMIT 1",
+        )
+        .bind(id)
+        .bind(until)
+        .optional(self)
+        .await?;
         row.map(point).transpose()
     }
 }
@@ -61,7 +63,7 @@ impl Tx {
         Sql::new(
             "DELETE FROM rollout_series WHERE rollout_id = $1 AND (slot < $2 OR (slot < $3 AND EXISTS (
                  SELECT 1 FROM rollout_series b WHERE b.rollout_id = rollout_series.rollout_id
-                   AND b.slot / $4 = rollout_series.slot / $4 AND b.slot < rollout_series.slot)))",
+                   AND b.slot >= rollout_series.slot / $4 * $4 AND b.slot < rollout_series.slot)))",
         )
         .bind(id)
         .bind(gone)

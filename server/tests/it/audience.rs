@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sluice_catalog::Kind;
 use sluice_catalog::Time;
 use sluice_catalog::decide::audience_has;
-use sluice_catalog::rollout::{RolloutState, Selector, Stats};
+use sluice_catalog::rollout::{RolloutState, Selector};
 use sluice_catalog::wire::rollout::{AudienceCount, RolloutDetail};
 
 use crate::harness::world::{CAM, IMAGES};
@@ -229,25 +229,53 @@ fn the_database_leaves_out_nobody_whom_the_decision_would_choose(engine: Engine)
 fn controls_are_of_the_same_audience(engine: Engine) {
     let mut world = World::new(engine);
     let [first, nine, _] = releases(&mut world);
-    for (serial, tag, runs) in
-        [("SN-1", "a", &first), ("SN-2", "a", &first), ("SN-3", "lab", &first), ("SN-4", "a", &nine)]
-    {
+    let now = world.server.now();
+    world.contract("live", &now.plus_days(-400).to_string(), &now.plus_days(-3).to_string(), &["SN-1", "SN-5"]);
+    let plans = |grace: u32| json!({"rule": "live", "grace_days": grace, "grants": []});
+    for (serial, tag, runs) in [
+        ("SN-1", "a", &first),
+        ("SN-2", "a", &first),
+        ("SN-3", "lab", &first),
+        ("SN-4", "a", &nine),
+        ("SN-5", "lab", &first),
+    ] {
         registered(&world, serial, &json!({"tags": [tag]}), runs);
     }
-    world.admin.post("/api/v1/rollouts", &plan(r#"tag != "lab" and version < "2.9.0""#)).expect(201);
-    world.move_rollout("spring", "start").expect(200);
-    world.server.run_jobs();
-    let app = &world.server.app;
-    let controls = world.server.block_on(async {
-        let products = app.live.products_full();
-        let rollout = app.store.rollout_all().await.unwrap().pop().unwrap();
-        let seen: Vec<_> = app.store.device_changes(Time::EPOCH, 100).await.unwrap();
-        let later = app.now().plus_s(60);
-        app.store.device_seen(&seen.iter().map(|(id, _)| (*id, later)).collect::<Vec<_>>()).await.unwrap();
-        let mut stats = Stats::default();
-        let product = products.by_name(CAM).unwrap();
-        app.store.attempt_controls(&mut stats, &rollout, product, later).await.unwrap();
-        stats.hardware.values().map(|counts| counts.controls).sum::<u64>()
-    });
-    assert_eq!(controls, 2, "neither the lab nor who runs a newer version");
+    let mut rollout = None;
+    let mut controls = |filter: &str| {
+        if rollout.is_none() {
+            world.admin.post("/api/v1/rollouts", &plan(filter)).expect(201);
+            world.move_rollout("spring", "start").expect(200);
+            world.server.run_jobs();
+            rollout = Some(world.rollout("spring").rollout);
+        }
+        let mut rollout = rollout.clone().unwrap();
+        rollout.selector.filter = Some(filter.parse().unwrap());
+        let app = &world.server.app;
+        world.server.block_on(async {
+            let products = app.live.products_full();
+            let seen: Vec<_> = app.store.device_changes(Time::EPOCH, 100).await.unwrap();
+            let later = app.now().plus_s(60);
+            app.store.device_seen(&seen.iter().map(|(id, _)| (*id, later)).collect::<Vec<_>>()).await.unwrap();
+            let product = products.by_name(CAM).unwrap();
+            let found = app.store.attempt_controls(&rollout, product, (app.now(), later)).await.unwrap();
+            found.iter().map(|of| of.controls).sum::<i64>()
+        })
+    };
+    assert_eq!(controls(r#"tag != "lab" and version < "2.9.0""#), 2, "neither the lab nor who runs a newer version");
+    // The cover has ended three days ago, without grace.
+    assert_eq!(controls(r#"plan = "plus""#), 0);
+    assert_eq!(controls(r#"plan != "plus""#), 5);
+    world.admin.put_json("/api/v1/plans/plus", &plans(4)).expect(200);
+    assert_eq!(controls(r#"plan = "plus""#), 2, "days of grace are cover");
+    assert_eq!(controls(r#"plan = "plus" and tag = "lab""#), 1);
+    assert_eq!(controls(r#"plan in ("plus", "none") or version = "2.9.0""#), 3);
+    assert_eq!(controls(r#"not plan = "plus" and tag = "a""#), 2);
+    world.admin.put_json("/api/v1/plans/plus", &plans(3)).expect(200);
+    world.server.advance_s(3600);
+    assert_eq!(controls(r#"plan = "plus""#), 0, "and end with the day");
+    // Who is treated was heard of when it was asked; so are those that stand beside it, however long ago that was.
+    assert_eq!(controls("last_seen < 1d"), 5);
+    assert_eq!(controls("last_seen > 30d"), 0);
+    assert_eq!(controls(r#"not last_seen > 30d and tag = "lab""#), 2);
 }

@@ -5,8 +5,9 @@ use std::io::{BufRead as _, BufReader};
 use serde_json::{Value, json};
 use sluice_catalog::Kind;
 use sluice_catalog::rollout::RolloutState;
-use sluice_catalog::wire::live::RolloutLive;
+use sluice_catalog::wire::live::{RolloutLive, SeriesPoint};
 use sluice_server::app::{Actor, LiveEvent, MAX_STREAMS};
+use sluice_server::store::{Because, Sql};
 
 use crate::harness::wait::until;
 use crate::harness::world::CAM;
@@ -20,6 +21,10 @@ both_engines!(
     a_client_that_goes_away_frees_everything,
     a_client_that_does_not_read_is_left,
     streams_are_bounded_and_end_with_the_server,
+    a_stream_ends_with_the_right_to_it_and_others_go_on,
+    who_comes_is_told_nothing_from_before_it_asked,
+    streams_of_what_cannot_be_looked_at_end,
+    bytes_that_cannot_be_are_counted_and_break_nothing,
 );
 
 const LIVE: &str = "/api/v1/rollouts/spring/live";
@@ -149,7 +154,7 @@ fn many_who_watch_are_one_look_and_nothing_is_left_of_them(engine: Engine) {
     let app = &world.server.app;
     let name = "spring".parse().unwrap();
     let mut streams: Vec<_> = (0..5)
-        .map(|_| world.server.block_on(async { app.rollout_live(&Actor::Server, &name, None).await.unwrap() }))
+        .map(|_| world.server.block_on(async { app.rollout_live(&Actor::Server, None, &name, None).await.unwrap() }))
         .collect();
     assert_eq!(app.lives.open(), (5, 1));
     for stream in &mut streams {
@@ -187,7 +192,7 @@ fn a_client_that_does_not_read_is_left(engine: Engine) {
     world.watched();
     let app = &world.server.app;
     let name = "spring".parse().unwrap();
-    let stream = world.server.block_on(async { app.rollout_live(&Actor::Server, &name, None).await.unwrap() });
+    let stream = world.server.block_on(async { app.rollout_live(&Actor::Server, None, &name, None).await.unwrap() });
     let mut action = "resume";
     until("it to be left", || {
         action = if action == "pause" { "resume" } else { "pause" };
@@ -204,7 +209,7 @@ fn streams_are_bounded_and_end_with_the_server(engine: Engine) {
     let mut stream = Stream::open(&world.admin, None);
     let app = &world.server.app;
     let name = "spring".parse().unwrap();
-    let open = || world.server.block_on(async { app.rollout_live(&Actor::Server, &name, None).await });
+    let open = || world.server.block_on(async { app.rollout_live(&Actor::Server, None, &name, None).await });
     let others: Vec<_> = (1..MAX_STREAMS).map(|_| open().unwrap()).collect();
     assert_eq!(open().unwrap_err().kind, Kind::Unavailable);
     drop(others);
@@ -213,4 +218,89 @@ fn streams_are_bounded_and_end_with_the_server(engine: Engine) {
     while stream.next().is_some() {}
     until("everything to be freed", || world.is_left());
     assert_eq!(open().unwrap_err().kind, Kind::Unavailable, "a server that stops opens no more");
+}
+
+fn a_stream_ends_with_the_right_to_it_and_others_go_on(engine: Engine) {
+    let mut world = World::new(engine);
+    world.watched();
+    let (ann, bob) = (world.principal("ann", "auditor"), world.principal("bob", "auditor"));
+    let mut of_admin = Stream::open(&world.admin, None);
+    let (mut of_ann, mut of_bob) = (Stream::open(&ann, None), Stream::open(&bob, None));
+    for stream in [&mut of_admin, &mut of_ann, &mut of_bob] {
+        stream.next().unwrap();
+    }
+    world.admin.post("/api/v1/principals/ann/disable", &json!({})).expect(200);
+    world.server.advance_s(16);
+    while of_ann.next().is_some() {}
+    ann.get_with(LIVE, &[("Accept", "text/event-stream")]).refused(Kind::Unauthenticated);
+    world.move_rollout("spring", "pause").expect(200);
+    for stream in [&mut of_admin, &mut of_bob] {
+        stream.wait_for(|state| state.state == RolloutState::Paused);
+    }
+}
+
+fn who_comes_is_told_nothing_from_before_it_asked(engine: Engine) {
+    let mut world = World::new(engine);
+    world.watched();
+    // Somebody watches all the while, so there always is a state of a moment ago.
+    let mut first = Stream::open(&world.admin, None);
+    let (seen, _) = first.next().unwrap();
+    for (action, state) in [("pause", RolloutState::Paused), ("resume", RolloutState::Running)] {
+        world.move_rollout("spring", action).expect(200);
+        let (id, told) = Stream::open(&world.admin, Some("of long ago")).next().unwrap();
+        assert_eq!(told.state, state);
+        assert_ne!(id, seen);
+    }
+    // Nor from before another server moved it, of which this one has not heard.
+    let app = &world.server.app;
+    world.server.block_on(async {
+        let mut tx = app.store.begin().await.unwrap();
+        let was = tx.rollout_lock(&"spring".parse().unwrap()).await.unwrap().unwrap();
+        let is = was.moved(RolloutState::Halted, was.stage, app.now());
+        let because = Because { actor: "other", cause: "there", evidence: None };
+        assert!(tx.rollout_move(&was, &is, app.now(), because).await.unwrap());
+        tx.commit().await.unwrap();
+    });
+    let once: RolloutLive = world.admin.get(LIVE).expect(200).json();
+    assert_eq!(once.state, RolloutState::Halted);
+    assert_eq!(Stream::open(&world.admin, None).next().unwrap().1.state, RolloutState::Halted);
+}
+
+fn streams_of_what_cannot_be_looked_at_end(engine: Engine) {
+    let mut world = World::new(engine);
+    world.watched();
+    let mut stream = Stream::open(&world.admin, None);
+    stream.next().unwrap();
+    let rename = |from: &str, to: &str| {
+        world.server.block_on(async {
+            let mut tx = world.server.app.store.begin().await.unwrap();
+            let sql = Sql::built(format!("ALTER TABLE {from} RENAME TO {to}"));
+            sql.bind_nothing().execute(&mut tx).await.unwrap();
+            tx.commit().await.unwrap();
+        });
+    };
+    rename("attempt", "attempt_away");
+    world.server.advance_s(31);
+    while stream.next().is_some() {}
+    until("everything to be freed", || world.is_left());
+    rename("attempt_away", "attempt");
+    assert_eq!(Stream::open(&world.admin, None).next().unwrap().1.state, RolloutState::Running);
+}
+
+fn bytes_that_cannot_be_are_counted_and_break_nothing(engine: Engine) {
+    let mut world = World::new(engine);
+    let first = world.watched();
+    let mut second = world.device(CAM, "SN-2");
+    second.installed = first.installed.clone();
+    for device in [&first, &second] {
+        let attempt = device.poll().attempt();
+        let event = json!({"attempt": attempt, "state": "downloading", "encoding": "raw", "bytes": i64::MAX});
+        device.report_event(event).expect(200);
+    }
+    let state: RolloutLive = world.admin.get(LIVE).expect(200).json();
+    assert_eq!((state.devices.downloading, state.bytes.sent), (2, 2 << 40));
+    world.server.advance_s(600);
+    world.server.block_on(async { world.server.app.series_tick().await.unwrap() });
+    let points: Vec<SeriesPoint> = world.list("/api/v1/rollouts/spring/series");
+    assert_eq!(points.last().unwrap().bytes.sent, 2 << 40);
 }

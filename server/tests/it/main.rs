@@ -37,6 +37,7 @@ mod publisher;
 mod publishing;
 mod refusals;
 mod registration;
+mod rollout_faults;
 mod rollout_kill;
 mod rollouts;
 mod rotation;

@@ -81,7 +81,7 @@ impl World {
     }
 
     /// Lets the executor look, as its timer does.
-    fn look(&self) -> usize {
+    pub fn look(&self) -> usize {
         self.server.block_on(async { self.server.app.rollouts_look().await.unwrap() })
     }
 }
@@ -97,7 +97,7 @@ pub fn succeed(device: &mut TestDevice, to: &Release) {
 }
 
 #[track_caller]
-fn fail(device: &TestDevice, state: &str, failure: &str) {
+pub fn fail(device: &TestDevice, state: &str, failure: &str) {
     let attempt = device.poll().attempt();
     device.report(attempt, "downloading").expect(200);
     device.report_event(json!({"attempt": attempt, "state": state, "failure": failure})).expect(200);

@@ -6,7 +6,7 @@ use sluice_catalog::Kind;
 use sluice_catalog::audit::AuditEntry;
 use sluice_catalog::rollout::{RolloutState, bucket};
 use sluice_catalog::wire::admin::DeviceDetail;
-use sluice_catalog::wire::rollout::UpdateNowSet;
+use sluice_catalog::wire::rollout::{RolloutDetail, UpdateNowSet};
 
 use crate::harness::world::CAM;
 use crate::harness::{Engine, TestServer, World};
@@ -17,6 +17,7 @@ both_engines!(
     a_rate_spreads_a_rollout_over_the_devices_of_a_site,
     a_rollout_pauses_before_it_opens_and_goes_on_preparing,
     an_installation_asks_for_approvals,
+    an_installation_that_comes_to_ask_for_approvals_asks_it_of_plans_that_are_there,
 );
 
 const NOW: &str = "/api/v1/products/acme-cam/devices/SN-1/update-now";
@@ -207,4 +208,32 @@ fn an_installation_asks_for_approvals(engine: Engine) {
     world.admin.post("/api/v1/rollouts", &plan(2)).expect(201);
     world.server.unchanged(|| world.admin.put_json("/api/v1/rollouts/spring", &plan(1)).refused(Kind::Invalid));
     world.move_rollout("spring", "start").refused(Kind::WrongState);
+}
+
+fn an_installation_that_comes_to_ask_for_approvals_asks_it_of_plans_that_are_there(engine: Engine) {
+    let mut world = World::new(engine);
+    world.two_releases();
+    let plan = |name: &str| json!({"name": name, "product": CAM, "version": "2.4.1", "stages": [{"percent": 100}]});
+    for name in ["spring", "summer", "autumn"] {
+        world.admin.post("/api/v1/rollouts", &plan(name)).expect(201);
+    }
+    world.move_rollout("summer", "submit").expect(200);
+    world.move_rollout("autumn", "start").expect(200);
+    let World { server, admin, .. } = world;
+    let clock = server.clock.clone();
+    let (database, data) = server.stop();
+    let server = TestServer::start_approving_with(2, database, data, clock);
+    let admin = server.client().with(admin.token());
+    let go =
+        |name: &str, action: &str| admin.post(&format!("/api/v1/rollouts/{name}/move"), &json!({"action": action}));
+    server.unchanged(|| {
+        for (name, action) in [("spring", "submit"), ("spring", "start"), ("summer", "start")] {
+            let detail = go(name, action).refused(Kind::Invalid).detail;
+            assert!(detail.contains("min_approvals"), "{name} {action}: {detail}");
+        }
+    });
+    // What was started by those who might is not taken back.
+    server.run_jobs();
+    let autumn: RolloutDetail = admin.get("/api/v1/rollouts/autumn").expect(200).json();
+    assert_eq!(autumn.rollout.state, RolloutState::Running);
 }

@@ -199,19 +199,19 @@ type Side = fn(&Counts) -> &Tally;
 const SIDES: [Side; 2] = [|counts| &counts.begun, |counts| &counts.matured];
 
 /// Whether a limit is passed, by which figures, and seen from which side.
-fn passed(class: StopClass, limit: StopLimit, counts: &Counts, whole: &Counts) -> Option<(Figures, Side)> {
+fn passed(class: StopClass, limit: StopLimit, counts: &Counts) -> Option<(Figures, Side)> {
     let share = f64::from(limit.percent) / 100.0;
     let against = match class {
         // Devices go silent by themselves; what counts is how many more of those that were treated.
-        StopClass::Silent if whole.controls >= MIN_CONTROLS => {
-            share + wilson_upper(whole.controls_silent, whole.controls)
+        StopClass::Silent if counts.controls >= MIN_CONTROLS => {
+            share + wilson_upper(counts.controls_silent, counts.controls)
         }
         StopClass::Silent => share + SILENT_WITHOUT_CONTROLS,
         _ => share,
     };
     SIDES.into_iter().find_map(|side| {
         let tally = side(counts);
-        let count = class.count_in(tally, whole.controls);
+        let count = class.count_in(tally, counts.controls);
         let lower = wilson_lower(count, tally.attempts);
         // A limit of everything can be reached and not passed. Where all controls are silent as well, it is not the release.
         let all = limit.percent >= 100 && class != StopClass::Silent && count == tally.attempts;
@@ -235,6 +235,12 @@ fn stop(rollout: &Rollout, stats: &Stats) -> Option<Transition> {
     // Whoever lets it go on has judged the failures that were there.
     let looked_at = if rollout.judged_at.is_some() { &stats.fresh } else { &stats.hardware };
     let total = Stats { hardware: looked_at.clone(), ..Stats::default() }.total(&rollout.excluded);
+    // What it is held against stands in the evidence: controls of the same hardware, or of all where there are too few of it.
+    let beside = |counts: &Counts, hardware: Option<&String>| {
+        let same = hardware.and_then(|id| stats.hardware.get(id)).filter(|same| same.controls >= MIN_CONTROLS);
+        let Counts { controls, controls_silent, .. } = *same.unwrap_or(&whole);
+        Counts { controls, controls_silent, ..*counts }
+    };
     let stay = |class, hardware: Option<&String>, figures| Transition {
         state: rollout.state,
         stage: rollout.stage,
@@ -242,17 +248,21 @@ fn stop(rollout: &Rollout, stats: &Stats) -> Option<Transition> {
         cause: Cause::Stop { class, hardware: hardware.cloned() },
         figures: Some(figures),
     };
-    let left: Vec<(&String, &Counts)> =
-        looked_at.iter().filter(|(hardware, _)| !rollout.excluded.contains(hardware)).collect();
+    let left: Vec<(&String, Counts)> = looked_at
+        .iter()
+        .filter(|(hardware, _)| !rollout.excluded.contains(hardware))
+        .map(|(hardware, counts)| (hardware, beside(counts, Some(hardware))))
+        .collect();
     // One bad hardware revision is taken out before it speaks for the others.
     for class in StopClass::ALL.into_iter().filter(|_| rollout.rules.by_hardware) {
         let Some(limit) = limit(class) else { continue };
-        for &(id, counts) in &left {
-            let Some((figures, side)) = passed(class, limit, counts, &whole) else { continue };
+        for (id, counts) in &left {
+            let Some((figures, side)) = passed(class, limit, counts) else { continue };
             // When the others are no better it is the release and not the hardware.
-            let others = left.iter().filter(|(other, _)| *other != id).map(|(_, counts)| side(counts));
-            let (count, known) = others.fold((0, 0), |(count, known), tally| {
-                (count + class.count_in(tally, whole.controls), known + tally.attempts - tally.pending - tally.late)
+            let others = left.iter().filter(|(other, _)| other != id);
+            let (count, known) = others.fold((0, 0), |(count, known), (_, counts)| {
+                let tally = side(counts);
+                (count + class.count_in(tally, counts.controls), known + tally.attempts - tally.pending - tally.late)
             });
             if wilson_upper(count, known) < f64::from(figures.lower_permille) / 1000.0 {
                 return Some(stay(class, Some(id), figures));
@@ -261,7 +271,7 @@ fn stop(rollout: &Rollout, stats: &Stats) -> Option<Transition> {
     }
     for class in StopClass::ALL {
         let Some(limit) = limit(class) else { continue };
-        if let Some((figures, _)) = passed(class, limit, &total, &whole) {
+        if let Some((figures, _)) = passed(class, limit, &beside(&total, None)) {
             let state = match limit.action {
                 StopAction::Pause => RolloutState::Paused,
                 StopAction::Halt => RolloutState::Halted,

@@ -31,7 +31,7 @@ impl App {
         ask: &AudienceAsk,
     ) -> Result<AudienceCount> {
         actor.need(Permission::Read)?;
-        super::check_selector(&ask.selector)?;
+        super::plans::check_selector(&ask.selector)?;
         let product = self.product_view(product)?;
         check_versions(&product, &ask.selector)?;
         let version = ask.version.as_ref();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::json;
 use sluice_catalog::id::RolloutId;
 use sluice_catalog::principal::Permission;
-use sluice_catalog::rollout::{Cause, Rollout, RolloutState, Stats, StopRules, plan};
+use sluice_catalog::rollout::{Cause, Rollout, RolloutState, StopRules, plan};
 use sluice_catalog::wire::admin::MAX_TITLE_LEN;
 use sluice_catalog::wire::rollout::StopAll;
 use sluice_catalog::{Kind, Period, Time};
@@ -28,8 +28,6 @@ const COUNTING_SHARE: i64 = 10;
 const LONGEST_PAUSE: Period = Period::minutes(1);
 /// A rollout that is done is watched for so long: late failures must stop what late devices would get.
 const WATCHED_AFTER_DONE: Period = Period::days(14);
-/// Silent attempts from which on it is worth counting the controls: a stop rule needs as many.
-const WORTH_CONTROLS: u64 = sluice_catalog::rollout::MIN_STOP;
 /// A longer time between two looks is one in which the server, or its database, was away.
 const AWAY: Period = Period::minutes(1);
 /// Moves of one rollout in one look: its stages, and each hardware id that may be taken out.
@@ -53,12 +51,18 @@ impl Watch {
         since
     }
 
+    /// Notes that a look is over. However long it took, the database answered: that is no break.
+    fn answered(&self, now: Time) {
+        if let Some((_, last)) = &mut *self.looks.lock().unwrap_or_else(PoisonError::into_inner) {
+            *last = now.max(*last);
+        }
+    }
+
     /// Lets a rollout rest that took from `began` to `ended` to look at.
     fn rest(&self, rollout: RolloutId, began: Time, ended: Time) {
-        let took_ms = ended.as_ms().saturating_sub(began.as_ms());
+        let pause = pause_ms(ended.as_ms().saturating_sub(began.as_ms()));
         let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
-        if took_ms > 0 {
-            let pause = took_ms.saturating_mul(COUNTING_SHARE - 1).min(LONGEST_PAUSE.as_ms());
+        if pause > 0 {
             rests.insert(rollout, ended.plus_ms(pause));
         } else {
             rests.remove(&rollout);
@@ -76,6 +80,11 @@ impl Watch {
         let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
         rests.retain(|rollout, _| watched.iter().any(|one| one.id == *rollout));
     }
+}
+
+/// How long a rollout is left alone that took so long to look at.
+pub(super) fn pause_ms(took_ms: i64) -> i64 {
+    took_ms.saturating_mul(COUNTING_SHARE - 1).clamp(0, LONGEST_PAUSE.as_ms())
 }
 
 impl App {
@@ -115,7 +124,10 @@ impl App {
             let id = rollout.id;
             // What is wrong with one rollout must not keep the others from being stopped.
             match self.rollout_step(rollout.clone(), looked_since).await {
-                Ok(made) => moves += made,
+                Ok(made) => {
+                    moves += made;
+                    self.watch.answered(self.now());
+                }
                 Err(error) => {
                     let name = &rollout.name;
                     tracing::error!(rollout = %name, error = %error, cause = ?error.cause, "rollout {name} could not be looked at: {error}");
@@ -138,14 +150,14 @@ impl App {
     async fn rollout_step(&self, mut rollout: Rollout, looked_since: Time) -> Result<usize> {
         for made in 0..MAX_MOVES {
             let now = self.now();
-            let stats = self.rollout_stats(&rollout, now).await?;
-            self.lives.counted(&rollout, &stats, now);
+            let figures = self.rollout_figures(&rollout, now).await?;
+            self.lives.counted(&rollout, &figures, now);
             let mut judged = rollout.clone();
             if now < looked_since.plus(rollout.rules.mature) {
                 // The server was away, and nobody could be heard: that is not the devices' silence.
                 judged.rules.stop.silent = None;
             }
-            let Some(transition) = plan(&judged, &stats, now) else { return Ok(made) };
+            let Some(transition) = plan(&judged, &figures.stats, now) else { return Ok(made) };
             let moved = rollout.after(&transition, now);
             let (cause, digest) = (transition.sentence(), transition.digest(&rollout, "server", now));
             let mut tx = self.store.begin().await?;
@@ -155,6 +167,10 @@ impl App {
                 return Ok(made);
             }
             tx.generation_raise("rollouts").await?;
+            // Counting may have taken a while, and whoever stops everything holds the same row: it is seen here, or comes after this.
+            if tx.stop_all().await?.stopped {
+                return Ok(made);
+            }
             let action = match (&transition.cause, transition.exclude.is_some()) {
                 (Cause::Start, _) => "rollout.open",
                 (Cause::Gate, _) => "rollout.gate",
@@ -173,20 +189,6 @@ impl App {
             rollout = moved;
         }
         Ok(MAX_MOVES)
-    }
-
-    /// What is known of a rollout's attempts.
-    pub(super) async fn rollout_stats(&self, rollout: &Rollout, now: Time) -> Result<Stats> {
-        let mature_before = rollout.mature_before(now);
-        let mut stats = self.store.attempt_stats(rollout, mature_before).await?;
-        let silent = stats.total(&rollout.excluded).begun.unheard();
-        if rollout.rules.stop.silent.is_some() && silent >= WORTH_CONTROLS {
-            let products = self.live.products_full();
-            if let Some((product, _)) = products.release(rollout.release_id) {
-                self.store.attempt_controls(&mut stats, rollout, product, mature_before).await?;
-            }
-        }
-        Ok(stats)
     }
 
     /// The switch that stops every rollout.
@@ -234,9 +236,7 @@ impl App {
     async fn go_on(&self, tx: &mut Tx, stopped_at: Time, actor: &Actor, now: Time) -> Result<()> {
         for rollout in tx.rollout_all().await? {
             if rollout.state.makes_offers() {
-                let reached = i32::from(rollout.reach(stopped_at)).max(rollout.reached);
-                let ran_ms = rollout.ran_ms_at(stopped_at);
-                let moved = Rollout { reached, ran_ms, stage_since: now, ..rollout.clone() };
+                let moved = rollout.stood_still(stopped_at, now);
                 let cause = format!("goes on: everything was stopped at {stopped_at}");
                 let because = Because { actor: actor.name(), cause: &cause, evidence: None };
                 if !tx.rollout_move(&rollout, &moved, now, because).await? {
@@ -279,5 +279,19 @@ mod tests {
         assert!(!watch.rests(id(1), at(19)), "it counts fast again");
         watch.keep(&[]);
         assert!(!watch.rests(id(2), at(89)), "who is not watched is forgotten");
+    }
+
+    #[test]
+    fn a_look_that_takes_long_is_no_break_and_a_time_without_looks_is_one() {
+        let watch = Watch::default();
+        let at = |s: i64| Time::EPOCH.plus_s(1000 + s);
+        assert_eq!(watch.looked(at(0)), at(0));
+        assert_eq!(watch.looked(at(60)), at(0));
+        // Counting a fleet takes two minutes, again and again.
+        watch.answered(at(180));
+        assert_eq!(watch.looked(at(182)), at(0), "silence is judged all the same");
+        assert_eq!(watch.looked(at(243)), at(243), "nobody looked for more than a minute");
+        watch.answered(at(100));
+        assert_eq!(watch.looked(at(303)), at(243), "a clock that goes back for a moment is no break");
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
 use serde::Deserialize;
-use sluice_catalog::Time;
 use sluice_catalog::rollout::{Failure, Rollout};
 use sluice_catalog::text::{ProductName, Slug};
 use sluice_catalog::wire::admin::Page;
@@ -15,9 +14,10 @@ use sluice_catalog::wire::rollout::{
     ApproverEnrol, ApproverKey, AudienceAsk, AudienceCount, RolloutApprove, RolloutCreate, RolloutDetail, RolloutMove,
     StopAll,
 };
+use sluice_catalog::{Digest, Time};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::super::auth::Acting;
+use super::super::auth::{Acting, bearer};
 use super::super::{Answer, Shared};
 use super::{Paging, made, page};
 use crate::app::LiveEvent;
@@ -88,8 +88,9 @@ async fn show(shared: web::Data<Shared>, actor: Acting, name: web::Path<Slug>) -
 const MAX_EVENT_ID_LEN: usize = 64;
 
 /// A rollout as it stands and, as `text/event-stream`, again with every change: the whole state each time. `Last-Event-ID` names the
-/// state that a client has. A comment every 15 seconds shows that the stream is alive. Who does not read is left, and every stream ends
-/// after half an hour: ask again. Without `text/event-stream` in `Accept` the state is sent once, as JSON.
+/// state that a client has. A comment every 15 seconds shows that the stream is open. Who does not read is left; a stream ends when its
+/// token opens it no more, when the rollout cannot be looked at for half a minute, and after half an hour: ask again. Without
+/// `text/event-stream` in `Accept` the state is sent once, as JSON.
 #[utoipa::path(
     params(("name" = String, Path), ("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, content(
@@ -106,7 +107,8 @@ async fn live(shared: web::Data<Shared>, actor: Acting, name: web::Path<Slug>, r
         return Ok(HttpResponse::Ok().json(state));
     }
     let seen = text("last-event-id").filter(|id| id.len() <= MAX_EVENT_ID_LEN).map(str::to_owned);
-    let events = shared.app.run(async move { app.rollout_live(&actor.0, &name, seen.as_deref()).await }).await?;
+    let token = bearer(&request).map(|token| Digest::of(token.as_bytes()));
+    let events = shared.app.run(async move { app.rollout_live(&actor.0, token, &name, seen.as_deref()).await }).await?;
     // When the client goes away the receiver is dropped, and with it the work ends.
     let bytes = futures::stream::unfold(events, |mut events| async move {
         let text = match events.recv().await? {

@@ -72,6 +72,18 @@ impl TestServer {
         Self::start_set(more, Database::new(engine), Place::Local, data, Clock::default())
     }
 
+    /// The same on what another server has left behind.
+    pub fn start_approving_with(min_approvals: u8, database: Database, data: TempDir, clock: Clock) -> Self {
+        Self::start_set(Settings { min_approvals, ..Settings::default() }, database, Place::Local, data, clock)
+    }
+
+    /// One more server on the same database, without surfaces and timers: it looks when it is told to.
+    pub fn replica(&self) -> Arc<App> {
+        let settings = Settings { database: self.database_url(), ..Settings::default() };
+        let settings = settings.resolve(self.folder()).unwrap();
+        self.block_on(setup::app(&settings, self.folder(), self.clock.clone())).unwrap()
+    }
+
     /// The same as a later program, whose verifier knows this signing epoch.
     pub fn start_knowing(newest_epoch: u64, database: Database, place: Place, data: TempDir, clock: Clock) -> Self {
         Self::start_set(Settings { newest_epoch, ..Settings::default() }, database, place, data, clock)

@@ -107,6 +107,36 @@ fn silence_is_held_against_that_of_the_controls() {
 }
 
 #[test]
+fn controls_are_of_the_same_hardware_and_stand_in_the_evidence() {
+    let mut fleet = stats(&[
+        ("battery", tally(200, &[(StopClass::Silent, 80)])),
+        ("mains", tally(800, &[(StopClass::Silent, 40)])),
+    ]);
+    let controls = |fleet: &mut Stats, hardware: &str, of: (u64, u64)| {
+        let counts = fleet.hardware.get_mut(hardware).unwrap();
+        (counts.controls, counts.controls_silent) = of;
+    };
+    controls(&mut fleet, "battery", (1000, 400));
+    controls(&mut fleet, "mains", (9000, 450));
+    assert_eq!(plan(&normal(), &fleet, t(1)), None, "devices on batteries sleep, with the release and without");
+    controls(&mut fleet, "battery", (1000, 50));
+    let moved = plan(&normal(), &fleet, t(1)).unwrap();
+    assert_eq!(moved.exclude.as_deref(), Some("battery"));
+    let counts = moved.figures.unwrap().counts;
+    assert_eq!((counts.controls, counts.controls_silent), (1000, 50), "what it was held against");
+    controls(&mut fleet, "battery", (MIN_CONTROLS - 1, 0));
+    let counts = plan(&normal(), &fleet, t(1)).unwrap().figures.unwrap().counts;
+    assert_eq!((counts.controls, counts.controls_silent), (9000 + MIN_CONTROLS - 1, 450), "too few of its own");
+    // After a pause that somebody judged the treated are fewer; the controls are the same, and told.
+    let judged = Rollout { judged_at: Some(t(0)), ..normal() };
+    let begun = tally(60, &[(StopClass::Silent, 50)]);
+    let fresh = [("mains".to_owned(), Counts { begun, ..Counts::default() })].into();
+    let moved = plan(&judged, &Stats { fresh, ..fleet }, t(1)).unwrap();
+    assert_eq!(moved.state, RolloutState::Paused);
+    assert_eq!(moved.figures.unwrap().counts.controls, 9000 + MIN_CONTROLS - 1);
+}
+
+#[test]
 fn old_failures_are_not_hidden_by_a_wave_of_new_attempts() {
     let mut stats = stats(&[("cam-r3", tally(100, &[(StopClass::Silent, 40)]))]);
     for counts in stats.hardware.values_mut() {
