@@ -13,6 +13,7 @@ both_engines!(
     a_device_sees_its_own_entitlement,
     gated_software_is_hidden,
     limits_on_depth_fields_and_size,
+    why_is_told_as_rest_tells_it,
 );
 
 /// What desktop applications and package robots ask.
@@ -22,7 +23,7 @@ const QUERY: &str = "query LensSoftwareUpdateAvailable($pid: ID!, $releaseChanne
     releaseNotes(refresh: true) { id header body }
     productBuild { id version build url archiveUrl storagePath category description rules { document } sha256 size }
     product { id name }
-    entitlement { outcome reasonCode newestEntitledVersion }
+    entitlement { outcome reasonCode sentence newestEntitledVersion }
   }
 }";
 
@@ -129,7 +130,8 @@ fn a_device_sees_its_own_entitlement(engine: Engine) {
     let denied = software(&device.client, CAM_PID, Value::Null);
     assert_eq!(
         denied["entitlement"],
-        json!({"outcome": "DENIED", "reasonCode": "NO_CONTRACT", "newestEntitledVersion": "2.4.0"})
+        json!({"outcome": "DENIED", "reasonCode": "NO_CONTRACT",
+            "sentence": "No contract covers the device.", "newestEntitledVersion": "2.4.0"})
     );
     assert_eq!((&denied["blockedDownload"], &denied["productBuild"]["url"]), (&json!(true), &Value::Null));
     world.contract("train-ga", "2026-01-01", "2027-01-01", &["SN-1"]);
@@ -144,6 +146,60 @@ fn a_device_sees_its_own_entitlement(engine: Engine) {
     );
     let answer = ask(&anyone.with("made-up"), QUERY, json!({"pid": CAM_PID}));
     assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
+}
+
+fn why_is_told_as_rest_tells_it(engine: Engine) {
+    let mut world = World::new(engine);
+    world.free_and_paid();
+    let before = world.server.now();
+    world.server.advance_s(3600);
+    let device = world.device(CAM, "SN-1");
+    world.contract("live", "2020-01-01", "2036-01-01", &["SN-1"]);
+    let query = |arguments: &str| {
+        format!(
+            "{{ why(product: \"{CAM}\", serial: \"SN-1\"{arguments}) {{ offered version reasonCode sentence knownAt
+                newestEntitledVersion newestEntitledTrain changesAt advice steps {{ version gate pass reasonCode detail }} }} }}"
+        )
+    };
+    let asked = ask(&world.admin, &query(", version: \"2.5.0\""), json!({}));
+    assert_eq!(asked["errors"], Value::Null, "{asked}");
+    let told = &asked["data"]["why"];
+    let rest = world.why(&device, "?version=2.5.0");
+    assert_eq!(
+        (&told["reasonCode"], &told["sentence"], &told["newestEntitledVersion"], &told["newestEntitledTrain"]),
+        (
+            &json!(rest.reason.code()),
+            &json!(rest.sentence),
+            &json!(rest.newest_entitled.map(String::from)),
+            &json!(rest.newest_train.map(String::from))
+        )
+    );
+    let steps: Vec<Value> = rest
+        .steps
+        .iter()
+        .map(|step| {
+            json!({"version": step.version, "gate": step.gate, "pass": step.pass, "reasonCode": step.reason.code(),
+                "detail": step.detail})
+        })
+        .collect();
+    assert_eq!(told["steps"], json!(steps));
+    let code = |client: &Client, arguments: &str| {
+        let answer = ask(client, &query(arguments), json!({}));
+        answer["errors"][0]["extensions"]["code"].clone()
+    };
+    // Whoever may not ask by REST may not ask here either.
+    assert_eq!(code(&world.server.client(), ""), "UNAUTHENTICATED");
+    assert_eq!(code(&device.client, ""), "UNAUTHENTICATED");
+    world.admin.post("/api/v1/customers", &json!({"name": "initech"})).expect(201);
+    assert_eq!(code(&world.bound("ina", "support", "initech"), ""), "NOT_FOUND");
+    assert_eq!(code(&world.admin, &format!(", knownAt: \"{before}\"")), "NOT_FOUND");
+    assert_eq!(code(&world.admin, ", at: \"soon\""), "BAD_USER_INPUT");
+    assert_eq!(code(&world.admin, ", version: \"9.9\""), "NOT_FOUND");
+    let many: String = (0..10).map(|n| format!("a{n}: why(product: \"x\", serial: \"y\") {{ offered }} ")).collect();
+    assert_eq!(ask(&world.admin, &format!("{{ {many} }}"), json!({}))["errors"][0]["message"], "Query is too complex.");
+    let beside = format!("{{ why(product: \"{CAM}\", serial: \"SN-9\") {{ offered }} __typename }}");
+    let answer = ask(&world.admin, &beside, json!({}));
+    assert_eq!((&answer["data"]["why"], &answer["data"]["__typename"]), (&Value::Null, &json!("Query")), "{answer}");
 }
 
 fn gated_software_is_hidden(engine: Engine) {

@@ -35,6 +35,23 @@ pub enum Gate {
     Attempt,
 }
 
+impl Gate {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Release => "release",
+            Self::Path => "path",
+            Self::Security => "security",
+            Self::Grant => "grant",
+            Self::Cover => "cover",
+            Self::Policy => "policy",
+            Self::Rollout => "rollout",
+            Self::Attempt => "attempt",
+        }
+    }
+}
+
 /// What an answer rested on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]

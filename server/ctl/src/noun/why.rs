@@ -2,7 +2,7 @@
 
 use clap::Args;
 use sluice_catalog::Time;
-use sluice_catalog::decide::{Gate, Why as Answer};
+use sluice_catalog::decide::Why as Answer;
 use sluice_catalog::text::{ProductName, Serial, Version};
 
 use crate::cli::Session;
@@ -104,7 +104,7 @@ fn text(name: &Name, answer: &Answer) -> String {
             text.extend(["\n", step.version.as_str(), "\n"]);
             version = Some(&step.version);
         }
-        let (mark, gate) = (if step.pass { "pass" } else { "stop" }, gate_name(step.gate));
+        let (mark, gate) = (if step.pass { "pass" } else { "stop" }, step.gate.as_str());
         let detail = if step.detail.is_empty() { String::new() } else { format!("  ({})", printable(&step.detail)) };
         let (code, sentence) = (step.reason.code(), step.reason.sentence());
         text.push_str(&["  ", mark, "  ", &format!("{gate:8}  {code:22}  {sentence}{detail}"), "\n"].concat());
@@ -121,19 +121,5 @@ fn newest(answer: &Answer) -> String {
         }
         (Some(train), Some(end)) => format!("{newest}; support of train {train} ends on {}", end.date()),
         _ => newest,
-    }
-}
-
-const fn gate_name(gate: Gate) -> &'static str {
-    match gate {
-        Gate::Identity => "identity",
-        Gate::Release => "release",
-        Gate::Path => "path",
-        Gate::Security => "security",
-        Gate::Grant => "grant",
-        Gate::Cover => "cover",
-        Gate::Policy => "policy",
-        Gate::Rollout => "rollout",
-        Gate::Attempt => "attempt",
     }
 }

@@ -1,16 +1,19 @@
 //! Lens-style GraphQL. The schema is a translation: names are those that such clients send, the decision behind is ours.
-//! Anonymous queries see public metadata; a device's session token adds its entitlement and a download of its own.
+//! Anonymous queries see public metadata; a device's session token adds its entitlement and a download of its own; a principal's token
+//! opens `why`.
 
 mod software;
+mod why;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use async_graphql::http::parse_query_string;
-use async_graphql::{BatchRequest, EmptyMutation, EmptySubscription, Request, Schema};
+use async_graphql::{BatchRequest, EmptyMutation, EmptySubscription, MergedObject, Request, Schema};
 use sluice_catalog::Kind;
 
 use super::{Answer, Shared, auth};
 use crate::error::Error;
-use software::Query;
+use software::SoftwareQuery;
+use why::WhyQuery;
 
 /// Nesting of a query: the deepest useful one has six.
 const MAX_DEPTH: usize = 12;
@@ -22,6 +25,10 @@ const MAX_RECURSION: usize = 32;
 /// Longest query text.
 const MAX_QUERY_LEN: usize = 64 * 1024;
 
+/// Root of all queries.
+#[derive(Debug, Default, MergedObject)]
+pub struct Query(SoftwareQuery, WhyQuery);
+
 /// The schema.
 pub type LensSchema = Schema<Query, EmptyMutation, EmptySubscription>;
 
@@ -31,7 +38,7 @@ struct Token(Option<String>);
 
 /// Makes the schema once for all workers.
 pub fn schema(shared: &Shared) -> LensSchema {
-    Schema::build(Query, EmptyMutation, EmptySubscription)
+    Schema::build(Query::default(), EmptyMutation, EmptySubscription)
         .data(shared.clone())
         .limit_depth(MAX_DEPTH)
         .limit_complexity(MAX_COMPLEXITY)

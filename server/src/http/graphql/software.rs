@@ -14,9 +14,9 @@ use crate::error::Error;
 use crate::http::{Shared, auth};
 use crate::poll::CachedDevice;
 
-/// Root of all queries.
+/// What is asked about software.
 #[derive(Debug, Default)]
-pub struct Query;
+pub struct SoftwareQuery;
 
 /// Software of a product.
 #[derive(Debug)]
@@ -86,12 +86,14 @@ struct Entitlement {
     outcome: String,
     /// The reason code.
     reason_code: String,
+    /// The reason as a sentence.
+    sentence: String,
     /// The newest version the caller is entitled to.
     newest_entitled_version: Option<String>,
 }
 
 #[Object]
-impl Query {
+impl SoftwareQuery {
     /// The newest software of a product. `releaseChannel` is null for general availability, or `preview` or `beta`.
     async fn available_product_software_by_pid(
         &self,
@@ -248,6 +250,7 @@ fn software(
     let entitlement = device.zip(verdict).map(|(device, verdict)| Entitlement {
         outcome: if verdict.pass { "ALLOWED" } else { "DENIED" }.to_owned(),
         reason_code: verdict.reason.code().to_owned(),
+        sentence: verdict.reason.sentence().to_owned(),
         newest_entitled_version: decide::newest_entitled(&device.view, product, now)
             .map(|newest| newest.release.version.to_string()),
     });
