@@ -311,7 +311,7 @@ fn a_bound_principal_sets_and_lifts_what_its_customer_wants(engine: Engine) {
     assert_eq!(made.policy.owner.as_str(), "gil");
     set(&pin("globex", CAM, "2.4.0")).expect(200);
     let listed: Vec<PolicyDetail> = own.get(&policies("globex")).expect(200).json();
-    assert_eq!(listed, [made.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&made));
     // Who reads of a customer beneath it does not act for it.
     world.admin.put_json("/api/v1/customers/initech/parent", &json!({"parent": "globex"})).expect(200);
     let theirs: Vec<PolicyDetail> = own.get(&policies("initech")).expect(200).json();

@@ -414,7 +414,7 @@ fn text(detail: &DeviceDetail) -> String {
     for attempt in detail.attempts.iter().filter(|attempt| attempt.detail.is_some() || attempt.log.is_some()) {
         let words = attempt.detail.as_deref().map(printable).unwrap_or_default();
         let log = attempt.log.as_deref().map(log_lines).unwrap_or_default();
-        text.push_str(&format!("\n\nattempt {}: {words}\n{}", attempt.seq, log.trim_end()));
+        text.push_str(&["\n\nattempt ", &attempt.seq.to_string(), ": ", &words, "\n", log.trim_end()].concat());
     }
     text
 }
