@@ -37,6 +37,8 @@ pub struct Agent<'a> {
     pub(crate) session_renewed: bool,
     /// Whether a report could not be delivered in this cycle.
     pub(crate) delivery_failed: bool,
+    /// Whether the new image has soaked for long enough, as far as it was looked at.
+    pub(crate) soaked: bool,
     /// Which certificate the server said in this cycle that it has.
     pub(crate) certificate_hint: Option<String>,
     _lock: Lock,
@@ -77,6 +79,7 @@ impl<'a> Agent<'a> {
             session: read_json(&state.session())?,
             session_renewed: false,
             delivery_failed: false,
+            soaked: false,
             certificate_hint: None,
             host,
             boot,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sluice_agent::config::{CheckOptions, MAX_CHECK_TIMEOUT_S, MAX_SOAK_S};
 use sluice_agent::offline::Entitlement;
 use sluice_agent::provision::{Provision, Roots};
 use sluice_agent::status::{SlotCheck, Status};
@@ -120,6 +121,18 @@ pub struct Init {
     /// A program that says whether a new image is healthy; repeat for its arguments.
     #[arg(long, value_name = "PROGRAM", allow_hyphen_values = true)]
     boot_check: Vec<String>,
+    /// Seconds that one run of that program may take [default: 120].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CHECK_TIMEOUT_S)))]
+    check_timeout: Option<u32>,
+    /// Seconds for which a new image must run and go on passing the check before it is healthy [default: 0, one check is enough].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_SOAK_S)))]
+    soak: Option<u32>,
+    /// Seconds between two checks during the soak [default: 60].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(5..=86_400))]
+    check_interval: Option<u32>,
+    /// Keep what the check prints on the device, also when it fails.
+    #[arg(long)]
+    no_report_log: bool,
     /// Certificates (PEM) of a private authority that the server's certificate comes from.
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
@@ -150,6 +163,17 @@ enum ProfileName {
 }
 
 impl Init {
+    fn check(&self) -> CheckOptions {
+        let defaults = CheckOptions::default();
+        CheckOptions {
+            timeout_s: self.check_timeout.unwrap_or(defaults.timeout_s),
+            soak_s: self.soak.unwrap_or(defaults.soak_s),
+            interval_s: self.check_interval.unwrap_or(defaults.interval_s),
+            report_log: !self.no_report_log,
+            ..defaults
+        }
+    }
+
     /// What was typed, as what it means.
     pub fn provision(&self) -> Provision {
         Provision {
@@ -171,6 +195,7 @@ impl Init {
             },
             ram_budget: self.ram_budget,
             boot_check: self.boot_check.clone(),
+            check: self.check(),
             tls_ca: self.tls_ca.clone(),
             roots: match (&self.root, &self.director_root) {
                 (Some(image), Some(director)) => Roots::Files { image: image.clone(), director: director.clone() },
@@ -191,6 +216,7 @@ pub fn cycle_text(report: &CycleReport) -> String {
         Outcome::NothingOffered => format!("nothing offered: {reason}"),
         Outcome::Updated => format!("updated from {from} to {to}{}", carried(report)),
         Outcome::Unconfirmed => format!("runs {to} instead of {from}; the server has not confirmed it yet"),
+        Outcome::Soaking => format!("runs {to} instead of {from}; it soaks before it counts as healthy"),
         Outcome::Withdrawn => format!("the offer of {to} was taken back; {from} runs"),
         Outcome::Failed => format!("update to {to} failed; {from} runs"),
         Outcome::RolledBack => format!("{to} was not healthy; {from} runs again"),
@@ -237,6 +263,7 @@ pub fn status_text(status: &Status) -> String {
         let number = attempt.attempt.map(|number| format!(" {number}")).unwrap_or_default();
         let detail = attempt.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
         lines.push(format!("attempt{number:<2} {} to {}, {}{detail}", attempt.from, attempt.to, attempt.phase.name()));
+        lines.extend(attempt.soak.map(|soak| format!("soak      {} of {} s", soak.soaked_s, soak.of_s)));
     }
     if status.outbox > 0 {
         lines.push(format!("outbox    {} reports wait", status.outbox));

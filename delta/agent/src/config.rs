@@ -51,12 +51,51 @@ pub struct Config {
     /// slot still has the signed digest is healthy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub boot_check: Vec<String>,
+    /// How that program is run, and for how long its word must hold. Not written while it says what it says by default: the agent of the
+    /// other slot may be one that does not know it.
+    #[serde(default, skip_serializing_if = "CheckOptions::is_default")]
+    pub check: CheckOptions,
     /// When to poll.
     #[serde(default)]
     pub poll: PollOptions,
     /// How slow a server may be.
     #[serde(default)]
     pub network: NetworkOptions,
+}
+
+/// How a new image is checked before the device calls itself healthy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckOptions {
+    /// Seconds that one run of the check may take.
+    pub timeout_s: u32,
+    /// Seconds for which a new image must run and go on passing its check before it is healthy; 0: one check is enough.
+    pub soak_s: u32,
+    /// Seconds between two checks meanwhile.
+    pub interval_s: u32,
+    /// Starts of the machine during the soak after which the image counts as one that does not come up. 0 never does.
+    pub max_restarts: u32,
+    /// Whether the end of the check's output goes to the server with a report of a failure.
+    pub report_log: bool,
+}
+
+/// Longest soak, seconds: 30 days, half of what a server waits for at most.
+pub const MAX_SOAK_S: u32 = 30 * 86_400;
+/// Longest run of a check, seconds.
+pub const MAX_CHECK_TIMEOUT_S: u32 = 3600;
+/// Bounds of the time between two checks, seconds.
+pub const CHECK_INTERVAL_S: std::ops::RangeInclusive<u32> = 5..=86_400;
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        Self { timeout_s: 120, soak_s: 0, interval_s: 60, max_restarts: 5, report_log: true }
+    }
+}
+
+impl CheckOptions {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How slow a server may be before the device gives an answer up. Without such a bound one that sends a byte now and then would
@@ -157,6 +196,21 @@ impl Config {
         if self.max_image_bytes == 0 || self.max_image_bytes > sluice_delta::MAX_IMAGE_LEN {
             return refuse("max_image_bytes", "1 byte to 64 GiB");
         }
+        if self.check.timeout_s == 0 || self.check.timeout_s > MAX_CHECK_TIMEOUT_S {
+            return refuse("check.timeout_s", "1 to 3600");
+        }
+        if self.check.soak_s > MAX_SOAK_S {
+            return refuse("check.soak_s", "at most 2592000, which is 30 days");
+        }
+        if !CHECK_INTERVAL_S.contains(&self.check.interval_s) {
+            return refuse("check.interval_s", "5 to 86400");
+        }
+        if self.boot_check.iter().any(|text| text.contains('\0')) {
+            return refuse("boot_check", "no NUL characters");
+        }
+        if self.boot_check.first().is_some_and(String::is_empty) {
+            return refuse("boot_check", "a program, then its arguments");
+        }
         if self.poll.min_s == 0 || self.poll.min_s > self.poll.max_s {
             return refuse("poll.min_s", "1 or more, and at most poll.max_s");
         }
@@ -187,6 +241,7 @@ mod tests {
             max_image_bytes: DEFAULT_MAX_IMAGE_BYTES,
             tls_ca: None,
             boot_check: Vec::new(),
+            check: CheckOptions::default(),
             poll: PollOptions::default(),
             network: NetworkOptions::default(),
         }
@@ -209,6 +264,32 @@ mod tests {
         for bad in ["", "updates.example", "ftp://x", "https://", "https://x/y", "https://user@x", "http://x?y"] {
             assert!(config(bad).check().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_older_agents_do_not_know_is_written_only_when_it_says_something() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        let mut written = config("http://x");
+        written.save(&state).unwrap();
+        assert!(!std::fs::read_to_string(state.config()).unwrap().contains("[check]"));
+        written.check.soak_s = 600;
+        written.save(&state).unwrap();
+        assert_eq!(Config::load(&state).unwrap(), written);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named_with_their_limits() {
+        let error = |change: fn(&mut Config)| {
+            let mut config = config("http://x");
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        assert_eq!(error(|it| it.check.timeout_s = 0), "check.timeout_s: 1 to 3600");
+        assert_eq!(error(|it| it.check.soak_s = MAX_SOAK_S + 1), "check.soak_s: at most 2592000, which is 30 days");
+        assert_eq!(error(|it| it.check.interval_s = 4), "check.interval_s: 5 to 86400");
+        assert_eq!(error(|it| it.boot_check = vec![String::new()]), "boot_check: a program, then its arguments");
+        assert_eq!(error(|it| it.boot_check = vec!["a\0".to_owned()]), "boot_check: no NUL characters");
     }
 
     #[test]

@@ -1,23 +1,20 @@
 //! From a verified slot to a healthy device, or back: the switch, the check of the new image, the floor against rollback.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use sluice_catalog::rollout::{AttemptState, Failure};
+use sluice_catalog::rollout::{AttemptState, Failure, MAX_LOG_LEN, clean_log};
 
 use crate::agent::Agent;
 use crate::attempt::{Attempt, Phase, Record};
+use crate::check::{self, Verdict};
 use crate::error::{AgentError, shown};
 use crate::failpoint::failpoint;
 use crate::report::Event;
 use crate::slot;
+use crate::state::remove;
 
 /// Checks of a new image that may be cut short (a kill, a power cut) before it counts as one that does not come up.
-const MAX_BOOT_TRIES: u32 = 3;
-/// Longest a boot check may run.
-const BOOT_CHECK_TIMEOUT: Duration = Duration::from_mins(2);
-/// How often a running boot check is looked at.
-const BOOT_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+pub(crate) const MAX_CUT_SHORT: u32 = 3;
 
 impl Agent<'_> {
     /// Puts the pointer on the verified slot. The caller has just had the offer confirmed by a fresh answer.
@@ -53,56 +50,55 @@ impl Agent<'_> {
     pub(crate) fn boot(&mut self) -> Result<(), AgentError> {
         let attempt = self.journal.append(&Record::BootTried)?.clone();
         failpoint("agent.journal.boot_tried");
-        let unhealthy = if attempt.boot_tries > MAX_BOOT_TRIES {
-            Some(format!("its check was cut short {MAX_BOOT_TRIES} times"))
-        } else {
-            self.boot_check(&attempt)?
-        };
-        if let Some(detail) = unhealthy {
-            return self.roll_back(&detail);
+        let mut kept = self.soak(&attempt);
+        if attempt.boot_tries.saturating_sub(kept.stopped) > MAX_CUT_SHORT {
+            let detail = format!("its check was cut short {MAX_CUT_SHORT} times");
+            return self.roll_back(Failure::BootFailed, &detail, "");
+        }
+        let path = slot::path(&self.state.slots(), &attempt.component, attempt.slot);
+        if slot::digest(&path)? != Some((attempt.to.length, attempt.to.sha256)) {
+            return self.roll_back(Failure::Unhealthy, "the slot no longer has the digest of its image", "");
+        }
+        match self.run_check(&attempt, "boot") {
+            Verdict::Healthy => {}
+            Verdict::Unhealthy { failure, detail, log } => return self.roll_back(failure, &detail, &log),
+            Verdict::Stopped => {
+                // Nobody's fault: an orderly stop is not one of the cuts that are held against the image.
+                kept.stopped = kept.stopped.saturating_add(1);
+                self.keep_soak(&kept)?;
+                return Err(AgentError::Stopped);
+            }
         }
         self.tell(&Event::new(attempt.number, AttemptState::Booted))?;
         self.journal.append(&Record::Booted)?;
         failpoint("agent.journal.booted");
-        Ok(())
+        self.begin_soak(&attempt)
     }
 
-    /// `None` when the new image is fine, else what is wrong with it.
-    fn boot_check(&self, attempt: &Attempt) -> Result<Option<String>, AgentError> {
+    /// Runs the check command on the new image: `boot` for the first time, `soak` later.
+    pub(crate) fn run_check(&self, attempt: &Attempt, phase: &str) -> Verdict {
         let path = slot::path(&self.state.slots(), &attempt.component, attempt.slot);
-        if slot::digest(&path)? != Some((attempt.to.length, attempt.to.sha256)) {
-            return Ok(Some("the slot no longer has the digest of its image".to_owned()));
-        }
-        let Some((program, arguments)) = self.config.boot_check.split_first() else { return Ok(None) };
-        let spawned = Command::new(program)
-            .args(arguments)
-            .env("SLUICE_SLOT", &path)
-            .env("SLUICE_COMPONENT", attempt.component.as_str())
-            .env("SLUICE_VERSION", attempt.to.version.as_str())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn();
-        let mut child = match spawned {
-            Ok(child) => child,
-            Err(error) => return Ok(Some(format!("boot_check {program}: {error}"))),
-        };
-        let looks = BOOT_CHECK_TIMEOUT.as_millis() / BOOT_CHECK_INTERVAL.as_millis();
-        for _ in 0..looks {
-            match child.try_wait() {
-                Ok(Some(status)) if status.success() => return Ok(None),
-                Ok(Some(status)) => return Ok(Some(format!("boot_check {program}: {status}"))),
-                Ok(None) => std::thread::sleep(BOOT_CHECK_INTERVAL),
-                Err(error) => return Ok(Some(format!("boot_check {program}: {error}"))),
-            }
-        }
-        // It may have ended meanwhile; then there is nothing to kill.
-        let _ = child.kill();
-        let _ = child.wait();
-        Ok(Some(format!("boot_check {program}: no answer within {} s", BOOT_CHECK_TIMEOUT.as_secs())))
+        let (slot, number) = (attempt.slot.to_string(), attempt.number.map(|number| number.to_string()));
+        let environment = [
+            ("SLUICE_SLOT", path.as_os_str()),
+            ("SLUICE_SLOT_NAME", slot.as_ref()),
+            ("SLUICE_COMPONENT", attempt.component.as_str().as_ref()),
+            ("SLUICE_VERSION", attempt.to.version.as_str().as_ref()),
+            ("SLUICE_FROM_VERSION", attempt.from.version.as_str().as_ref()),
+            ("SLUICE_ATTEMPT", number.as_deref().unwrap_or_default().as_ref()),
+            ("SLUICE_PHASE", phase.as_ref()),
+        ];
+        let timeout = Duration::from_secs(self.config.check.timeout_s.into());
+        check::run(&self.host, &self.config.boot_check, &environment, timeout)
     }
 
     /// Leaves the new image.
-    pub(crate) fn roll_back(&mut self, detail: &str) -> Result<(), AgentError> {
+    pub(crate) fn roll_back(&mut self, failure: Failure, detail: &str, log: &str) -> Result<(), AgentError> {
+        if let Some(attempt) = self.journal.open_attempt() {
+            self.note_failure(attempt, failure, log)?;
+            (self.host.log)(&format!("leaving version {}: {}", attempt.to.version, shown(detail)));
+            log.lines().for_each(|line| (self.host.log)(&format!("  {line}")));
+        }
         let attempt = self.journal.append(&Record::RollingBack { detail: shown(detail) })?.clone();
         failpoint("agent.journal.rolling_back");
         self.rolled_back(&attempt)
@@ -127,6 +123,9 @@ impl Agent<'_> {
 
     /// Ends the attempt before the switch.
     pub(crate) fn fail(&mut self, failure: Failure, detail: &str, bytes: u64) -> Result<(), AgentError> {
+        if let Some(attempt) = self.journal.open_attempt() {
+            self.note_failure(attempt, failure, &errors(attempt, detail))?;
+        }
         self.journal.append(&Record::Failed { failure, detail: shown(detail), bytes })?;
         failpoint("agent.journal.failed");
         self.finish()
@@ -142,10 +141,13 @@ impl Agent<'_> {
     fn finish(&mut self) -> Result<(), AgentError> {
         let Some(attempt) = self.journal.open_attempt().cloned() else { return Ok(()) };
         let (number, detail) = (attempt.number, attempt.detail.as_deref());
+        let note = self.failure_note(&attempt);
         let event = Event {
             bytes: Some(attempt.bytes),
             encoding: attempt.encoding,
             detail,
+            failure: note.as_ref().map(|note| note.failure).or(attempt.failure),
+            log: note.as_ref().and_then(|note| note.log.as_deref()),
             ..Event::new(number, AttemptState::Failed)
         };
         match attempt.phase {
@@ -160,18 +162,20 @@ impl Agent<'_> {
                 self.boot.confirm(&attempt.component).map_err(AgentError::io(&self.state.slots()))?;
                 failpoint("agent.pointer.confirmed");
                 self.tell(&Event { state: AttemptState::Healthy, ..event })?;
+                remove(&self.state.soak())?;
             }
             Phase::RolledBack => {
                 self.record_slot(&attempt, None)?;
                 self.forget_answer()?;
-                self.tell(&Event { state: AttemptState::RolledBack, failure: attempt.failure, ..event })?;
+                self.tell(&Event { state: AttemptState::RolledBack, ..event })?;
+                remove(&self.state.soak())?;
             }
             Phase::Failed => {
                 // A slot with a wrong image is worth nothing, and must not look like a download to go on with.
                 slot::erase(&slot::path(&self.state.slots(), &attempt.component, attempt.slot))?;
                 self.record_slot(&attempt, None)?;
                 self.forget_answer()?;
-                self.tell(&Event { failure: attempt.failure, ..event })?;
+                self.tell(&event)?;
             }
             // The slot keeps what it has: the same offer often comes back.
             Phase::Abandoned => self.forget_answer()?,
@@ -190,8 +194,16 @@ impl Agent<'_> {
             // Killed between the switch and its record.
             self.applied(&attempt)?;
         }
-        match self.journal.open_attempt().map(|attempt| attempt.phase) {
+        let phase = self.journal.open_attempt().map(|attempt| attempt.phase);
+        if matches!(phase, Some(Phase::Applied | Phase::Booted))
+            && self.active_slot(&attempt.component)? != attempt.slot
+        {
+            // Its counter of boots ran out. What runs is the old image, and its health says nothing of the new one.
+            return self.roll_back(Failure::BootFailed, "the boot loader went back to the old slot", "");
+        }
+        match phase {
             Some(Phase::Applied) => self.boot(),
+            Some(Phase::Booted) => self.look(),
             Some(Phase::RollingBack) => self.rolled_back(&attempt),
             _ => self.finish(),
         }
@@ -210,4 +222,10 @@ impl Agent<'_> {
         }
         Ok(())
     }
+}
+
+/// What led to a failure before the switch, whole: the detail in the journal is cut short.
+fn errors(attempt: &Attempt, detail: &str) -> String {
+    let patch = attempt.fallback.as_ref().map(|why| format!("the patch was given up: {why}\n")).unwrap_or_default();
+    clean_log(&format!("{patch}{detail}"), MAX_LOG_LEN)
 }

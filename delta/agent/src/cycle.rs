@@ -1,7 +1,7 @@
 //! One full round: finish what an earlier start left, poll, update if something is offered, report.
 
 use serde::Serialize;
-use sluice_catalog::rollout::{AttemptState, Failure};
+use sluice_catalog::rollout::{AttemptState, Failure, MAX_LOG_LEN, clean_log};
 use sluice_catalog::text::{Component, Version};
 
 use crate::agent::Agent;
@@ -13,6 +13,7 @@ use crate::offer::Plan;
 use crate::poll::Answer;
 use crate::report::Event;
 use crate::slot;
+use crate::state::remove;
 
 /// Cycles in which one download may break before the attempt counts as failed.
 const MAX_INTERRUPTIONS: u32 = 50;
@@ -31,6 +32,8 @@ pub enum Outcome {
     Updated,
     /// The device runs the new version; the server has not answered it yet.
     Unconfirmed,
+    /// The device runs the new version, which passes its check, and has not done so for long enough.
+    Soaking,
     /// The offer was taken back before the switch.
     Withdrawn,
     /// The update failed before the switch; the old version runs.
@@ -181,8 +184,7 @@ impl Agent<'_> {
             other => other?,
         };
         if self.journal.open_attempt().is_some_and(|attempt| attempt.phase == Phase::Booted) {
-            self.healthy()?;
-            return Ok(self.report(Outcome::Updated, &answer));
+            return self.answered_by(&answer);
         }
         let plan = match self.plan(&answer) {
             Ok(plan) => plan,
@@ -200,8 +202,20 @@ impl Agent<'_> {
         self.update(answer, plan)
     }
 
+    /// A poll on the new image was answered: it is healthy when it has soaked.
+    fn answered_by(&mut self, answer: &Answer) -> Result<CycleReport, AgentError> {
+        if self.soaked {
+            self.healthy()?;
+            return Ok(self.report(Outcome::Updated, answer));
+        }
+        if let Some(attempt) = self.journal.open_attempt() {
+            self.answered(attempt)?;
+        }
+        Ok(self.report(Outcome::Soaking, answer))
+    }
+
     /// An attempt that an earlier start left between its end and the record of it is this round's result.
-    fn ended_in_recovery(&self) -> Option<CycleReport> {
+    pub(crate) fn ended_in_recovery(&self) -> Option<CycleReport> {
         let attempt = self.journal.last()?;
         let outcome = match attempt.phase {
             Phase::RolledBack => Outcome::RolledBack,
@@ -228,8 +242,9 @@ impl Agent<'_> {
         }
         let attempt = self.journal.append(&Record::Unanswered)?.clone();
         let limit = self.config.poll.max_unanswered;
-        if limit > 0 && attempt.unanswered >= limit {
-            self.roll_back(&format!("{limit} polls in a row got no answer on the new image; the last: {error}"))?;
+        if limit > 0 && attempt.unanswered.saturating_sub(self.soak(&attempt).answered) >= limit {
+            let detail = format!("{limit} polls in a row got no answer on the new image; the last: {error}");
+            self.roll_back(Failure::NoAnswer, &detail, &clean_log(&detail, MAX_LOG_LEN))?;
             return Ok(self.ended_in_recovery().unwrap_or_else(|| CycleReport::new(Outcome::RolledBack)));
         }
         let report = CycleReport::new(Outcome::Unconfirmed).of_attempt(&attempt);
@@ -328,11 +343,8 @@ impl Agent<'_> {
         }
         self.try_deliver()?;
         match self.poll() {
-            Ok(answer) => {
-                self.healthy()?;
-                // Why it was offered says more than that there is nothing further.
-                Ok(CycleReport { reason, ..self.report(Outcome::Updated, &answer) })
-            }
+            // Why it was offered says more than that there is nothing further.
+            Ok(answer) => Ok(CycleReport { reason, ..self.answered_by(&answer)? }),
             Err(error @ (AgentError::Unreachable { .. } | AgentError::Protocol { .. })) => self.unanswered(error),
             Err(error) => Err(error),
         }
@@ -374,7 +386,13 @@ impl Agent<'_> {
             _ => return Ok(None),
         };
         let state = if outcome == Outcome::Failed { AttemptState::Failed } else { AttemptState::RolledBack };
-        self.tell(&Event { failure: last.failure, detail: last.detail.as_deref(), ..Event::new(last.number, state) })?;
+        let note = self.failure_note(&last);
+        self.tell(&Event {
+            failure: note.as_ref().map(|note| note.failure).or(last.failure),
+            detail: last.detail.as_deref(),
+            log: note.as_ref().and_then(|note| note.log.as_deref()),
+            ..Event::new(last.number, state)
+        })?;
         self.forget_answer()?;
         Ok(Some(self.report(outcome, answer)))
     }
@@ -399,6 +417,9 @@ impl Agent<'_> {
                 full_length: plan.target.full.length,
             })?;
             failpoint("agent.journal.begun");
+            // What was kept of an older attempt at the same image is not of this one.
+            remove(&self.state.soak())?;
+            remove(&self.state.failure())?;
         }
         let Some(attempt) = self.journal.open_attempt().filter(|it| it.phase == Phase::Downloading).cloned() else {
             return Ok(());

@@ -23,6 +23,11 @@ pub struct Host<'a> {
     pub random: &'a dyn Fn() -> [u8; 32],
     /// Waits; may return early when [`Self::stop`] is set.
     pub sleep: &'a dyn Fn(Duration),
+    /// How long the machine has been running, by a clock that nobody sets: it goes on while the agent does not run, and begins anew
+    /// with the machine.
+    pub uptime: &'a dyn Fn() -> Duration,
+    /// Tells this start of the machine from every other.
+    pub boot: &'a str,
     /// Set when the process was asked to end. Work stops at the next safe place and resumes on the next start.
     pub stop: &'a AtomicBool,
     /// A line for the log.

@@ -8,6 +8,7 @@
 //! * [`cycle`] is one full round: recover, poll, update if something is offered, report.
 //! * [`journal`] makes every step of an attempt durable, so that a kill at any instant resumes or never happened.
 //! * [`entitlement`] keeps a certificate of what the device may have by contract, and [`offline`] tells it without the server.
+//! * [`check`] runs the integrator's check of a new image, and [`soak`] keeps checking it for a while.
 //! * [`boot`] is the seam where a device's boot loader stands.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
@@ -15,12 +16,14 @@ pub mod agent;
 pub mod attempt;
 pub mod blob;
 pub mod boot;
+pub mod check;
 pub mod config;
 pub mod confirm;
 pub mod cycle;
 pub mod entitlement;
 pub mod error;
 pub mod failpoint;
+pub mod failure;
 pub mod host;
 pub mod http;
 pub mod identity;
@@ -36,6 +39,7 @@ pub mod provision;
 pub mod report;
 pub mod run;
 pub mod slot;
+pub mod soak;
 pub mod state;
 pub mod status;
 pub mod why;

@@ -2,7 +2,7 @@
 
 mod cli;
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -45,6 +45,27 @@ fn system_random() -> [u8; 32] {
     rand::random()
 }
 
+/// The kernel's name for this start of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Longest such name, bytes.
+const MAX_BOOT_ID_BYTES: u64 = 64;
+
+/// Time for which the machine has been running, without what it slept: the same clock for every process of this start.
+fn uptime() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+}
+
+/// Empty where the kernel has none: starts are told apart by the running time alone then.
+fn boot_id() -> String {
+    let mut text = String::new();
+    let read = std::fs::File::open(BOOT_ID).and_then(|file| file.take(MAX_BOOT_ID_BYTES).read_to_string(&mut text));
+    if read.is_err() {
+        text.clear();
+    }
+    text.trim().to_owned()
+}
+
 fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
     let stop = Arc::new(AtomicBool::new(false));
     let waker = Arc::new((Mutex::new(()), Condvar::new()));
@@ -52,8 +73,17 @@ fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
     let sleep = |duration: Duration| interruptible_sleep(&stop, &waker, duration);
     let log = |line: &str| eprintln!("sluice-agent: {line}");
     let progress = |progress: Progress| draw(&bar, progress);
-    let host =
-        Host { now: &system_clock, random: &system_random, sleep: &sleep, stop: &stop, log: &log, progress: &progress };
+    let boot_id = boot_id();
+    let host = Host {
+        now: &system_clock,
+        random: &system_random,
+        sleep: &sleep,
+        uptime: &uptime,
+        boot: &boot_id,
+        stop: &stop,
+        log: &log,
+        progress: &progress,
+    };
     let state = StateDir::new(&cli.state);
     let boot = FileBoot::new(state.slots());
     match &cli.command {

@@ -8,7 +8,7 @@ use sluice_catalog::text::{Component, HardwareId, ProductName, Serial, Version};
 use sluice_signer::{DirectorTrust, Limits, SigningKey, TrustedRepository, VerifyError, key_file};
 
 use crate::boot::{BootControl, FileBoot};
-use crate::config::{Config, DEFAULT_MAX_IMAGE_BYTES, DEFAULT_RAM_BUDGET, NetworkOptions, PollOptions};
+use crate::config::{CheckOptions, Config, DEFAULT_MAX_IMAGE_BYTES, DEFAULT_RAM_BUDGET, NetworkOptions, PollOptions};
 use crate::error::AgentError;
 use crate::host::Host;
 use crate::http::{Http, Request};
@@ -58,6 +58,8 @@ pub struct Provision {
     pub ram_budget: Option<u32>,
     /// Its check of a new image.
     pub boot_check: Vec<String>,
+    /// How that is run, and for how long its word must hold.
+    pub check: CheckOptions,
     /// Private certificate authority of the server.
     pub tls_ca: Option<PathBuf>,
     /// The trusted roots.
@@ -82,6 +84,7 @@ pub fn provision(state: &StateDir, wanted: &Provision, host: &Host<'_>) -> Resul
         max_image_bytes: DEFAULT_MAX_IMAGE_BYTES,
         tls_ca: wanted.tls_ca.clone(),
         boot_check: wanted.boot_check.clone(),
+        check: wanted.check,
         poll: PollOptions::default(),
         network: NetworkOptions::default(),
     };

@@ -1,7 +1,7 @@
 //! Telling the server how an attempt goes.
 
-use sluice_catalog::rollout::{AttemptState, Failure};
-use sluice_catalog::wire::device::{MAX_DETAIL_LEN, MAX_EVENTS, ReportEvent, ReportRequest};
+use sluice_catalog::rollout::{AttemptState, Failure, MAX_LOG_LEN, clean_log};
+use sluice_catalog::wire::device::{MAX_DETAIL_LEN, ReportEvent, ReportRequest};
 
 use crate::agent::Agent;
 use crate::attempt::Encoding;
@@ -9,7 +9,6 @@ use crate::error::AgentError;
 use crate::failpoint::failpoint;
 use crate::http::{Reply, Request, problem};
 use crate::outbox::{self, Waiting};
-use crate::state::remove;
 
 /// Bytes of the answer to a report.
 const MAX_REPORT_REPLY_BYTES: u64 = 16 << 10;
@@ -29,11 +28,13 @@ pub(crate) struct Event<'e> {
     pub bytes: Option<u64>,
     /// For a person to read.
     pub detail: Option<&'e str>,
+    /// The end of what led there.
+    pub log: Option<&'e str>,
 }
 
 impl Event<'_> {
     pub(crate) const fn new(attempt: Option<i32>, state: AttemptState) -> Self {
-        Self { attempt, state, failure: None, encoding: None, bytes: None, detail: None }
+        Self { attempt, state, failure: None, encoding: None, bytes: None, detail: None, log: None }
     }
 
     /// The place of the event among those of its attempt.
@@ -62,7 +63,7 @@ impl Agent<'_> {
             encoding: event.encoding.map(|encoding| encoding.as_str().to_owned()),
             bytes: event.bytes,
             detail: event.detail.map(shortened),
-            log: None,
+            log: event.log.map(|log| clean_log(log, MAX_LOG_LEN)),
         };
         outbox::put(&self.state, event.step(), &report)?;
         failpoint("agent.outbox.written");
@@ -72,28 +73,41 @@ impl Agent<'_> {
     /// Sends what waits, in order. What the server refuses is dropped with a log line, what it cannot take now stays.
     pub(crate) fn deliver(&mut self) -> Result<(), AgentError> {
         let waiting = outbox::waiting(&self.state)?;
-        for batch in waiting.chunks(MAX_EVENTS) {
+        for batch in waiting.chunk_by(|one, other| one.batch == other.batch) {
             let reply = self.send(batch)?;
             if reply.status < 300 {
                 for report in batch {
-                    remove(&report.path)?;
+                    outbox::remove(report)?;
                 }
                 continue;
             }
             // Something in the batch is refused: one at a time finds out what.
             for report in batch {
-                let reply = self.send(std::slice::from_ref(report))?;
-                if reply.status >= 300 {
-                    (self.host.log)(&format!(
-                        "the server refused the report `{}` of attempt {} with status {}: {}; dropped",
-                        report.event.state.as_str(),
-                        report.event.attempt,
-                        reply.status,
-                        problem(&reply)
-                    ));
-                }
-                remove(&report.path)?;
+                self.deliver_one(report)?;
+                outbox::remove(report)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Sends one report that was refused among others. A server from before logs and closer codes refuses those alone, and takes the
+    /// report without; nothing in its answers would have told before.
+    fn deliver_one(&mut self, report: &Waiting) -> Result<(), AgentError> {
+        let mut reply = self.send(std::slice::from_ref(report))?;
+        if is_malformed(reply.status)
+            && let Some(plain) = report.plain()
+        {
+            (self.host.log)("the server takes no log with this report; it goes without");
+            reply = self.send(&[plain])?;
+        }
+        if reply.status >= 300 {
+            (self.host.log)(&format!(
+                "the server refused the report `{}` of attempt {} with status {}: {}; dropped",
+                report.event.state.as_str(),
+                report.event.attempt,
+                reply.status,
+                problem(&reply)
+            ));
         }
         Ok(())
     }
@@ -128,6 +142,11 @@ impl Agent<'_> {
             other => other,
         }
     }
+}
+
+/// Whether a server did not understand a request, or found it too long.
+const fn is_malformed(status: u16) -> bool {
+    matches!(status, 400 | 413 | 422)
 }
 
 /// Cuts a detail to the protocol's limit, at a character.

@@ -11,6 +11,9 @@ use crate::host::Host;
 /// First wait after a round that failed, seconds; it doubles up to `poll.max_s`.
 const FIRST_RETRY_S: u64 = 30;
 
+/// Shortest wait between two looks at an image that soaks: clocks that differ by a hair must not make it a busy one.
+const SHORTEST_NAP: Duration = Duration::from_secs(1);
+
 /// How long to wait before the next round.
 pub fn wait(options: &PollOptions, host: &Host<'_>, asked_s: Option<u64>, failures: u32) -> Duration {
     let wished = match (failures, asked_s) {
@@ -49,9 +52,41 @@ impl Agent<'_> {
             if self.host.stopping() {
                 break;
             }
-            (self.host.sleep)(wait(&self.config.poll, &self.host, asked_s, failures));
+            match self.rest(wait(&self.config.poll, &self.host, asked_s, failures)) {
+                Ok(None) => {}
+                Ok(Some(report)) => tell(&Ok(report)),
+                Err(AgentError::Stopped) => return Ok(()),
+                Err(error) => tell(&Err(error)),
+            }
         }
         Ok(())
+    }
+
+    /// Waits for the next round, and looks at an image that soaks when that is due. Ends early when the soak does: by success, which the
+    /// next round's poll completes, or by a failure, which is returned.
+    fn rest(&mut self, mut left: Duration) -> Result<Option<CycleReport>, AgentError> {
+        while !left.is_zero() && !self.host.stopping() {
+            let Some(until_look) = self.next_look_ms().map(Duration::from_millis) else {
+                (self.host.sleep)(left);
+                break;
+            };
+            let nap = left.min(until_look.max(SHORTEST_NAP));
+            (self.host.sleep)(nap);
+            left = left.saturating_sub(nap);
+            if self.host.stopping() {
+                break;
+            }
+            self.look()?;
+            if self.journal.open_attempt().is_none() {
+                self.delivery_failed = false;
+                self.try_deliver()?;
+                return Ok(self.ended_in_recovery());
+            }
+            if self.soaked {
+                break;
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -69,8 +104,8 @@ mod tests {
             let stop = AtomicBool::new(false);
             let random = || [seed; 32];
             let host = Host {
-                now: &|| jiff::Timestamp::UNIX_EPOCH, random: &random, sleep: &|_| (), stop: &stop,
-                log: &|_| (), progress: &|_| (),
+                now: &|| jiff::Timestamp::UNIX_EPOCH, random: &random, sleep: &|_| (), uptime: &|| Duration::ZERO, boot: "",
+                stop: &stop, log: &|_| (), progress: &|_| (),
             };
             let options = PollOptions::default();
             let waited = wait(&options, &host, asked, failures);
@@ -86,6 +121,8 @@ mod tests {
             now: &|| jiff::Timestamp::UNIX_EPOCH,
             random: &|| [0; 32],
             sleep: &|_| (),
+            uptime: &|| Duration::ZERO,
+            boot: "",
             stop: &stop,
             log: &|_| (),
             progress: &|_| (),

@@ -95,6 +95,16 @@ impl StateDir {
         self.root.join("outbox")
     }
 
+    /// `soak.json`: how far the soak of the new image is.
+    pub fn soak(&self) -> PathBuf {
+        self.root.join("soak.json")
+    }
+
+    /// `failure.json`: why the last attempt failed, and the log that goes with the report.
+    pub fn failure(&self) -> PathBuf {
+        self.root.join("failure.json")
+    }
+
     /// `installed.json`: what each slot holds, and the floors against rollback.
     pub fn installed(&self) -> PathBuf {
         self.root.join("installed.json")

@@ -14,6 +14,7 @@ use crate::installed::Installed;
 use crate::journal::Journal;
 use crate::outbox;
 use crate::slot::{self, Slot};
+use crate::soak::{self, SoakStatus};
 use crate::state::{StateDir, read_json};
 
 /// What `status` says.
@@ -71,6 +72,9 @@ pub struct AttemptStatus {
     pub bytes: u64,
     /// What happened.
     pub detail: Option<String>,
+    /// How far the new image has soaked, while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soak: Option<SoakStatus>,
 }
 
 /// A slot held against its record.
@@ -110,7 +114,9 @@ pub fn status(state: &StateDir, boot: &dyn BootControl) -> Result<Status, AgentE
             security_floor: slots.security_floor,
         });
     }
-    let last_attempt = Journal::peek(&state.journal())?.map(|attempt| AttemptStatus {
+    let last = Journal::peek(&state.journal())?;
+    let soak = last.as_ref().and_then(|attempt| soak::status(state, &config, attempt));
+    let last_attempt = last.map(|attempt| AttemptStatus {
         attempt: attempt.number,
         phase: attempt.phase,
         from: attempt.from.version,
@@ -118,6 +124,7 @@ pub fn status(state: &StateDir, boot: &dyn BootControl) -> Result<Status, AgentE
         encoding: attempt.encoding,
         bytes: attempt.bytes,
         detail: attempt.detail.or(attempt.fallback),
+        soak,
     });
     Ok(Status {
         server: config.server,

@@ -2,13 +2,15 @@
 //! flap between versions, or report for what has ended.
 
 use serde_json::{Value, json};
+use sluice_agent::{Config, Outcome};
 use sluice_catalog::Kind;
-use sluice_catalog::rollout::{AttemptState, Failure, MAX_LOG_LEN, RolloutState};
+use sluice_catalog::rollout::{Attempt, AttemptState, Failure, MAX_LOG_LEN, RolloutState};
 use sluice_catalog::wire::admin::{DeviceDetail, Page};
 use sluice_catalog::wire::device::ReportResponse;
 use sluice_catalog::wire::entitlement::{DeviceEntry, DeviceEvent};
 use sluice_catalog::wire::failure::RolloutFailure;
 
+use crate::harness::agent::TestAgent;
 use crate::harness::http::Client;
 use crate::harness::world::{CAM, IMAGES};
 use crate::harness::{Answer, Engine, Release, TestDevice, World};
@@ -23,6 +25,8 @@ both_engines!(
     reports_for_a_rollout_that_ended_are_taken_and_move_nothing_else,
     a_late_report_of_an_older_attempt_changes_nothing,
     a_wrong_patch_that_is_reported_again_is_one_report,
+    the_agent_soaks_and_the_server_hears_of_each_step,
+    the_log_of_the_agents_check_reaches_the_server,
 );
 
 fn updating(engine: Engine) -> (World, Release, Release, TestDevice) {
@@ -290,4 +294,61 @@ fn a_wrong_patch_that_is_reported_again_is_one_report(engine: Engine) {
     world.server.advance_s(60);
     world.server.unchanged(|| assert_eq!(moved(&device.report_event(mismatch.clone()).expect(200)), 0));
     assert_eq!(detail(&world.admin, &device).attempts[0].log.as_deref(), Some("segment 3"));
+}
+
+/// The real agent on the first of two releases, with ten minutes of soak and this check.
+fn soaking(engine: Engine, check: &str) -> (World, TestAgent) {
+    let mut world = World::new(engine);
+    let (first, second) = world.two_releases();
+    world.register(CAM, "SN-1", &json!({}));
+    let agent = TestAgent::new(&world, "SN-1", &first);
+    let mut config = Config::load(&agent.state).unwrap();
+    config.boot_check = ["sh", "-c", check].map(str::to_owned).to_vec();
+    config.check.soak_s = 600;
+    config.save(&agent.state).unwrap();
+    world.roll_out("spring", &second, &[100]);
+    (world, agent)
+}
+
+fn attempt(world: &World) -> Attempt {
+    let path = format!("/api/v1/products/{CAM}/devices/SN-1");
+    world.admin.get(&path).expect(200).json::<DeviceDetail>().attempts[0].clone()
+}
+
+fn the_agent_soaks_and_the_server_hears_of_each_step(engine: Engine) {
+    let (world, agent) = soaking(engine, "test $SLUICE_VERSION = 2.4.1");
+    assert_eq!(agent.once().unwrap().outcome, Outcome::Soaking);
+    assert_eq!(attempt(&world).state, AttemptState::Booted);
+    world.server.advance_s(599);
+    assert_eq!(agent.once().unwrap().outcome, Outcome::Soaking);
+    assert_eq!(
+        attempt(&world).state,
+        AttemptState::Booted,
+        "it runs the new version and polls, and is not healthy yet"
+    );
+    world.server.advance_s(1);
+    assert_eq!(agent.once().unwrap().outcome, Outcome::Updated);
+    assert_eq!(attempt(&world).state, AttemptState::Healthy);
+    assert_eq!(agent.once().unwrap().outcome, Outcome::UpToDate);
+    assert_eq!(world.rollout("spring").counts.begun.healthy, 1);
+}
+
+fn the_log_of_the_agents_check_reaches_the_server(engine: Engine) {
+    let (world, agent) = soaking(engine, "test $SLUICE_PHASE = boot || { echo the link is down; exit 7; }");
+    assert_eq!(agent.once().unwrap().outcome, Outcome::Soaking);
+    world.server.advance_s(60);
+    assert_eq!(agent.once().unwrap().outcome, Outcome::RolledBack);
+    let told = attempt(&world);
+    assert_eq!((told.state, told.failure), (AttemptState::RolledBack, Some(Failure::CheckFailed)));
+    assert_eq!(told.detail.as_deref(), Some("boot_check sh: exit status: 7, after 60 s of soak"));
+    assert_eq!(told.log.as_deref(), Some("the link is down\n"));
+    assert_eq!(failures(&world, "?failure=check_failed").items[0].log, told.log);
+    // Three times, and it is offered no more.
+    for _ in 0..2 {
+        assert_eq!(agent.once().unwrap().outcome, Outcome::Soaking);
+        world.server.advance_s(60);
+        assert_eq!(agent.once().unwrap().outcome, Outcome::RolledBack);
+    }
+    let last = agent.once().unwrap();
+    assert_eq!((last.outcome, last.reason.as_deref()), (Outcome::NothingOffered, Some("ATTEMPT_FAILED")));
 }

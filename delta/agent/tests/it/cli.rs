@@ -36,6 +36,14 @@ fn help_names_every_command_and_exit_code() {
 }
 
 #[test]
+fn what_init_takes_is_an_interface_too() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice-agent"));
+    let output =
+        command.args(["init", "--help"]).env_remove("COLUMNS").env_remove("SLUICE_AGENT_STATE").output().unwrap();
+    insta::assert_snapshot!("help_init", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
 fn a_device_from_birth_to_its_first_update() {
     let (world, server, device) = setting_at(real_now(), |_| ());
     let patch = world.patch("1.0", "2.0");

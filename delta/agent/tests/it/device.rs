@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
+use sluice_agent::config::CheckOptions;
 use sluice_agent::provision::{Provision, Roots, provision};
 use sluice_agent::slot::{self, Slot};
 use sluice_agent::{Agent, AgentError, BootControl, CycleReport, FileBoot, Host, StateDir, status};
@@ -26,6 +28,14 @@ pub struct Device {
     random: Cell<u64>,
     /// How far the clock goes on with every look at it, milliseconds.
     pub tick_ms: Cell<i64>,
+    /// How long the machine has been running, milliseconds.
+    pub uptime_ms: Cell<u64>,
+    /// How far that goes on with every look at it, milliseconds.
+    pub uptime_tick_ms: Cell<u64>,
+    /// Starts of the machine.
+    pub starts: Cell<u32>,
+    /// Set when the agent is asked to stop.
+    pub stop: AtomicBool,
 }
 
 /// The time at which most tests play.
@@ -72,6 +82,7 @@ impl Device {
             profile: DecoderProfile::Default,
             ram_budget: None,
             boot_check: Vec::new(),
+            check: CheckOptions::default(),
             tls_ca: None,
             roots: Roots::Files {
                 image: write("image-root.json", &world.image_root(1)),
@@ -80,8 +91,17 @@ impl Device {
         };
         change(&mut wanted);
         let state = StateDir::new(folder.path().join("state"));
-        let device =
-            Self { _folder: folder, state, now: Cell::new(world.now), random: Cell::new(0), tick_ms: Cell::new(0) };
+        let device = Self {
+            _folder: folder,
+            state,
+            now: Cell::new(world.now),
+            random: Cell::new(0),
+            tick_ms: Cell::new(0),
+            uptime_ms: Cell::new(1_000_000),
+            uptime_tick_ms: Cell::new(0),
+            starts: Cell::new(1),
+            stop: AtomicBool::new(false),
+        };
         device.with_host(|host| provision(&device.state, &wanted, &host)).unwrap();
         device
     }
@@ -95,15 +115,32 @@ impl Device {
             self.random.set(self.random.get() + 1);
             Sha256::digest(self.random.get().to_le_bytes()).into()
         };
-        let stop = AtomicBool::new(false);
+        let uptime = || {
+            self.uptime_ms.set(self.uptime_ms.get() + self.uptime_tick_ms.get());
+            Duration::from_millis(self.uptime_ms.get())
+        };
+        let boot = self.starts.get().to_string();
         work(Host {
             now: &now,
             random: &random,
-            sleep: &|_| (),
-            stop: &stop,
+            sleep: &|nap| self.run_for_ms(u64::try_from(nap.as_millis()).unwrap()),
+            uptime: &uptime,
+            boot: &boot,
+            stop: &self.stop,
             log: &|line| println!("agent: {line}"),
             progress: &|_| (),
         })
+    }
+
+    /// The machine goes on running, and its clock with it.
+    pub fn run_for_ms(&self, ms: u64) {
+        self.uptime_ms.set(self.uptime_ms.get() + ms);
+    }
+
+    /// The machine starts anew.
+    pub fn restart(&self) {
+        self.starts.set(self.starts.get() + 1);
+        self.uptime_ms.set(5000);
     }
 
     pub fn boot(&self) -> FileBoot {

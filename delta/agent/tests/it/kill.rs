@@ -21,7 +21,7 @@ const SIGKILL: i32 = 9;
 const MAX_TIMES: u32 = 60;
 
 #[expect(clippy::disallowed_methods, reason = "the real binary reads the real clock, so the documents must too")]
-fn real_now() -> Timestamp {
+pub fn real_now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap()
 }
 
@@ -114,14 +114,16 @@ fn kill_everywhere(story: Story, failpoints: &[&'static str]) -> BTreeSet<&'stat
 }
 
 const FALLBACK: [&str; 2] = ["agent.journal.fallback", "agent.full.part"];
-const ROLLBACK: [&str; 3] = ["agent.journal.rolling_back", "agent.pointer.restored", "agent.journal.rolled_back"];
-const FAILED: [&str; 1] = ["agent.journal.failed"];
+const ROLLBACK: [&str; 4] =
+    ["agent.failure.noted", "agent.journal.rolling_back", "agent.pointer.restored", "agent.journal.rolled_back"];
+const FAILED: [&str; 2] = ["agent.failure.noted", "agent.journal.failed"];
+const SOAK: [&str; 3] = ["agent.soak.begun", "agent.soak.checking", "agent.soak.checked"];
 /// Met on the way to every end.
 const ALWAYS: [&str; 2] = ["agent.journal.torn", "agent.journal.ended"];
 
 #[test]
 fn an_update_by_patch_survives_a_kill_at_every_failpoint() {
-    let elsewhere: BTreeSet<_> = FALLBACK.into_iter().chain(ROLLBACK).chain(FAILED).collect();
+    let elsewhere: BTreeSet<_> = FALLBACK.into_iter().chain(ROLLBACK).chain(FAILED).chain(SOAK).collect();
     let expected: Vec<_> = FAILPOINTS.iter().copied().filter(|name| !elsewhere.contains(name)).collect();
     let met = kill_everywhere(Story::Patch, &expected);
     assert_eq!(met, expected.into_iter().collect(), "a failpoint was never met");
@@ -147,4 +149,33 @@ fn a_rollback_survives_a_kill_at_its_failpoints() {
 fn a_failed_update_survives_a_kill_at_its_failpoints() {
     let failpoints: Vec<_> = FAILED.into_iter().chain(ALWAYS).collect();
     assert_eq!(kill_everywhere(Story::LyingImage, &failpoints).len(), failpoints.len());
+}
+
+#[test]
+fn a_soak_survives_a_kill_at_its_failpoints() {
+    for failpoint in SOAK.into_iter().chain(["agent.file.temp", "agent.journal.booted", "agent.journal.healthy"]) {
+        let (world, server, device) = setting_at(real_now(), |wanted| {
+            wanted.boot_check = vec!["true".to_owned()];
+            wanted.check.soak_s = 1;
+        });
+        server.offer(7, world.offer("2.0", None, FullEncoding::Zstd));
+        // Once for the update and once for the soak: a failpoint of either is met in one of them.
+        let mut killed = 0;
+        for failpoint in [Some(failpoint), Some(failpoint), None] {
+            std::thread::sleep(std::time::Duration::from_millis(1100));
+            killed += u32::from(once(&device, failpoint).status.signal() == Some(SIGKILL));
+            device.assert_boots_one_of(&world, &["1.0", "2.0"]);
+        }
+        assert!(killed > 0, "{failpoint} was not met");
+        // Killed in both, it has the soak before it still.
+        for _ in 0..3 {
+            if server.script().reports.last().is_some_and(|event| event.state == AttemptState::Healthy) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1100));
+            once(&device, None);
+        }
+        device.assert_runs(&world, "2.0");
+        assert_eq!(server.script().reports.last().unwrap().state, AttemptState::Healthy, "{failpoint}");
+    }
 }

@@ -12,5 +12,6 @@ mod reports;
 mod rollback;
 mod server;
 mod slow;
+mod soak;
 mod updates;
 mod world;

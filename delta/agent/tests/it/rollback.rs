@@ -21,7 +21,7 @@ fn an_image_that_fails_its_check_is_left_and_the_old_one_runs() {
     device.assert_runs(&world, "1.0");
     let script = server.script();
     let last = script.reports.last().unwrap();
-    assert_eq!((last.attempt, last.state, last.failure), (4, AttemptState::RolledBack, Some(Failure::Unhealthy)));
+    assert_eq!((last.attempt, last.state, last.failure), (4, AttemptState::RolledBack, Some(Failure::CheckFailed)));
     assert!(!script.reports.iter().any(|event| event.state == AttemptState::Healthy));
 }
 

@@ -44,6 +44,7 @@ pub struct Script {
     pub attempt: Option<i32>,
     pub director_key: SigningKey,
     pub version: u64,
+    pub next_poll_s: u32,
     pub etag: String,
     /// Changes the document before it is signed.
     pub change: Option<Change>,
@@ -70,6 +71,8 @@ pub struct Script {
     pub endless: Option<String>,
     /// Signed polls that are still answered; then the server hangs up on every poll.
     pub polls_left: Option<u32>,
+    /// Whether it is a server from before logs and closer codes of failures.
+    pub older: bool,
     /// Whether metadata asks for a token.
     pub gated: bool,
     pub ignore_ranges: bool,
@@ -121,6 +124,8 @@ impl Server {
             slow: None,
             endless: None,
             polls_left: None,
+            older: false,
+            next_poll_s: 300,
             gated: true,
             ignore_ranges: false,
             seen: Vec::new(),
@@ -303,6 +308,12 @@ fn respond(script: &mut Script, seen: &Seen) -> Answer {
         }
         ("POST", "/v1/report") => {
             let request: ReportRequest = serde_json::from_slice(&seen.body).unwrap();
+            let is_new = |event: &ReportEvent| {
+                event.log.is_some() || event.failure.is_some_and(|failure| failure.broad() != failure)
+            };
+            if script.older && request.events.iter().any(is_new) {
+                return answer(400, r#"{"title":"unknown field `log`"}"#);
+            }
             script.reports.extend(request.events);
             answer(200, r#"{"moved":1}"#)
         }
@@ -378,7 +389,7 @@ fn poll(script: &mut Script, request: &PollRequest) -> Answer {
         "director": serde_json::value::RawValue::from_string(String::from_utf8(signed).unwrap()).unwrap(),
         "urls": urls,
         "attempt": offer.as_ref().and(script.attempt),
-        "next_poll_s": 300,
+        "next_poll_s": script.next_poll_s,
     });
     if let Some((tag, _)) = &script.certificate {
         envelope["entitlement"] = tag.clone().into();

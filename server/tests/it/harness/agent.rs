@@ -3,8 +3,10 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use sluice_agent::config::CheckOptions;
 use sluice_agent::offline::{Entitlement, entitlement_knowing};
 use sluice_agent::provision::{Provision, Roots, provision};
 use sluice_agent::{Agent, AgentError, CycleReport, FileBoot, Host, StateDir};
@@ -48,6 +50,7 @@ impl TestAgent {
             profile: DecoderProfile::Default,
             ram_budget: None,
             boot_check: Vec::new(),
+            check: CheckOptions::default(),
             tls_ca: None,
             roots: Roots::Files {
                 image: write("image-root.json", &root("metadata")),
@@ -78,7 +81,17 @@ impl TestAgent {
         };
         let stop = AtomicBool::new(false);
         let log = |line: &str| println!("agent: {line}");
-        work(Host { now: &now, random: &random, sleep: &|_| (), stop: &stop, log: &log, progress: &|_| () })
+        let uptime = || Duration::from_millis(self.clock.now().as_ms().try_into().unwrap());
+        work(Host {
+            now: &now,
+            random: &random,
+            sleep: &|_| (),
+            uptime: &uptime,
+            boot: "1",
+            stop: &stop,
+            log: &log,
+            progress: &|_| (),
+        })
     }
 
     /// Opens the agent as a new process would.
