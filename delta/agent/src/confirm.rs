@@ -95,7 +95,7 @@ impl Agent<'_> {
     /// Leaves the new image.
     pub(crate) fn roll_back(&mut self, failure: Failure, detail: &str, log: &str) -> Result<(), AgentError> {
         if let Some(attempt) = self.journal.open_attempt() {
-            self.note_failure(attempt, failure, log)?;
+            self.note_failure(attempt, failure, log);
             (self.host.log)(&format!("leaving version {}: {}", attempt.to.version, shown(detail)));
             log.lines().for_each(|line| (self.host.log)(&format!("  {line}")));
         }
@@ -124,7 +124,7 @@ impl Agent<'_> {
     /// Ends the attempt before the switch.
     pub(crate) fn fail(&mut self, failure: Failure, detail: &str, bytes: u64) -> Result<(), AgentError> {
         if let Some(attempt) = self.journal.open_attempt() {
-            self.note_failure(attempt, failure, &errors(attempt, detail))?;
+            self.note_failure(attempt, failure, &errors(attempt, detail));
         }
         self.journal.append(&Record::Failed { failure, detail: shown(detail), bytes })?;
         failpoint("agent.journal.failed");

@@ -9,7 +9,6 @@ use sluice_catalog::rollout::Failure;
 
 use crate::agent::Agent;
 use crate::attempt::Attempt;
-use crate::error::AgentError;
 use crate::failpoint::failpoint;
 use crate::state::{read_json, write_json};
 
@@ -28,13 +27,15 @@ pub struct FailureNote {
 }
 
 impl Agent<'_> {
-    /// Keeps why the attempt is about to fail. It is written before the journal says that it has, so that the report finds it.
-    pub(crate) fn note_failure(&self, attempt: &Attempt, failure: Failure, log: &str) -> Result<(), AgentError> {
+    /// Keeps why the attempt is about to fail. It is written before the journal says that it has, so that the report finds it. Storage
+    /// that takes it no more does not keep a device on a bad image: then the report goes without.
+    pub(crate) fn note_failure(&self, attempt: &Attempt, failure: Failure, log: &str) {
         let log = (self.config.check.report_log && !log.is_empty()).then(|| log.to_owned());
         let note = FailureNote { attempt: attempt.number, sha256: attempt.to.sha256, failure, log };
-        write_json(&self.state.failure(), &note)?;
+        if let Err(error) = write_json(&self.state.failure(), &note) {
+            (self.host.log)(&format!("the report of this failure goes without its log: {error}"));
+        }
         failpoint("agent.failure.noted");
-        Ok(())
     }
 
     /// Why an attempt failed, when that is known. A damaged file is as none: nothing waits for it.

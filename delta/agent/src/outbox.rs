@@ -72,12 +72,12 @@ pub fn put(state: &StateDir, step: u8, event: &ReportEvent) -> Result<(), AgentE
         }
     }
     let path = state.outbox().join(name);
-    let plain = plain(event);
-    if plain == *event {
-        state::remove(&more_path(&path))?;
-    } else {
-        // First: whoever finds a report must find all of it.
-        write_json(&more_path(&path), &More { failure: event.failure, log: event.log.clone() })?;
+    let (plain, more) = (plain(event), more_path(&path));
+    // What stands beside it comes first: whoever finds a report must find all of it. But the report is what matters, and goes without when
+    // the storage takes no more.
+    let kept = plain != *event && write_json(&more, &More { failure: event.failure, log: event.log.clone() }).is_ok();
+    if !kept {
+        state::remove(&more)?;
     }
     write_json(&path, &plain)
 }

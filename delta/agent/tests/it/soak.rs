@@ -355,6 +355,20 @@ fn a_check_that_brings_the_agent_down_in_the_soak_leads_back() {
 }
 
 #[test]
+fn a_log_that_cannot_be_kept_keeps_nobody_on_a_bad_image() {
+    let checked = Checked::new();
+    let taken = checked.device.state.failure().display().to_string();
+    let script = format!("mkdir {taken}; echo no link; exit 7");
+    checked.set(|config| config.boot_check = ["sh", "-c", &script].map(str::to_owned).to_vec());
+    checked.once_is(Outcome::RolledBack);
+    // Back, and reported; closer than the journal nobody knows it.
+    checked.assert_went_back(Failure::Unhealthy);
+    let script = checked.server.script();
+    let last = script.reports.last().unwrap();
+    assert_eq!((last.detail.as_deref(), &last.log), (Some("boot_check sh: exit status: 7"), &None));
+}
+
+#[test]
 fn damaged_notes_cost_a_soak_and_a_log_but_no_device() {
     let checked = Checked::new();
     checked.once_is(Outcome::Soaking);
