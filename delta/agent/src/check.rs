@@ -271,8 +271,8 @@ mod tests {
     #[test]
     fn a_hanging_check_is_killed_with_all_that_it_started() {
         let (failure, detail, log) =
-            unhealthy(sh("sleep 1000 & echo $!; trap '' TERM; while :; do sleep 1000; done", 10));
-        assert_eq!((failure, detail.as_str()), (Failure::CheckTimeout, "boot_check sh: no answer within 10 s"));
+            unhealthy(sh("sleep 1000 & echo $!; trap '' TERM; while :; do sleep 1000; done", 20));
+        assert_eq!((failure, detail.as_str()), (Failure::CheckTimeout, "boot_check sh: no answer within 20 s"));
         assert!(is_gone(log.trim()), "process {log} lives");
     }
 
@@ -283,9 +283,20 @@ mod tests {
         assert!(is_gone(log.trim()), "process {log} lives");
     }
 
+    /// Leaves a session of its own behind, once that is one.
+    fn with_daemon(program: &str) -> String {
+        let folder = tempfile::tempdir().unwrap().keep();
+        let ready = folder.join("ready").display().to_string();
+        format!(
+            "setsid sh -c 'echo $$; mkdir {ready}; exec {program}' & while ! test -d {ready}; do sleep 0.1; done; \
+             rm -r {}; exit 1",
+            folder.display()
+        )
+    }
+
     #[test]
     fn a_daemon_is_left_alone_and_does_not_hold_the_agent_up() {
-        let (failure, _, log) = unhealthy(sh("setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.5; exit 1", HOUR_S));
+        let (failure, _, log) = unhealthy(sh(&with_daemon("sleep 1000"), HOUR_S));
         assert_eq!(failure, Failure::CheckFailed);
         let pid = log.trim().parse().unwrap();
         assert!(std::fs::exists(format!("/proc/{pid}")).unwrap(), "it is a session of its own");
@@ -294,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_daemon_that_prints_without_end_is_not_listened_to() {
-        let (_, _, log) = unhealthy(sh("setsid sh -c 'echo $$; exec yes' & sleep 0.2; exit 1", HOUR_S));
+        let (_, _, log) = unhealthy(sh(&with_daemon("yes"), HOUR_S));
         assert!(log.len() <= MAX_LOG_LEN && log.contains("y\ny\n"));
         // It had nobody to write to any more, which has ended it.
     }

@@ -76,7 +76,15 @@ impl Agent<'_> {
             if self.host.stopping() {
                 break;
             }
-            self.look()?;
+            if let Err(error) = self.look() {
+                if matches!(error, AgentError::Stopped) {
+                    return Err(error);
+                }
+                // Storage that fails is no reason to look at it every second; the next round says what it is.
+                (self.host.log)(&format!("the image that soaks could not be looked at: {error}"));
+                (self.host.sleep)(left);
+                break;
+            }
             if self.journal.open_attempt().is_none() {
                 self.delivery_failed = false;
                 self.try_deliver()?;

@@ -2,7 +2,7 @@
 //! flap between versions, or report for what has ended.
 
 use serde_json::{Value, json};
-use sluice_agent::{Config, Outcome};
+use sluice_agent::{BootControl, Config, FileBoot, Outcome};
 use sluice_catalog::Kind;
 use sluice_catalog::rollout::{Attempt, AttemptState, Failure, MAX_LOG_LEN, RolloutState};
 use sluice_catalog::wire::admin::{DeviceDetail, Page};
@@ -27,6 +27,7 @@ both_engines!(
     a_wrong_patch_that_is_reported_again_is_one_report,
     the_agent_soaks_and_the_server_hears_of_each_step,
     the_log_of_the_agents_check_reaches_the_server,
+    an_agent_whose_boot_loader_goes_back_after_success_flaps_three_times_and_no_more,
 );
 
 fn updating(engine: Engine) -> (World, Release, Release, TestDevice) {
@@ -351,4 +352,24 @@ fn the_log_of_the_agents_check_reaches_the_server(engine: Engine) {
     }
     let last = agent.once().unwrap();
     assert_eq!((last.outcome, last.reason.as_deref()), (Outcome::NothingOffered, Some("ATTEMPT_FAILED")));
+}
+
+fn an_agent_whose_boot_loader_goes_back_after_success_flaps_three_times_and_no_more(engine: Engine) {
+    let (world, agent) = soaking(engine, "true");
+    let boot = FileBoot::new(agent.state.slots());
+    let main = "main".parse().unwrap();
+    for number in 1..=3 {
+        assert_eq!(agent.once().unwrap().outcome, Outcome::Soaking);
+        world.server.advance_s(600);
+        assert_eq!(agent.once().unwrap().outcome, Outcome::Updated);
+        assert_eq!((attempt(&world).seq, attempt(&world).state), (number, AttemptState::Healthy));
+        // Some days later it does not come up any more.
+        world.server.advance_s(600);
+        boot.switch(&main, boot.active(&main).unwrap().other()).unwrap();
+    }
+    let last = agent.once().unwrap();
+    assert_eq!((last.outcome, last.reason.as_deref()), (Outcome::NothingOffered, Some("ATTEMPT_FAILED")));
+    assert_eq!(attempt(&world).state, AttemptState::RolledBack);
+    let counts = world.rollout("spring").counts.begun;
+    assert_eq!((counts.attempts, counts.rolled_back), (1, 1));
 }
