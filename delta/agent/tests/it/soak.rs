@@ -313,7 +313,11 @@ fn an_orderly_stop_in_the_middle_of_a_check_is_not_held_against_the_image() {
         std::thread::scope(|scope| {
             let path = checked.path("begun");
             scope.spawn(move || {
-                while !path.exists() {
+                // Longer than any check takes to begin, and no longer: then the test fails elsewhere.
+                for _ in 0..3000 {
+                    if path.exists() {
+                        break;
+                    }
                     std::thread::sleep(std::time::Duration::from_millis(10));
                 }
                 stop.store(true, Ordering::Relaxed);
@@ -332,6 +336,21 @@ fn an_orderly_stop_in_the_middle_of_a_check_is_not_held_against_the_image() {
     std::fs::write(checked.path("begun.quick"), "").unwrap();
     checked.device.run_for_ms(10 * MINUTE_MS);
     checked.once_is(Outcome::Updated);
+}
+
+#[test]
+fn a_first_check_that_brings_the_agent_down_leads_back() {
+    let checked = Checked::at(real_now());
+    let once = |failpoint: &str| {
+        let mut command = checked.device.command(&["once"]);
+        command.env("SLUICE_FAILPOINT", failpoint).output().unwrap().status.code()
+    };
+    for _ in 0..3 {
+        assert_eq!(once("agent.journal.boot_tried"), None);
+        checked.device.assert_boots_one_of(&checked.world, &["2.0"]);
+    }
+    assert_eq!((once("none"), checked.runs()), (Some(10), 0));
+    checked.assert_went_back(Failure::BootFailed);
 }
 
 #[test]
