@@ -40,6 +40,7 @@ impl App {
         let now = self.now();
         let transitions = self.store.rollout_transitions(rollout.id).await?;
         let attempts = self.store.attempt_counts(rollout.id).await?.into_iter().collect();
+        let failures = self.store.attempt_codes(rollout.id).await?.into_iter().collect();
         let patches = self.patch_progress(rollout.release_id).await?;
         let (product, version) = self.rollout_release(&rollout)?;
         let stats = self.rollout_figures(&rollout, now).await?.stats;
@@ -58,6 +59,7 @@ impl App {
             rollout,
             transitions,
             attempts,
+            failures,
             patches,
         })
     }

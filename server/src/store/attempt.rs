@@ -39,6 +39,17 @@ impl Store {
         .await
     }
 
+    /// A rollout's attempts that ended badly, counted by code.
+    pub async fn attempt_codes(&self, id: RolloutId) -> Result<Vec<(String, i64)>> {
+        Sql::new(
+            "SELECT COALESCE(failure, 'other') AS code, CAST(COUNT(*) AS BIGINT) FROM attempt
+             WHERE rollout_id = $1 AND state IN ('failed', 'rolled_back') GROUP BY code ORDER BY code",
+        )
+        .bind(id)
+        .all(self)
+        .await
+    }
+
     /// A device's last attempts, newest first, with what it said of them.
     pub async fn attempt_told(&self, device: DeviceId, limit: u32) -> Result<Vec<Attempt>> {
         Sql::built(format!(

@@ -156,6 +156,8 @@ fn failures_of_a_rollout_are_listed_newest_first(engine: Engine) {
         query = format!("?limit=1&after={next}");
     }
     assert_eq!(paged, all.items);
+    let counted = world.rollout("spring").failures;
+    assert_eq!(counted, [("check_timeout".to_owned(), 2), ("out_of_space".to_owned(), 1)].into());
     let of_one = failures(&world, "?failure=out_of_space").items;
     assert_eq!((of_one.len(), of_one[0].detail.as_deref()), (1, Some("at 0")));
     assert_eq!(failures(&world, "?failure=no_answer").items, []);

@@ -11,8 +11,7 @@ use crate::rollout::{
 use crate::text::{ProductName, Serial, Slug, Version};
 use crate::{Digest, Reason, Time};
 
-/// A rollout's plan: what `POST /api/v1/rollouts` takes, and what a plan file holds. Stages and rules come from the preset where
-/// they are not given; without a preset stages are given and advanced by hand.
+/// A rollout's plan, sent or as a file. Without a preset, which gives what is left out, stages are given and advanced by hand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -293,6 +292,9 @@ pub struct RolloutDetail {
     pub transitions: Vec<RolloutTransition>,
     /// Attempts by state.
     pub attempts: BTreeMap<String, i64>,
+    /// Those that failed or were rolled back by code; `other` where the device gave none.
+    #[serde(default)]
+    pub failures: BTreeMap<String, i64>,
     /// Patches of its release: ready, not worth it, and jobs still waiting or running.
     pub patches: PatchProgress,
     /// The digest of its plan: what approvers sign.

@@ -319,6 +319,7 @@ fn text(detail: &RolloutDetail) -> String {
     let who: Vec<String> = detail.approvals.iter().map(|approval| approval.principal.to_string()).collect();
     let patches = detail.patches;
     let attempts: Vec<String> = detail.attempts.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let failures: Vec<String> = detail.failures.iter().map(|(code, count)| format!("{count} {code}")).collect();
     let mut text = fields(&[
         ("name", rollout.name.to_string()),
         ("brings", format!("{} {}", detail.product, detail.version)),
@@ -337,6 +338,7 @@ fn text(detail: &RolloutDetail) -> String {
             ),
         ),
         ("attempts", attempts.join(", ")),
+        ("failures", failures.join(", ")),
         (
             "outcomes",
             format!(

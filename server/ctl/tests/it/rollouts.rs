@@ -17,7 +17,7 @@ fn detail(state: &str, stage: i32, ready: i64, pending: i64) -> Value {
         "transitions": [
             { "at": "2026-01-01T00:00:00Z", "actor": "admin", "state": "draft", "stage": 0, "cause": "created" },
         ],
-        "attempts": { "healthy": 3, "failed": 1, "superseded": 2 },
+        "attempts": { "healthy": 3, "failed": 1, "superseded": 2 }, "failures": { "out_of_space": 1 },
         "patches": { "ready": ready, "not_worth": 1, "pending": pending, "parked": 0 },
     })
 }
