@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use sluice_catalog::rollout::{Failure, MAX_LOG_LEN, clean_log};
 
@@ -117,8 +118,11 @@ fn spawn(program: &str, arguments: &[String], environment: &[(&str, &OsStr)]) ->
 /// Whether the program has ended. It is not reaped: as long as it is there its number, and that of its group, is nobody else's.
 fn has_ended(child: &Child) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    // A failed look says that there is nothing to wait for.
-    waitid(WaitId::Pid(Pid::from_child(child)), look).map_or(true, |status| status.is_some())
+    match waitid(WaitId::Pid(Pid::from_child(child)), look) {
+        Ok(status) => status.is_some(),
+        // Whoever started the agent lets children go without a word, and so has this one gone.
+        Err(error) => error == Errno::CHILD,
+    }
 }
 
 /// Kills what is left of the program and its group. `None` when it cannot be killed.
