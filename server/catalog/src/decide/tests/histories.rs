@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::world::{Event, SERIALS, World, judged, terms};
+use super::staged::{nobody_leaves_the_cohort, nobody_outside_is_offered_it, the_gate_is_what_is_plain};
+use super::world::{Event, FILTERS, SERIALS, World, judged, terms};
 use super::*;
 use crate::facts::Known;
 
@@ -15,6 +16,11 @@ fn any_codes() -> impl Strategy<Value = Vec<&'static str>> {
 /// Most releases are of the train that devices run at first.
 fn any_train() -> impl Strategy<Value = usize> {
     prop::sample::select(vec![0, 0, 0, 0, 1, 1, 2])
+}
+
+/// Whether who asked for a version at once says something else at once: a hold, with security fixes or without.
+fn any_doubt() -> impl Strategy<Value = Option<bool>> {
+    prop::option::weighted(0.5, any::<bool>())
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -36,13 +42,17 @@ fn any_event() -> impl Strategy<Value = Event> {
         3 => (n.clone(), rows, n.clone()).prop_map(|(contract, rows, turn)| Event::Import { contract, rows, turn }),
     ];
     let releases = prop_oneof![
-        8 => (n.clone(), any_train(), required, prop::option::of(n.clone()), add_on, prop::bool::weighted(0.05))
-            .prop_map(|(kind, train, codes, floor, add_on, epoch)| Event::Publish { kind, train, codes, floor, add_on, epoch }),
+        8 => (prop::bool::weighted(0.5), n.clone(), any_train(), required, prop::option::of(n.clone()), add_on, prop::bool::weighted(0.05))
+            .prop_map(|(open, kind, train, codes, floor, add_on, epoch)| Event::Publish { open, kind, train, codes, floor, add_on, epoch }),
         1 => n.clone().prop_map(|release| Event::Withdraw { release }),
         2 => (n.clone(), any::<bool>()).prop_map(|(release, blocked)| Event::Block { release, blocked }),
         2 => (n.clone(), 1i64..60, any::<bool>()).prop_map(|(release, days, early)| Event::Embargo { release, days, early }),
-        2 => (n.clone(), 1u8..=100, 0i32..3).prop_map(|(release, percent, weight)| Event::Rollout { release, percent, weight }),
+        6 => (n.clone(), 1u8..=100, 0i32..3, prop::option::of(0..FILTERS.len()), prop_oneof![Just(0u32), 1u32..30], prop_oneof![Just(0u32), 1u32..60])
+            .prop_map(|(release, percent, weight, filter, ramp, rate)| Event::Rollout { release, percent, weight, filter, ramp, rate }),
         1 => n.clone().prop_map(|rollout| Event::Pause { rollout }),
+        2 => n.clone().prop_map(|rollout| Event::Resume { rollout }),
+        2 => n.clone().prop_map(|rollout| Event::Advance { rollout }),
+        1 => n.clone().prop_map(|rollout| Event::Faster { rollout }),
     ];
     let devices = prop_oneof![
         1 => serial.clone().prop_map(|serial| Event::Enrol { serial }),
@@ -52,8 +62,12 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => (prop::option::of(serial.clone()), any::<bool>(), 1i64..60)
             .prop_map(|(serial, security, days)| Event::Hold { serial, security, days }),
         1 => (serial.clone(), n.clone()).prop_map(|(serial, release)| Event::Pin { serial, release }),
-        2 => (serial.clone(), n.clone(), 1i64..60)
-            .prop_map(|(serial, release, days)| Event::UpdateNow { serial, release, days }),
+        3 => (serial.clone(), n.clone(), 1i64..60, any_doubt())
+            .prop_map(|(serial, release, days, then)| Event::UpdateNow { serial, release, days, then }),
+        2 => (serial.clone(), n.clone()).prop_map(|(serial, rollout)| Event::Begin { serial, rollout }),
+        2 => serial.clone().prop_map(|serial| Event::Seen { serial }),
+        2 => (serial.clone(), any::<bool>(), any::<bool>())
+            .prop_map(|(serial, tagged, sited)| Event::Place { serial, tagged, sited }),
         1 => n.clone().prop_map(|policy| Event::Lift { policy }),
         3 => (serial.clone(), serial, 1i64..60).prop_map(|(old, new, days)| Event::Swap { old, new, days }),
         1 => n.prop_map(|swap| Event::Undo { swap }),
@@ -213,6 +227,15 @@ fn no_country_gets_what_is_blocked_there(
     Ok(())
 }
 
+/// A pool gives as many places as it has, one to each in service, and lets nobody wait while one is free.
+fn no_place_is_left_and_none_is_given_twice(world: &World) -> Result<(), TestCaseError> {
+    let (quantity, inside, wrong) = world.places();
+    let each: BTreeSet<usize> = inside.iter().copied().collect();
+    prop_assert!(inside.len() <= quantity && each.len() == inside.len(), "{inside:?} of {quantity}");
+    prop_assert_eq!(wrong, Vec::<usize>::new(), "{:?} of {} are inside", inside, quantity);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -233,6 +256,7 @@ proptest! {
             told.retain(|(_, known_at, ..)| *known_at < day(world.now));
             moments.insert(world.now);
             let product = world.product();
+            no_place_is_left_and_none_is_given_twice(&world)?;
             for serial in 0..SERIALS.len() {
                 let Some(device) = world.device(serial) else { continue };
                 for at in [day(world.now), day(world.now + later)] {
@@ -256,6 +280,9 @@ proptest! {
                 security_wants_no_cover(&device, &product, at)?;
                 a_fenced_serial_gets_security_alone(&device, &product, at)?;
                 no_country_gets_what_is_blocked_there(&device, &product, at, &said)?;
+                the_gate_is_what_is_plain(&device, &product, at)?;
+                nobody_outside_is_offered_it(&device, &product, at)?;
+                nobody_leaves_the_cohort(&device, &product, at, at.plus_days(later))?;
                 // Who stops all takes offers away and nothing else: what each may have stays as it was.
                 let mut stopped = product.clone();
                 stopped.stopped = true;

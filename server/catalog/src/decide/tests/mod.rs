@@ -6,6 +6,7 @@ mod properties;
 mod rollouts;
 mod scenarios;
 mod security;
+mod staged;
 mod world;
 
 use uuid::Uuid;

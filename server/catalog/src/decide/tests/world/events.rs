@@ -41,6 +41,7 @@ pub(in crate::decide) enum Event {
         turn: usize,
     },
     Publish {
+        open: bool,
         kind: usize,
         train: usize,
         codes: Vec<&'static str>,
@@ -60,9 +61,33 @@ pub(in crate::decide) enum Event {
         release: usize,
         percent: u8,
         weight: i32,
+        filter: Option<usize>,
+        ramp: u32,
+        rate: u32,
     },
     Pause {
         rollout: usize,
+    },
+    Resume {
+        rollout: usize,
+    },
+    Advance {
+        rollout: usize,
+    },
+    Faster {
+        rollout: usize,
+    },
+    Begin {
+        serial: usize,
+        rollout: usize,
+    },
+    Seen {
+        serial: usize,
+    },
+    Place {
+        serial: usize,
+        tagged: bool,
+        sited: bool,
     },
     Enrol {
         serial: usize,
@@ -103,6 +128,7 @@ pub(in crate::decide) enum Event {
         serial: usize,
         release: usize,
         days: i64,
+        then: Option<bool>,
     },
     Block {
         release: usize,
@@ -158,13 +184,15 @@ impl World {
             }
             Event::Heard => self.hear(),
             Event::Import { contract, ref rows, turn } => self.import(contract % 3, rows, turn),
-            Event::Publish { kind, train, ref codes, floor, add_on, epoch } => {
+            Event::Publish { open, kind, train, ref codes, floor, add_on, epoch } => {
                 let floor = floor.map(|back| i64::try_from(releases - back % releases.min(3)).unwrap());
                 let newest = self.releases.last().map_or(1, |last| last.release.signing_epoch);
                 let epoch = (newest + i32::from(epoch)).min(3);
                 self.publish(KINDS[kind % 3], train % 3, codes, floor, add_on, epoch);
                 let order = i64::try_from(self.releases.len()).unwrap();
-                self.rollout(order, 100, 0);
+                if open {
+                    self.rollout(order, 100, 0, Plan::default());
+                }
             }
             Event::Withdraw { release } => {
                 self.releases[release % releases].release.withdrawn_at.get_or_insert(at);
@@ -177,15 +205,46 @@ impl World {
                 release.embargo = Some(embargo.clone());
                 self.say(id, ReleaseFact::Embargo(embargo));
             }
-            Event::Rollout { release, percent, weight } => {
-                self.rollout(i64::try_from(release % releases).unwrap() + 1, percent, weight);
+            Event::Rollout { release, percent, weight, filter, ramp, rate } => {
+                let order = i64::try_from(release % releases).unwrap() + 1;
+                self.rollout(order, percent, weight, Plan { filter, ramp, rate });
             }
-            Event::Pause { rollout } => {
-                let count = self.rollouts.len().max(1);
-                if let Some(rollout) = self.rollouts.get_mut(rollout % count) {
-                    rollout.state = RolloutState::Paused;
+            Event::Pause { rollout } => self.change(rollout, |rollout| match rollout.state {
+                RolloutState::Running => rollout.moved(RolloutState::Paused, rollout.stage, at),
+                _ => rollout.clone(),
+            }),
+            Event::Resume { rollout } => self.change(rollout, |rollout| match rollout.state {
+                RolloutState::Paused => rollout.moved(RolloutState::Running, rollout.stage, at),
+                _ => rollout.clone(),
+            }),
+            Event::Advance { rollout } => self.change(rollout, |rollout| match rollout.state {
+                RolloutState::Running if rollout.stage < rollout.stages.last() => {
+                    rollout.moved(RolloutState::Running, rollout.stage + 1, at)
                 }
-                self.note_rollouts();
+                RolloutState::Running => rollout.moved(RolloutState::Done, rollout.stage, at),
+                _ => rollout.clone(),
+            }),
+            Event::Faster { rollout } => self.change(rollout, faster),
+            Event::Begin { serial, rollout } => {
+                let count = self.rollouts.len().max(1);
+                let begun = self.rollouts.get(rollout % count).map(|rollout| rollout.id);
+                if let Some(unit) = &mut self.units[serial] {
+                    unit.under_way = begun;
+                }
+                self.note(serial);
+            }
+            Event::Seen { serial } => {
+                if let Some(unit) = &mut self.units[serial] {
+                    unit.last_seen = Some(at);
+                }
+                self.note(serial);
+            }
+            Event::Place { serial, tagged, sited } => {
+                if let Some(unit) = &mut self.units[serial] {
+                    unit.device.tags = if tagged { ["a"].into_iter().collect() } else { TextSet::default() };
+                    unit.device.site = sited.then(|| "hall".parse().unwrap());
+                }
+                self.note(serial);
             }
             Event::Enrol { serial } => self.enrol(serial),
             Event::Confirm { serial, release } => self.confirm(serial, release % releases),
@@ -196,6 +255,7 @@ impl World {
                         Some((_, count)) => *count += 1,
                         None => unit.failed.push((id, 1)),
                     }
+                    (unit.under_way, unit.last_seen) = (None, Some(at));
                     unit.device.attempt_seq += 1;
                 }
                 self.note(serial);
@@ -226,9 +286,12 @@ impl World {
                 let count = self.swaps.len().max(1);
                 self.undo(swap % count);
             }
-            Event::UpdateNow { serial, release, days } => {
+            Event::UpdateNow { serial, release, days, then } => {
                 let version = self.releases[release % releases].release.version.clone();
                 self.policy(Some(serial), PolicyKind::UpdateNow { version }, at.plus_days(days));
+                if let Some(security) = then {
+                    self.policy(Some(serial), PolicyKind::Hold { security }, at.plus_days(days));
+                }
             }
             Event::Block { release, blocked } => {
                 let countries: TextSet = if blocked { [COUNTRY].into_iter().collect() } else { TextSet::default() };

@@ -3,9 +3,12 @@
 
 mod events;
 mod moves;
+mod rollouts;
 mod views;
 
 pub(super) use events::Event;
+use rollouts::Plan;
+pub(super) use rollouts::{FILTERS, faster};
 pub(super) use views::judged;
 
 use super::*;
@@ -73,6 +76,8 @@ pub(in crate::decide) struct Unit {
     pub device: Device,
     pub installed: Vec<Installed>,
     failed: Vec<(ReleaseId, u32)>,
+    last_seen: Option<Time>,
+    under_way: Option<RolloutId>,
 }
 
 /// Everything. Each serial has the row of what it was, as the server notes it.
@@ -170,7 +175,7 @@ impl World {
             view.device.confirmed_train = None;
             view.installed.clear();
         }
-        Unit { device: view.device, installed: view.installed, failed: vec![] }
+        Unit { device: view.device, installed: view.installed, failed: vec![], last_seen: None, under_way: None }
     }
 
     fn enrol(&mut self, serial: usize) {
@@ -295,14 +300,6 @@ impl World {
         self.heard_at = self.now;
     }
 
-    fn rollout(&mut self, order: i64, percent: u8, weight: i32) {
-        let mut made = rollout_of(order, percent);
-        made.id = RolloutId(uuid(1000 + u128::try_from(self.rollouts.len()).unwrap()));
-        made.weight = weight;
-        self.rollouts.push(made);
-        self.note_rollouts();
-    }
-
     fn confirm(&mut self, serial: usize, release: usize) {
         let release = &self.releases[release];
         if let Some(unit) = &mut self.units[serial] {
@@ -319,6 +316,7 @@ impl World {
             unit.device.confirmed_train = Some(release.release.train.clone());
             unit.device.signing_epoch = unit.device.signing_epoch.max(release.release.signing_epoch);
             unit.device.attempt_seq += 1;
+            (unit.under_way, unit.last_seen) = (None, Some(day(self.now)));
         }
         self.note(serial);
     }

@@ -28,6 +28,28 @@ impl World {
         self.product().known_at(&self.said, rollouts, known_at)
     }
 
+    /// How many places the pool has, who stands in one, and who is wrong there: inside and out of service, or waiting although one is free.
+    pub(in crate::decide) fn places(&self) -> (usize, Vec<usize>, Vec<usize>) {
+        let (at, book) = (self.at(), &self.books[POOLED]);
+        let quantity = if book.plain.active { self.places } else { 0 };
+        let standing = |item: &&Fact<(usize, Interval)>| item.1.superseded_at.is_none();
+        let named = |serial: usize| book.items.iter().filter(standing).any(|(_, item)| item.fact.0 == serial);
+        let serves = |serial: usize| {
+            let fenced = |unit: &Unit| unit.device.fence_at.is_some_and(|fence| fence <= at);
+            self.units[serial].as_ref().is_some_and(|unit| !fenced(unit))
+        };
+        let inside = book.items.iter().filter(standing).filter(|(id, _)| self.placed.contains(id));
+        let inside = inside.filter(|(_, item)| item.fact.1.1 == Time::FOREVER).map(|(_, item)| item.fact.0);
+        let inside: Vec<usize> = inside.collect();
+        let active =
+            |serial: usize| self.units[serial].as_ref().is_some_and(|unit| unit.device.state == DeviceState::Active);
+        let waits = (0..SERIALS.len()).filter(|serial| active(*serial) && serves(*serial) && !named(*serial));
+        let waiting: Vec<usize> = if inside.len() < quantity { waits.collect() } else { vec![] };
+        let gone = inside.iter().copied().filter(|serial| !serves(*serial));
+        let wrong = gone.chain(waiting).collect();
+        (quantity, inside, wrong)
+    }
+
     fn place() -> PoolPlace {
         PoolPlace { family: "cameras".parse().unwrap(), site: "hall".parse().unwrap() }
     }
@@ -38,6 +60,8 @@ impl World {
             policies,
             failed: unit.failed,
             device: unit.device,
+            last_seen: unit.last_seen,
+            under_way: unit.under_way,
             country: (serial % 2 == 1).then(|| COUNTRY.to_owned()),
             ..device(1, covers)
         }
