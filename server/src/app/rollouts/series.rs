@@ -60,6 +60,9 @@ impl App {
         if all.is_empty() {
             return Ok(0);
         }
+        if !self.series_lease().await? {
+            return Ok(0);
+        }
         let moved_at: HashMap<RolloutId, Time> = self.store.rollout_moved_at().await?.into_iter().collect();
         let stop = self.store.stop_all().await?;
         let thins = thinned.is_none_or(|at| !(0..DAY_MS).contains(&(now.as_ms() - at.as_ms())));
@@ -70,8 +73,7 @@ impl App {
                 continue;
             }
             // Again for each: many long counts may take longer than the lease lasts.
-            let at = self.now();
-            if !self.store.lease_take(LEASE, self.publisher.replica.as_str(), at, at.plus(LEASE_LASTS)).await? {
+            if !self.series_lease().await? {
                 return Ok(kept);
             }
             // What is wrong with one rollout must not keep the others from being written.
@@ -98,6 +100,11 @@ impl App {
             done.thinned = Some(now);
         }
         Ok(kept)
+    }
+
+    async fn series_lease(&self) -> Result<bool> {
+        let now = self.now();
+        Ok(self.store.lease_take(LEASE, self.publisher.replica.as_str(), now, now.plus(LEASE_LASTS)).await?)
     }
 
     /// Keeps a point of a rollout, if something is other than in the last one and nobody was faster.
