@@ -7,12 +7,13 @@ use sluice_catalog::Kind;
 use sluice_catalog::rollout::RolloutState;
 use sluice_catalog::wire::live::{RolloutLive, SeriesPoint};
 use sluice_server::app::{Actor, LiveEvent, MAX_STREAMS};
-use sluice_server::store::{Because, Sql};
+use sluice_server::store::Because;
 
 use crate::harness::wait::until;
 use crate::harness::world::CAM;
 use crate::harness::{Client, Engine, World};
 use crate::staging::plan;
+use crate::store::tables::rename;
 
 both_engines!(
     every_change_is_told_and_none_twice,
@@ -271,19 +272,11 @@ fn streams_of_what_cannot_be_looked_at_end(engine: Engine) {
     world.watched();
     let mut stream = Stream::open(&world.admin, None);
     stream.next().unwrap();
-    let rename = |from: &str, to: &str| {
-        world.server.block_on(async {
-            let mut tx = world.server.app.store.begin().await.unwrap();
-            let sql = Sql::built(format!("ALTER TABLE {from} RENAME TO {to}"));
-            sql.bind_nothing().execute(&mut tx).await.unwrap();
-            tx.commit().await.unwrap();
-        });
-    };
-    rename("attempt", "attempt_away");
+    rename(&world.server, "attempt", "attempt_away");
     world.server.advance_s(31);
     while stream.next().is_some() {}
     until("everything to be freed", || world.is_left());
-    rename("attempt_away", "attempt");
+    rename(&world.server, "attempt_away", "attempt");
     assert_eq!(Stream::open(&world.admin, None).next().unwrap().1.state, RolloutState::Running);
 }
 

@@ -8,11 +8,12 @@ use sluice_catalog::rollout::{RolloutState, Waits};
 use sluice_catalog::wire::live::RolloutLive;
 use sluice_catalog::wire::rollout::{AudienceCount, StopAll};
 use sluice_server::jobs;
-use sluice_server::store::{Because, Sql};
+use sluice_server::store::Because;
 
 use crate::harness::world::CAM;
 use crate::harness::{Engine, World};
 use crate::staging::{fail, plan, succeed};
+use crate::store::tables::{alter_stop_all, attempt_of_tomorrow};
 
 both_engines!(
     stages_that_shrink_are_refused_and_change_nothing,
@@ -37,15 +38,6 @@ impl World {
 
     fn state(&self) -> RolloutState {
         self.rollout("spring").rollout.state
-    }
-
-    /// Changes the database behind the server's back, as another one does.
-    fn behind_its_back(&self, text: &'static str, json: &str) {
-        self.server.block_on(async {
-            let mut tx = self.server.app.store.begin().await.unwrap();
-            Sql::new(text).bind(json).execute(&mut tx).await.unwrap();
-            tx.commit().await.unwrap();
-        });
     }
 }
 
@@ -271,10 +263,7 @@ fn a_move_that_was_counted_before_everything_stopped_is_not_made(engine: Engine)
     // Everything stops on another server, in the moment after this one has looked at what it has in memory.
     let set = |stopped: bool| {
         let stop = StopAll { stopped, reason: "fire".into(), by: "ann".into(), at: Some(world.server.now()) };
-        world.behind_its_back(
-            "INSERT INTO meta (key, value) VALUES ('stop_all', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            &serde_json::to_string(&stop).unwrap(),
-        );
+        alter_stop_all(&world.server, &stop);
     };
     set(true);
     world.server.advance_s(3700);
@@ -329,26 +318,8 @@ fn one_rollout_that_cannot_be_counted_keeps_no_other_from_being_stopped(engine: 
     let (broken, whole) = ("spring", "autumn");
     assert_eq!(world.rollout(whole).counts.begun.failed, 3, "the heavier one has them all");
     // An attempt of the other is of a state that no program knows.
-    let id = world.rollout(broken).rollout.id;
     let device = world.device(CAM, "SN-X");
-    let row = world.server.block_on(async {
-        let store = &world.server.app.store;
-        let row: (sluice_catalog::id::DeviceId,) =
-            Sql::new("SELECT id FROM device WHERE serial = $1").bind(device.serial.as_str()).one(store).await.unwrap();
-        row.0
-    });
-    world.server.block_on(async {
-        let mut tx = world.server.app.store.begin().await.unwrap();
-        let now = world.server.now();
-        let release = world.rollout(broken).rollout.release_id;
-        tx.attempt_open(row, release, id, now).await.unwrap();
-        Sql::new("UPDATE attempt SET state = 'of_tomorrow', began_at = 1 WHERE device_id = $1")
-            .bind(row)
-            .execute(&mut tx)
-            .await
-            .unwrap();
-        tx.commit().await.unwrap();
-    });
+    attempt_of_tomorrow(&world.server, &device.serial, world.rollout(broken).rollout.id);
     world.look();
     assert_eq!(world.rollout(whole).rollout.state, RolloutState::Paused);
 }

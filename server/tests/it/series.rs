@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use sluice_catalog::Kind;
 use sluice_catalog::rollout::RolloutState;
 use sluice_catalog::wire::live::{RolloutLive, SeriesPoint};
-use sluice_server::store::Sql;
 
 use crate::harness::world::{CAM, IMAGES};
 use crate::harness::{Engine, Release, TestDevice, World};
+use crate::store::tables::alter_points;
 
 both_engines!(
     a_point_is_kept_when_something_has_changed,
@@ -187,14 +187,7 @@ fn what_is_wrong_with_one_rollout_keeps_no_other_from_being_written(engine: Engi
         world.move_rollout(broken, "pause").expect(200);
         world.move_rollout(whole, "pause").expect(200);
         let id = world.rollout(broken).rollout.id;
-        let spoil = |point: &str| {
-            world.server.block_on(async {
-                let mut tx = world.server.app.store.begin().await.unwrap();
-                let sql = Sql::new("UPDATE rollout_series SET point = $1 WHERE rollout_id = $2");
-                sql.bind(point).bind(id).execute(&mut tx).await.unwrap();
-                tx.commit().await.unwrap();
-            });
-        };
+        let spoil = |point: &str| alter_points(&world.server, id, point);
         let good = serde_json::to_string(&last(broken).unwrap()).unwrap();
         spoil("{");
         world.server.advance_s(SLOT_S);
