@@ -87,6 +87,7 @@ fn asking_again_changes_nothing_and_nonsense_is_refused(engine: Engine) {
     let mut world = World::new(engine);
     world.two_releases();
     world.device(CAM, "SN-1");
+    world.admin.post("/api/v1/customers", &json!({"name": "globex"})).expect(201);
     let wanted = json!({"version": "2.4.1", "reason": "why not"});
     world.admin.put_json(NOW, &wanted).expect(200);
     world.server.unchanged(|| {
