@@ -52,7 +52,11 @@ impl App {
         }
         let epoch = self.branch_of(&device.view.device, now)?;
         let draft = self.certificate_draft(device, epoch, now)?.ok_or_else(|| {
-            Error::new(Kind::WrongState, "there is no certificate for a device that waits to be accepted")
+            if self.live.documents().named().now.contains_key(&OnlineRole::Entitlement) {
+                Error::new(Kind::WrongState, "there is no certificate for a device that waits to be accepted")
+            } else {
+                Error::new(Kind::Unavailable, "no director root names a key for certificates yet; ask again later")
+            }
         })?;
         if held.is_some_and(|held| draft.confirms(held)) {
             self.metrics.certificate("unchanged");

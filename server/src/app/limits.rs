@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use sluice_catalog::id::DeviceId;
 use sluice_catalog::token_bucket::{Buckets, Rate};
 use sluice_catalog::{Digest, Kind, Time};
 
@@ -12,6 +13,9 @@ use crate::error::Error;
 const MAX_KEPT: usize = 50_000;
 /// Questions about one serial: a device that restarts all the time asks for less.
 const SERIAL: Rate = Rate { burst: 60, every_ms: 10_000 };
+
+/// Questions of one device about itself.
+const WHY: Rate = Rate { burst: 30, every_ms: 2_000 };
 
 /// Who asked too often may ask again after so many seconds.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +27,7 @@ pub struct RetryAfter(pub i64);
 pub struct AskLimits {
     addresses: Mutex<Buckets<IpAddr>>,
     serials: Mutex<Buckets<Digest>>,
+    whys: Mutex<Buckets<DeviceId>>,
     /// The header in which a trusted proxy says who asks.
     pub address_header: Option<String>,
 }
@@ -33,6 +38,7 @@ impl AskLimits {
         Self {
             addresses: Mutex::new(Buckets::new(Rate::per_minute(per_minute), MAX_KEPT)),
             serials: Mutex::new(Buckets::new(SERIAL, MAX_KEPT)),
+            whys: Mutex::new(Buckets::new(WHY, MAX_KEPT)),
             address_header,
         }
     }
@@ -50,6 +56,12 @@ impl AskLimits {
         let key = Digest::of(format!("{product}/{serial}").as_bytes());
         let mut buckets = self.serials.lock().unwrap_or_else(PoisonError::into_inner);
         buckets.take(&key, now).map_err(|ms| too_often("this serial", ms))
+    }
+
+    /// Takes one for what a device asks about itself.
+    pub fn why(&self, device: DeviceId, now: Time) -> Result<(), Error> {
+        let mut buckets = self.whys.lock().unwrap_or_else(PoisonError::into_inner);
+        buckets.take(&device, now).map_err(|ms| too_often("this device", ms))
     }
 }
 

@@ -14,7 +14,7 @@ use sluice_catalog::{Kind, Time};
 use sluice_signer::OnlineRole;
 
 use super::auth::{self, DeviceSession};
-use super::limits::{Surface, failed, limit};
+use super::limits::{Surface, failed, limit, limit_why};
 use super::{Answer, Shared};
 use crate::error::{Error, Result};
 use crate::poll::{Answer as PollAnswer, CachedDevice};
@@ -147,7 +147,7 @@ async fn answer(
     }
     let document = app.sign(OnlineRole::Director, &director, answer.document(&device, nonce, now)?).await?;
     let keys = (director.public(), &app.keys.tokens);
-    let mut signed = answer.signed(document, &device, keys, now, app.rules.poll_interval_s)?;
+    let mut signed = answer.signed(document, &device, keys, now)?;
     // A hint and no more: whatever keeps a certificate from being made is told to those who ask for it.
     signed.response.entitlement = app.certificate_draft(&device, epoch, now).ok().flatten().map(|draft| draft.tag);
     app.metrics.poll(answer.kind());
@@ -163,7 +163,8 @@ fn decide(shared: &Shared, device: &CachedDevice, now: Time) -> Result<PollAnswe
     let product = products
         .get(device.view.device.product_id)
         .ok_or_else(|| Error::new(Kind::Unavailable, "this device's product is not loaded yet; try again later"))?;
-    Ok(PollAnswer::new(device, product, &app.live.encodings(), app.live.documents().director_repo_id(), now))
+    let repo_id = app.live.documents().director_repo_id();
+    Ok(PollAnswer::new(device, product, &app.live.encodings(), repo_id, app.rules.poll_interval_s, now))
 }
 
 #[post("/report")]
@@ -201,6 +202,7 @@ async fn why(
     asked: web::Query<WhyQuery>,
 ) -> Answer<web::Json<WhyResponse>> {
     let device = auth::device(&shared, session.0).await?;
+    limit_why(&shared, device.view.device.id)?;
     let (app, version) = (Arc::clone(&shared.app), asked.into_inner().version);
     Ok(web::Json(shared.app.run(async move { app.device_why(device, version).await }).await?))
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use actix_web::HttpRequest;
+use sluice_catalog::id::DeviceId;
 use sluice_catalog::text::{ProductName, Serial};
 
 use super::Shared;
@@ -53,6 +54,15 @@ pub fn limit(
         limits.serial(product.as_str(), serial.as_str(), now).map_err(refused("serial"))?;
     }
     Ok(())
+}
+
+/// Refuses a device that asks why too often: each answer is asked again at every boundary of a year ahead.
+pub fn limit_why(shared: &Shared, device: DeviceId) -> Result<(), HttpError> {
+    let (app, now) = (&shared.app, shared.app.now());
+    app.limits_of_asking.why(device, now).map_err(|error| {
+        app.metrics.limited("why", "device");
+        HttpError(error)
+    })
 }
 
 /// What is answered to who asked about a serial and proved nothing: an error, or that it was too often. Who proves to be the device is

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
-use sluice_catalog::decide::{Decision, ProductView, choose, decide, next_change, poll_within};
+use sluice_catalog::decide::{Decision, ProductView, choose, decide, is_hidden, next_change, poll_within};
 use sluice_catalog::id::{DeviceId, ReleaseId, RolloutId};
 use sluice_catalog::patch::{Full, FullEncoding, Patch};
 use sluice_catalog::release::Artifact;
 use sluice_catalog::wire::device::PollResponse;
-use sluice_catalog::{Digest, Period, Reason, Time};
+use sluice_catalog::{Digest, Reason, Time};
 use sluice_signer::{Delta, DirectorDocument, DirectorTarget, Envelope, FullImage, Limits, PublicKey};
 
 use super::decided::Said;
@@ -39,8 +39,8 @@ pub struct Answer {
     expires: Time,
     repo_id: Option<String>,
     epoch: Option<u32>,
-    /// Poll again within so long, as a rollout asks for.
-    poll: Option<Period>,
+    /// Poll again after so many seconds.
+    next_poll_s: u32,
 }
 
 #[derive(Debug)]
@@ -51,15 +51,17 @@ struct Image {
 }
 
 impl Answer {
-    /// Decides for a device. Waits for nothing.
+    /// Decides for a device, which polls again after so many seconds unless a rollout asks for sooner. Waits for nothing.
     pub fn new(
         device: &CachedDevice,
         product: &ProductView,
         encodings: &EncodingSet,
         repo_id: Option<String>,
+        poll_interval_s: u32,
         now: Time,
     ) -> Self {
-        let poll = poll_within(&device.view, product, now);
+        let sooner = poll_within(&device.view, product, now);
+        let next_poll_s = sooner.map_or(poll_interval_s, |poll| poll.as_s().min(poll_interval_s));
         match decide(&device.view, product, now, &mut ()) {
             Decision::Offer { release, artifacts, rollout, reason } => {
                 let images = artifacts
@@ -79,17 +81,21 @@ impl Answer {
                     expires: now.plus_s(OFFER_LIFETIME_S),
                     repo_id,
                     epoch: None,
-                    poll,
+                    next_poll_s,
                 }
             }
             Decision::Nothing { reason, about } => {
                 let day = now.plus_s(NOTHING_LIFETIME_S);
-                let offered = |at| matches!(decide(&device.view, product, at, &mut ()), Decision::Offer { .. });
+                // Of what is hidden from the device the expiry does not tell either: not when an embargo ends.
+                let offered = |at| match decide(&device.view, product, at, &mut ()) {
+                    Decision::Offer { release, .. } => !is_hidden(&device.view, release, now),
+                    Decision::Nothing { .. } => false,
+                };
                 // An answer that becomes an offer by itself is not signed for longer than it holds, but for a minute at least.
                 let changes_at = next_change(&device.view, product, now, day, offered);
                 let expires = changes_at.map_or(day, |at| day.min(at.max(now.plus_s(RENEW_BEFORE_S))));
                 let about = about.map(|release| release.release.id);
-                Self { offer: None, about, reason, images: Vec::new(), expires, repo_id, epoch: None, poll }
+                Self { offer: None, about, reason, images: Vec::new(), expires, repo_id, epoch: None, next_poll_s }
             }
         }
     }
@@ -151,6 +157,8 @@ impl Answer {
         }
         hasher.update([1]);
         hasher.update(self.epoch.unwrap_or(0).to_be_bytes());
+        // Not in the document, but beside it: who holds the document must hear of another interval, too.
+        hasher.update(self.next_poll_s.to_be_bytes());
         hasher.update(self.reason.code().as_bytes());
         if let Some((release, rollout)) = self.offer {
             hasher.update(release.0.as_bytes());
@@ -230,7 +238,6 @@ impl Answer {
         device: &CachedDevice,
         (director, tokens): (&PublicKey, &TokenKey),
         now: Time,
-        poll_interval_s: u32,
     ) -> Result<Signed> {
         let document = String::from_utf8(document)
             .map_err(Error::internal)
@@ -258,7 +265,7 @@ impl Answer {
             blob_token,
             attempt,
             epoch: self.epoch,
-            next_poll_s: self.poll.map_or(poll_interval_s, |poll| poll.as_s().min(poll_interval_s)),
+            next_poll_s: self.next_poll_s,
             notice: None,
             entitlement: None,
         };

@@ -10,7 +10,7 @@ use sluice_signer::{
 use ureq::http::Method;
 
 use crate::harness::world::{CAM, IMAGES};
-use crate::harness::{Answer, Engine, Release, TestAgent, TestDevice, World};
+use crate::harness::{Answer, Engine, Place, Release, TestAgent, TestDevice, World};
 use crate::rotation::roots;
 
 both_engines!(
@@ -22,6 +22,7 @@ both_engines!(
     a_missing_key_e_stops_certificates_alone,
     another_key_e_follows_the_root_that_names_it,
     the_agent_keeps_a_certificate_and_answers_by_it_without_the_server,
+    before_a_root_names_key_e_a_device_asks_again_later,
 );
 
 const DAY_S: i64 = 24 * 3600;
@@ -262,4 +263,12 @@ fn the_agent_keeps_a_certificate_and_answers_by_it_without_the_server(engine: En
     assert!(agent.once().is_err());
     assert_eq!(one(&second.version).reason, Reason::NoContract);
     assert!(agent.entitlement().holds);
+}
+
+fn before_a_root_names_key_e_a_device_asks_again_later(engine: Engine) {
+    let world = World::unsigned(engine, Place::Local);
+    let device = world.device(CAM, "SN-1");
+    ask(&device, None).refused(Kind::Unavailable);
+    world.publish(&world.foundation()).expect(200);
+    ask(&device, None).expect(200);
 }

@@ -16,6 +16,9 @@ both_engines!(
     every_answer_that_differs_is_in_the_history,
     what_a_crash_loses_of_the_history_the_next_poll_notes,
     old_answers_go_but_for_the_one_that_held_on,
+    a_device_that_asks_why_all_the_time_is_refused_for_a_while,
+    no_expiry_tells_when_an_embargo_ends,
+    who_holds_a_document_hears_of_another_interval,
 );
 
 fn a_device_hears_why_and_nothing_of_its_contract(engine: Engine) {
@@ -196,4 +199,66 @@ fn old_answers_go_but_for_the_one_that_held_on(engine: Engine) {
     look();
     look();
     assert_eq!(decisions(&world, 100), of(&[true]));
+}
+
+fn a_device_that_asks_why_all_the_time_is_refused_for_a_while(engine: Engine) {
+    let mut world = World::new(engine);
+    world.two_releases();
+    let (device, other) = (world.device(CAM, "SN-1"), world.device(CAM, "SN-2"));
+    let answers: Vec<u16> = (0..40).map(|_| device.client.get("/v1/why").status).collect();
+    assert_eq!(answers.iter().filter(|status| **status == 200).count(), 30, "{answers:?}");
+    device.client.get("/v1/why").refused(Kind::RateLimited);
+    other.client.get("/v1/why").expect(200);
+    device.poll();
+    world.server.advance_s(2);
+    device.client.get("/v1/why").expect(200);
+}
+
+fn no_expiry_tells_when_an_embargo_ends(engine: Engine) {
+    let mut world = World::new(engine);
+    let (_, second) = world.two_releases();
+    world.roll_out("all", &second, &[100]);
+    let device = world.device(CAM, "SN-1");
+    assert_eq!(device.poll().path(), second.path());
+    let lives_h = |device: &TestDevice| {
+        let document = device.poll().document;
+        (document.expires.as_second() - document.server_time.as_second() + 1800) / 3600
+    };
+    let until = world.server.now().plus_s(6 * 3600);
+    let path = format!("/api/v1/products/{CAM}/releases/2.4.1/embargo");
+    change(&world, Method::PUT, &path, &json!({"until": until})).expect(204);
+    assert_eq!((device.poll().document.targets.len(), lives_h(&device)), (0, 24));
+    // What the device may know of ends such an answer early.
+    change(&world, Method::DELETE, &path, &Value::Null).expect(204);
+    world.admin.post("/api/v1/customers", &json!({"name": "globex"})).expect(201);
+    world.register(CAM, "SN-2", &json!({"customer": "globex"}));
+    let mut held = TestDevice::new(&world.server, CAM, "SN-2");
+    held.enrol(None).expect(200);
+    held.open_session();
+    let hold = json!({"customer": "globex", "scope": "customer", "kind": "hold", "security": false, "reason": "the fair",
+        "until": until});
+    world.admin.post("/api/v1/policies", &hold).expect(201);
+    assert_eq!((held.poll().reason(), lives_h(&held)), ("HELD_BY_POLICY", 6));
+}
+
+fn who_holds_a_document_hears_of_another_interval(engine: Engine) {
+    let mut world = World::new(engine);
+    let (_, second) = world.two_releases();
+    let device = world.device(CAM, "SN-1");
+    let open = |name: &str, poll: Value| {
+        let rollout = json!({"name": name, "product": CAM, "version": second.version, "rules": {"poll": poll},
+            "stages": [{"percent": 1, "ramp": "30d"}, {"percent": 100}]});
+        world.admin.post("/api/v1/rollouts", &rollout).expect(201);
+        world.move_rollout(name, "start").expect(200);
+        world.server.run_jobs();
+    };
+    open("usual", Value::Null);
+    let polled = device.poll();
+    polled.is_nothing("STAGE_WAIT");
+    assert_eq!(device.poll_held(&polled.etag).status, 304);
+    // The document stays the same to the letter, but the device is asked to come sooner.
+    open("soon", json!("1m"));
+    let sooner: Value = device.poll_held(&polled.etag).expect(200).json();
+    assert_eq!((&sooner["next_poll_s"], polled.response.next_poll_s > 60), (&json!(60), true));
+    device.poll().is_nothing("STAGE_WAIT");
 }

@@ -119,7 +119,7 @@ fn not_out(device: &DeviceView, release: &ReleaseView, now: Time) -> Option<Reas
 }
 
 /// Whether a device shall not hear of a release: it does not exist yet, for everyone or for this one.
-pub(super) fn is_hidden(device: &DeviceView, release: &ReleaseView, now: Time) -> bool {
+pub fn is_hidden(device: &DeviceView, release: &ReleaseView, now: Time) -> bool {
     release.release.published_at > now || is_embargoed(device, release, now)
 }
 

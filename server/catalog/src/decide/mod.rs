@@ -22,12 +22,11 @@ mod views;
 mod why;
 mod within;
 
-use entitlement::is_hidden;
 use path::is_offered;
 
 pub use audience::{audience_has, runs};
 pub use encoding::{Encodings, choose};
-pub use entitlement::{Verdict, admits, entitled, is_out};
+pub use entitlement::{Verdict, admits, entitled, is_hidden, is_out};
 pub use epochs::{Hop, hop};
 pub use moments::next_change;
 pub use outcome::{Outcome, outcome};
