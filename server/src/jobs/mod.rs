@@ -23,10 +23,12 @@ const LEASE_MS: i64 = 60_000;
 const BEAT: Duration = Duration::from_secs(15);
 /// How long an idle worker waits before it looks again.
 const IDLE: Duration = Duration::from_millis(250);
-/// Failures after which a job is parked for someone to look at.
+/// Failures after which a job is parked for someone to look at; but for the opening of a rollout, which must not wait for anybody.
 const MAX_ATTEMPTS: i32 = 5;
 /// The wait after the first failure; each further one doubles it.
 const BACKOFF_MS: i64 = 2_000;
+/// The longest wait after a failure.
+const MAX_BACKOFF_MS: i64 = 60_000;
 
 /// How a handler ended its job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,8 +114,8 @@ pub async fn step(app: &Arc<App>, worker: &str) -> Result<bool> {
         }
         Err(error) => {
             let failures = claim.job.attempts + 1;
-            let parked = failures >= MAX_ATTEMPTS;
-            let wait = BACKOFF_MS << (failures - 1).clamp(0, 10);
+            let parked = failures >= MAX_ATTEMPTS && kind != prepare::KIND;
+            let wait = (BACKOFF_MS << (failures - 1).clamp(0, 10)).min(MAX_BACKOFF_MS);
             let (state, text) = (if parked { JobState::Parked } else { JobState::Waiting }, describe(&error));
             tracing::error!(job = %key, parked, error = %text, "job {key} failed: {text}");
             let mut tx = app.store.begin().await?;

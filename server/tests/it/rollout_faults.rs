@@ -7,13 +7,13 @@ use sluice_catalog::Kind;
 use sluice_catalog::rollout::{RolloutState, Waits};
 use sluice_catalog::wire::live::RolloutLive;
 use sluice_catalog::wire::rollout::{AudienceCount, StopAll};
-use sluice_server::jobs;
+use sluice_server::jobs::{self, prepare};
 use sluice_server::store::Because;
 
 use crate::harness::world::CAM;
 use crate::harness::{Engine, World};
 use crate::staging::{fail, plan, succeed};
-use crate::store::tables::{alter_stop_all, attempt_of_tomorrow};
+use crate::store::tables::{alter_stop_all, attempt_of_tomorrow, rename};
 
 both_engines!(
     stages_that_shrink_are_refused_and_change_nothing,
@@ -27,6 +27,7 @@ both_engines!(
     a_move_that_was_counted_before_everything_stopped_is_not_made,
     a_rollout_that_is_resumed_while_its_job_ends_goes_on_preparing,
     one_rollout_that_cannot_be_counted_keeps_no_other_from_being_stopped,
+    a_rollout_opens_however_often_its_preparing_failed,
 );
 
 const ROLLOUTS: &str = "/api/v1/rollouts";
@@ -288,7 +289,7 @@ fn a_rollout_that_is_resumed_while_its_job_ends_goes_on_preparing(engine: Engine
         let resumed = paused.moved(RolloutState::Preparing, 0, app.now());
         let because = Because { actor: "ann", cause: "resumed", evidence: None };
         assert!(tx.rollout_move(&paused, &resumed, app.now(), because).await.unwrap());
-        jobs::prepare::enqueue(app, &mut tx, paused.id, app.now()).await.unwrap();
+        prepare::enqueue(app, &mut tx, paused.id, app.now()).await.unwrap();
         let working = tokio::spawn({
             let app = Arc::clone(app);
             async move { while jobs::step(&app, "other").await.unwrap() {} }
@@ -322,4 +323,25 @@ fn one_rollout_that_cannot_be_counted_keeps_no_other_from_being_stopped(engine: 
     attempt_of_tomorrow(&world.server, &device.serial, world.rollout(broken).rollout.id);
     world.look();
     assert_eq!(world.rollout(whole).rollout.state, RolloutState::Paused);
+}
+
+fn a_rollout_opens_however_often_its_preparing_failed(engine: Engine) {
+    let mut world = World::new(engine);
+    world.two_releases();
+    world.admin.post(ROLLOUTS, &plan(json!({}))).expect(201);
+    world.move_rollout("spring", "start").expect(200);
+    // Patches cannot be counted for ten minutes.
+    rename(&world.server, "patch", "patch_aside");
+    let app = &world.server.app;
+    for _ in 0..10 {
+        world.server.block_on(async { while jobs::step(app, "test").await.unwrap() {} });
+        world.server.clock.advance_ms(60_000);
+    }
+    let jobs = world.server.block_on(async { app.store.job_list(None, None, 50).await.unwrap() });
+    let failed = jobs.iter().filter(|job| job.kind == prepare::KIND).map(|job| job.attempts).max();
+    assert_eq!(failed, Some(10));
+    rename(&world.server, "patch_aside", "patch");
+    world.server.advance_s(60);
+    world.server.run_jobs();
+    assert_eq!(world.state(), RolloutState::Running);
 }
