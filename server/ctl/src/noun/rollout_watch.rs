@@ -20,6 +20,8 @@ use crate::noun::rollout_picture::{line, picture};
 
 /// Times in a row that the server may not answer before the watch is given up: some minutes, in which it can start again.
 const MAX_SILENT: u32 = 12;
+/// Streams in a row that the server ends without a word, after which it is said.
+const UNTOLD: u32 = 2;
 /// Wait after the first time; doubles with each.
 const BACKOFF_MS: u64 = 250;
 /// Longest wait.
@@ -39,14 +41,16 @@ pub fn watch(
     let left = || timeout_s.map(|timeout| Duration::from_secs(timeout.into()).saturating_sub(started.elapsed()));
     let live = path(&["rollouts", name.as_str(), "live"]);
     let display = Display::new(session.out.json);
-    let (mut seen, mut last, mut silent) = (None::<String>, None::<RolloutLive>, 0);
+    let (mut seen, mut last, mut silent, mut untold) = (None::<String>, None::<RolloutLive>, 0, 0);
     loop {
-        let (mut ended, mut heard) = (None, false);
+        let (mut ended, mut heard, mut told_anything) = (None, false, false);
+        let asked = now();
         let piece = left().map_or(PIECE, |left| left.min(PIECE));
         let resume = seen.clone();
         let told = session.client.events(&live, resume.as_deref(), piece, &mut |event| {
             heard = true;
             let Some((id, json)) = event else { return Ok(true) };
+            told_anything = true;
             let state: RolloutLive = serde_json::from_str(json)?;
             display.show(&state, json)?;
             seen = Some(id.to_owned());
@@ -67,6 +71,12 @@ pub fn watch(
             return Err(Failure::TimedOut(format!("rollout {name} is still {stands}")));
         }
         silent = if heard { 0 } else { silent + 1 };
+        // The server ended the stream by itself: it cannot look at the rollout, or it stops.
+        let cut = told.is_ok() && !told_anything && asked.elapsed() < piece;
+        untold = if cut { untold + 1 } else { 0 };
+        if untold == UNTOLD {
+            session.out.note(&format!("the server tells nothing of rollout {name}; its log may say why; asking again"));
+        }
         match told {
             // A server that has no live view, or no such rollout: asking tells which.
             Err(Failure::Problem(problem)) if problem.kind == Kind::NotFound => {

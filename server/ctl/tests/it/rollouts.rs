@@ -182,6 +182,16 @@ fn watch_tells_every_change_and_goes_on_where_a_stream_was_cut() {
 }
 
 #[test]
+fn watch_says_so_when_a_server_tells_nothing() {
+    let nothing = || answer_with(LIVE, 200, "", ":\n\n");
+    let script = vec![nothing(), nothing(), nothing(), answer_with(LIVE, 200, "", &event("1", "done", 1, 4))];
+    let shown = run(&["rollout", "watch", "spring"], script);
+    assert_eq!(shown.code, 0, "{}", shown.text());
+    let said = shown.stderr.matches("tells nothing of rollout spring").count();
+    assert_eq!(said, 1, "{}", shown.stderr);
+}
+
+#[test]
 fn a_live_watch_ends_by_the_outcome_as_well() {
     let watch = |until: &str, state: &str| {
         let script = vec![answer_with(LIVE, 200, "", &event("1", state, 0, 1))];
