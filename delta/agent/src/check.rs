@@ -120,7 +120,7 @@ fn has_ended(child: &Child) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     match waitid(WaitId::Pid(Pid::from_child(child)), look) {
         Ok(status) => status.is_some(),
-        // Whoever started the agent lets children go without a word, and so has this one gone.
+        // Who ignores SIGCHLD is told nothing of its children, and this one has gone; the agent's own program handles it.
         Err(error) => error == Errno::CHILD,
     }
 }
@@ -274,8 +274,15 @@ mod tests {
 
     #[test]
     fn a_hanging_check_is_killed_with_all_that_it_started() {
-        let (failure, detail, log) =
-            unhealthy(sh("sleep 1000 & echo $!; trap '' TERM; while :; do sleep 1000; done", 20));
+        let folder = tempfile::tempdir().unwrap();
+        let begun = folder.path().join("begun");
+        let script = format!("trap '' TERM; sleep 1000 & echo $!; > {}; while :; do sleep 1000; done", begun.display());
+        // The clock goes on once there is somebody to be killed, however slow the machine is.
+        let ticks = Cell::new(0);
+        let uptime = || if begun.exists() { tick(&ticks) } else { Duration::ZERO };
+        let stop = AtomicBool::new(false);
+        let verdict = run(&host(&uptime, &stop), &command(&script), &[], Duration::from_secs(20));
+        let (failure, detail, log) = unhealthy(verdict);
         assert_eq!((failure, detail.as_str()), (Failure::CheckTimeout, "boot_check sh: no answer within 20 s"));
         assert!(is_gone(log.trim()), "process {log} lives");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sluice_agent::config::{CheckOptions, MAX_CHECK_TIMEOUT_S, MAX_SOAK_S};
+use sluice_agent::config::{CHECK_INTERVAL_S, CheckOptions, MAX_CHECK_TIMEOUT_S, MAX_SOAK_S};
 use sluice_agent::offline::Entitlement;
 use sluice_agent::provision::{Provision, Roots};
 use sluice_agent::status::{SlotCheck, Status};
@@ -128,7 +128,7 @@ pub struct Init {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_SOAK_S)))]
     soak: Option<u32>,
     /// Seconds between two checks during the soak [default: 60].
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(5..=86_400))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(i64::from(*CHECK_INTERVAL_S.start())..=i64::from(*CHECK_INTERVAL_S.end())))]
     check_interval: Option<u32>,
     /// Keep what the check prints on the device, also when it fails.
     #[arg(long)]

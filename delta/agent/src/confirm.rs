@@ -11,6 +11,7 @@ use crate::error::{AgentError, shown};
 use crate::failpoint::failpoint;
 use crate::report::Event;
 use crate::slot;
+use crate::soak::Soak;
 use crate::state::remove;
 
 /// Checks of a new image that may be cut short (a kill, a power cut) before it counts as one that does not come up.
@@ -23,6 +24,8 @@ impl Agent<'_> {
             self.journal.append(&Record::Switching)?;
             failpoint("agent.journal.switching");
         }
+        let kept = self.soak(attempt);
+        self.note_soak(&Soak { switches: kept.switches.saturating_add(1), ..kept });
         self.point_to(attempt, attempt.slot)?;
         failpoint("agent.pointer.switched");
         self.applied(attempt)
@@ -200,6 +203,11 @@ impl Agent<'_> {
         {
             // Its counter of boots ran out. What runs is the old image, and its health says nothing of the new one.
             return self.roll_back(Failure::BootFailed, "the boot loader went back to the old slot", "");
+        }
+        if phase == Some(Phase::Switching) && self.soak(&attempt).switches >= MAX_CUT_SHORT {
+            // Each time the old image came up again before the new one had a word: it would go on like this for ever.
+            let detail = format!("the machine came up on the old slot after {MAX_CUT_SHORT} switches");
+            return self.roll_back(Failure::BootFailed, &detail, "");
         }
         match phase {
             Some(Phase::Applied) => self.boot(),

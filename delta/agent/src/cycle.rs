@@ -1,7 +1,7 @@
 //! One full round: finish what an earlier start left, poll, update if something is offered, report.
 
 use serde::Serialize;
-use sluice_catalog::rollout::{AttemptState, Failure, MAX_LOG_LEN, clean_log};
+use sluice_catalog::rollout::{AttemptState, Failure};
 use sluice_catalog::text::{Component, Version};
 
 use crate::agent::Agent;
@@ -30,7 +30,7 @@ pub enum Outcome {
     NothingOffered,
     /// The device runs the new version and is healthy.
     Updated,
-    /// The device runs the new version; the server has not answered it yet.
+    /// The device runs the new version; the last poll on it was not answered.
     Unconfirmed,
     /// The device runs the new version, which passes its check, and has not done so for long enough.
     Soaking,
@@ -244,7 +244,7 @@ impl Agent<'_> {
         let limit = self.config.poll.max_unanswered;
         if limit > 0 && attempt.unanswered.saturating_sub(self.soak(&attempt).answered) >= limit {
             let detail = format!("{limit} polls in a row got no answer on the new image; the last: {error}");
-            self.roll_back(Failure::NoAnswer, &detail, &clean_log(&detail, MAX_LOG_LEN))?;
+            self.roll_back(Failure::NoAnswer, &detail, "")?;
             return Ok(self.ended_in_recovery().unwrap_or_else(|| CycleReport::new(Outcome::RolledBack)));
         }
         let report = CycleReport::new(Outcome::Unconfirmed).of_attempt(&attempt);

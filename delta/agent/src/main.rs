@@ -202,7 +202,9 @@ fn print_line<T: Serialize>(json: bool, value: &T, text: &str) -> anyhow::Result
 
 /// SIGTERM and SIGINT set the flag and wake a sleeper; the work stops at the next safe place.
 fn stop_on_signals(stop: &Arc<AtomicBool>, waker: &Arc<(Mutex<()>, Condvar)>) -> anyhow::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+    // Whoever starts the agent may ignore children that end; it would be told no exit status then, and take every check for failed.
+    signal_hook::flag::register(SIGCHLD, Arc::default()).context("signal handlers")?;
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).context("signal handlers")?;
     let (stop, waker) = (Arc::clone(stop), Arc::clone(waker));
     std::thread::spawn(move || {

@@ -65,6 +65,7 @@ impl Agent<'_> {
     /// Waits for the next round, and looks at an image that soaks when that is due. Ends early when the soak does: by success, which the
     /// next round's poll completes, or by a failure, which is returned.
     fn rest(&mut self, mut left: Duration) -> Result<Option<CycleReport>, AgentError> {
+        let until = (self.host.uptime)().saturating_add(left);
         while !left.is_zero() && !self.host.stopping() {
             let Some(until_look) = self.next_look_ms().map(Duration::from_millis) else {
                 (self.host.sleep)(left);
@@ -72,7 +73,8 @@ impl Agent<'_> {
             };
             let nap = left.min(until_look.max(SHORTEST_NAP));
             (self.host.sleep)(nap);
-            left = left.saturating_sub(nap);
+            // A check takes its time, too: without it, slow ones would put the next poll off for as long as the image soaks.
+            left = left.saturating_sub(nap).min(until.saturating_sub((self.host.uptime)()));
             if self.host.stopping() {
                 break;
             }
@@ -93,6 +95,7 @@ impl Agent<'_> {
             if self.soaked {
                 break;
             }
+            left = left.min(until.saturating_sub((self.host.uptime)()));
         }
         Ok(None)
     }

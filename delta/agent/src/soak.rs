@@ -40,6 +40,8 @@ pub struct Soak {
     pub stopped: u32,
     /// Polls without answer that the attempt had when one was last answered.
     pub answered: u32,
+    /// Switches to the image that were begun; more than one when the machine came up on the old image each time.
+    pub switches: u32,
 }
 
 /// How far a soak is, for `status`.
@@ -65,6 +67,7 @@ impl Soak {
             cut_short: 0,
             stopped: 0,
             answered: 0,
+            switches: 0,
         }
     }
 
@@ -130,6 +133,13 @@ impl Agent<'_> {
         write_json(&self.state.soak(), soak)
     }
 
+    /// The same where it must not keep the agent from what comes next.
+    pub(crate) fn note_soak(&self, soak: &Soak) {
+        if let Err(error) = self.keep_soak(soak) {
+            (self.host.log)(&format!("how far the soak is could not be kept: {error}"));
+        }
+    }
+
     /// The new image has just passed its first check: its soak begins, if it has one.
     pub(crate) fn begin_soak(&mut self, attempt: &Attempt) -> Result<(), AgentError> {
         self.soaked = self.config.check.soak_s == 0;
@@ -158,7 +168,9 @@ impl Agent<'_> {
             self.soaked = true;
             return Ok(());
         }
-        if options.max_restarts > 0 && soak.restarts > options.max_restarts {
+        // Once it has run for long enough it waits for the server, in whatever time and over whatever starts.
+        let counts = options.max_restarts > 0 && soak.soaked_ms < soak_ms(&options);
+        if counts && soak.restarts > options.max_restarts {
             let detail = format!("the machine started {} times while the image soaked", soak.restarts);
             return self.roll_back(Failure::BootFailed, &detail, "");
         }
@@ -169,8 +181,9 @@ impl Agent<'_> {
         if soak.next_ms(&options) == 0 {
             let began_ms = soak.soaked_ms;
             if !self.config.boot_check.is_empty() {
-                // A check that brings the machine or the agent down is counted before it can.
-                self.keep_soak(&Soak { cut_short: soak.cut_short.saturating_add(1), ..soak.clone() })?;
+                // A check that brings the machine or the agent down is counted before it can; that it cannot be counted, on a full
+                // storage, keeps no device on an image that fails it.
+                self.note_soak(&Soak { cut_short: soak.cut_short.saturating_add(1), ..soak.clone() });
                 failpoint("agent.soak.checking");
                 match self.run_check(&attempt, "soak") {
                     Verdict::Healthy => {}
@@ -235,6 +248,7 @@ mod tests {
             cut_short: 0,
             stopped: 0,
             answered: 0,
+            switches: 0,
         }
     }
 

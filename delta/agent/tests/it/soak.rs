@@ -26,6 +26,20 @@ struct Checked {
 }
 
 impl Checked {
+    /// How the first two rounds of the loop end, of which something may be done after the first.
+    fn two_rounds(&self, between: impl Fn()) -> Vec<Outcome> {
+        let mut told = Vec::new();
+        let mut note = |outcome| {
+            told.push(outcome);
+            match told.len() {
+                1 => between(),
+                _ => self.device.stop.store(true, Ordering::Relaxed),
+            }
+        };
+        self.device.with_agent(|agent| agent.run(None, |ended| note(ended.as_ref().unwrap().outcome))).unwrap();
+        told
+    }
+
     /// A device that is offered 2.0, with ten minutes of soak and a check a minute.
     fn new() -> Self {
         Self::at(noon())
@@ -263,18 +277,7 @@ fn a_soak_that_ends_while_the_server_is_away_is_healthy_with_the_next_answer() {
 fn a_loop_goes_on_checking_between_polls() {
     let checked = Checked::new();
     checked.server.script().next_poll_s = 3600;
-    let mut told = Vec::new();
-    checked
-        .device
-        .with_agent(|agent| {
-            agent.run(None, |ended| {
-                told.push(ended.as_ref().unwrap().outcome);
-                if told.len() == 2 {
-                    checked.device.stop.store(true, Ordering::Relaxed);
-                }
-            })
-        })
-        .unwrap();
+    let told = checked.two_rounds(|| ());
     assert_eq!(told, [Outcome::Soaking, Outcome::Updated], "it polls when it has soaked, and not before");
     assert_eq!(checked.runs(), 11);
 }
@@ -283,19 +286,7 @@ fn a_loop_goes_on_checking_between_polls() {
 fn a_loop_goes_back_at_once_and_says_so_at_once() {
     let checked = Checked::new();
     checked.server.script().next_poll_s = 3600;
-    let mut told = Vec::new();
-    checked
-        .device
-        .with_agent(|agent| {
-            agent.run(None, |ended| {
-                told.push(ended.as_ref().unwrap().outcome);
-                match told.len() {
-                    1 => checked.break_it(),
-                    _ => checked.device.stop.store(true, Ordering::Relaxed),
-                }
-            })
-        })
-        .unwrap();
+    let told = checked.two_rounds(|| checked.break_it());
     assert_eq!(told, [Outcome::Soaking, Outcome::RolledBack]);
     assert_eq!(checked.runs(), 2);
     checked.assert_went_back(Failure::CheckFailed);
@@ -398,4 +389,62 @@ fn damaged_notes_cost_a_soak_and_a_log_but_no_device() {
     checked.once_is(Outcome::Soaking);
     checked.device.run_for_ms(MINUTE_MS);
     checked.once_is(Outcome::Updated);
+}
+
+#[test]
+fn a_boot_loader_that_goes_back_before_the_new_image_has_a_word_is_not_tried_for_ever() {
+    let checked = Checked::at(real_now());
+    for _ in 0..3 {
+        // The machine restarts within the switch, and comes up on the old image.
+        let killed = checked.device.command(&["once"]).env("SLUICE_FAILPOINT", "agent.pointer.switched").output();
+        assert_eq!(killed.unwrap().status.code(), None);
+        checked.device.boot().switch(&"main".parse().unwrap(), Slot::A).unwrap();
+    }
+    let report = checked.once_is(Outcome::RolledBack);
+    assert_eq!(report.detail.as_deref(), Some("the machine came up on the old slot after 3 switches"));
+    assert_eq!(checked.runs(), 0);
+    checked.assert_went_back(Failure::BootFailed);
+}
+
+#[test]
+fn checks_that_take_long_do_not_put_polls_off() {
+    let checked = Checked::new();
+    checked.set(|config| config.check.interval_s = 5);
+    checked.server.script().next_poll_s = 300;
+    // Each look at the running time finds it a second later, so a check takes longer than the time between two.
+    checked.device.uptime_tick_ms.set(1000);
+    assert_eq!(
+        checked.two_rounds(|| ()),
+        [Outcome::Soaking, Outcome::Soaking],
+        "ten minutes of soak, five between polls"
+    );
+}
+
+#[test]
+fn an_image_that_has_soaked_waits_for_the_server_over_any_number_of_starts() {
+    let checked = Checked::new();
+    checked.set(|config| config.poll.max_unanswered = 0);
+    checked.once_is(Outcome::Soaking);
+    checked.server.script().dead = vec!["/v1/poll".to_owned()];
+    checked.device.run_for_ms(11 * MINUTE_MS);
+    for _ in 0..8 {
+        checked.once_is(Outcome::Unconfirmed);
+        checked.device.restart();
+    }
+    checked.server.script().dead.clear();
+    checked.once_is(Outcome::Updated);
+    assert_eq!(checked.reported().last(), Some(&Healthy));
+}
+
+#[test]
+fn a_soak_that_cannot_be_kept_keeps_nobody_on_a_bad_image() {
+    let checked = Checked::new();
+    checked.once_is(Outcome::Soaking);
+    let mut taken = checked.device.state.soak().into_os_string();
+    taken.push(".new");
+    std::fs::create_dir(&taken).unwrap();
+    checked.break_it();
+    checked.device.run_for_ms(MINUTE_MS);
+    checked.once_is(Outcome::RolledBack);
+    checked.assert_went_back(Failure::CheckFailed);
 }
