@@ -22,7 +22,7 @@ impl Clock {
         Time::from_ms(system.saturating_add(self.offset_ms.load(Ordering::Relaxed)))
     }
 
-    /// Moves the clock forward (tests only).
+    /// Moves the clock, forward or back (tests only).
     pub fn advance_ms(&self, ms: i64) {
         self.offset_ms.fetch_add(ms, Ordering::Relaxed);
     }

@@ -91,7 +91,7 @@ impl App {
             }
             // Texts are kept without what PostgreSQL takes in none, and what moves a terminal: a device that sends it must not lose
             // its report.
-            let detail = event.detail.as_ref().map(|detail| detail.replace('\0', ""));
+            let detail = event.detail.as_ref().map(|detail| clean_log(detail, MAX_DETAIL_LEN));
             let log = event.log.as_ref().map(|log| clean_log(log, MAX_LOG_LEN)).filter(|log| !log.is_empty());
             let said = Said {
                 failure: event.failure,

@@ -46,13 +46,14 @@ impl App {
         let stats = self.rollout_figures(&rollout, now).await?.stats;
         let digest = rollout.plan_digest(&product, &version);
         let counts = stats.total(&rollout.excluded);
-        let running = rollout.state == RolloutState::Running;
+        let stopped = self.store.stop_all().await?.stopped;
+        let running = rollout.state == RolloutState::Running && !stopped;
         Ok(RolloutDetail {
             digest,
             approvals: self.approvals(&rollout, digest).await?,
             waits: waits(&rollout, &stats, now),
             gate: gate_view(&rollout, &counts, now).filter(|_| running),
-            completes_at: completes_at(&rollout, &stats, now),
+            completes_at: completes_at(&rollout, &stats, now).filter(|_| !stopped),
             counts,
             product,
             version,

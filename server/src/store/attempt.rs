@@ -74,7 +74,7 @@ impl Store {
         Sql::new(
             "SELECT a.device_id, d.serial, d.hw_id, a.seq, a.state, a.failure, a.changed_at, a.detail, a.log
              FROM attempt a JOIN device d ON d.id = a.device_id
-             WHERE a.rollout_id = $1 AND a.state IN ('failed', 'rolled_back') AND ($2 IS NULL OR a.failure = $2)
+             WHERE a.rollout_id = $1 AND a.state IN ('failed', 'rolled_back') AND ($2 IS NULL OR COALESCE(a.failure, 'other') = $2)
                AND (a.changed_at < $3 OR (a.changed_at = $3 AND (a.device_id < $4 OR (a.device_id = $4 AND a.seq < $5))))
              ORDER BY a.changed_at DESC, a.device_id DESC, a.seq DESC LIMIT $6",
         )

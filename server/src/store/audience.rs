@@ -7,6 +7,7 @@ use sluice_catalog::id::ProductId;
 use sluice_catalog::rollout::Selector;
 use sluice_catalog::rollout::filter::{Compare, Field, Node};
 use sluice_catalog::text::Version;
+use sluice_catalog::time::DAY_MS;
 
 use super::sql::list;
 use super::{Bind, Result, Sql, Store};
@@ -158,9 +159,7 @@ impl Condition {
             }
         }
     }
-}
 
-impl Condition {
     /// Whether a contract under one of the plans covers the device, days of grace included: `Cover::standing_at`, but for contracts of a
     /// source that has fallen silent, which count on.
     fn planned(&mut self, names: &[String], product: &ProductView, now: Time) -> String {
@@ -180,9 +179,6 @@ impl Condition {
         )
     }
 }
-
-/// Milliseconds of a day.
-const DAY_MS: i64 = 86_400_000;
 
 /// Conditions that stand in one bracket.
 const TAGS_IN_GROUP: usize = 50;

@@ -2,10 +2,9 @@
 
 use sluice_catalog::Time;
 use sluice_catalog::text::Slug;
+use sluice_catalog::time::DAY_MS;
 
 use super::{Result, Sql, Tx};
-
-const DAY_MS: i64 = 86_400_000;
 
 impl Tx {
     /// Adds to what a source's changes took away on the day of a moment (UTC); how much that is now. Its row is locked, so of two changes

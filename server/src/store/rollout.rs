@@ -199,7 +199,7 @@ impl Tx {
         Ok(row.map(|(state,)| state))
     }
 
-    /// Waits until nobody else moves a rollout, and reads it then.
+    /// The same by id.
     pub async fn rollout_lock_id(&mut self, id: RolloutId) -> Result<Option<Rollout>> {
         Sql::new("UPDATE rollout SET weight = weight WHERE id = $1").bind(id).execute(&mut *self).await?;
         by_id(self, id).await

@@ -14,6 +14,7 @@ use crate::harness::agent::TestAgent;
 use crate::harness::http::Client;
 use crate::harness::world::{CAM, IMAGES};
 use crate::harness::{Answer, Engine, Release, TestDevice, World};
+use crate::polling::updating;
 
 both_engines!(
     a_log_comes_with_a_failure_and_is_shown_clean,
@@ -29,16 +30,6 @@ both_engines!(
     the_log_of_the_agents_check_reaches_the_server,
     an_agent_whose_boot_loader_goes_back_after_success_flaps_three_times_and_no_more,
 );
-
-fn updating(engine: Engine) -> (World, Release, Release, TestDevice) {
-    let mut world = World::new(engine);
-    let (first, second) = world.two_releases();
-    let mut device = world.device(CAM, "SN-1");
-    device.run(&first);
-    device.poll().is_nothing("NO_ROLLOUT");
-    world.roll_out("spring", &second, &[100]);
-    (world, first, second, device)
-}
 
 fn detail(client: &Client, device: &TestDevice) -> DeviceDetail {
     client.get(&format!("/api/v1/products/{}/devices/{}", device.product, device.serial)).expect(200).json()
@@ -161,6 +152,14 @@ fn failures_of_a_rollout_are_listed_newest_first(engine: Engine) {
     let of_one = failures(&world, "?failure=out_of_space").items;
     assert_eq!((of_one.len(), of_one[0].detail.as_deref()), (1, Some("at 0")));
     assert_eq!(failures(&world, "?failure=no_answer").items, []);
+    // Without a code it is counted and listed as another; what it says cannot move a terminal.
+    let mut silent = world.device(CAM, "SN-5");
+    silent.run(&first);
+    let event = json!({"attempt": silent.poll().attempt(), "state": "failed", "detail": "\u{1b}[31mred\u{202e}"});
+    silent.report_event(event).expect(200);
+    let other = failures(&world, "?failure=other").items;
+    assert_eq!((other.len(), other[0].failure, other[0].detail.as_deref()), (1, None, Some("red")));
+    assert_eq!(world.rollout("spring").failures["other"], 1);
     for wrong in ["after=x", "after=1.2.3", "limit=0", "limit=501"] {
         world.admin.get(&format!("/api/v1/rollouts/spring/failures?{wrong}")).refused(Kind::Invalid);
     }

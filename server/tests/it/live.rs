@@ -252,6 +252,12 @@ fn who_comes_is_told_nothing_from_before_it_asked(engine: Engine) {
         assert_eq!(told.state, state);
         assert_ne!(id, seen);
     }
+    // Nor what the executor counted before, though it is a moment old.
+    world.look();
+    let device = world.device(CAM, "SN-2");
+    device.report(device.poll().attempt(), "downloading").expect(200);
+    let (_, told) = Stream::open(&world.admin, None).next().unwrap();
+    assert_eq!(told.devices.downloading, 1);
     // Nor from before another server moved it, of which this one has not heard.
     let app = &world.server.app;
     world.server.block_on(async {

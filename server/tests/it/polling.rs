@@ -36,7 +36,7 @@ both_engines!(
 );
 
 /// Two releases of which 2.4.1 is rolled out to all, and a device that runs 2.4.0.
-fn updating(engine: Engine) -> (World, Release, Release, TestDevice) {
+pub fn updating(engine: Engine) -> (World, Release, Release, TestDevice) {
     let mut world = World::new(engine);
     let (first, second) = world.two_releases();
     let mut device = world.device(CAM, "SN-1");

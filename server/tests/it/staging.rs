@@ -261,6 +261,8 @@ fn stop_all_stops_at_the_next_poll(engine: Engine) {
     world.server.unchanged(|| set(true, " ").refused(Kind::Invalid));
     set(true, "fire in the lab").expect(200);
     device.poll().is_nothing("STOPPED_ALL");
+    let shown = world.rollout("spring");
+    assert!(shown.gate.is_none() && shown.completes_at.is_none(), "nothing opens and nothing ends meanwhile");
     assert_eq!(world.why(&device, "").reason.code(), "STOPPED_ALL");
     world.server.unchanged(|| set(true, "again").expect(200));
     let told: Value = world.admin.get("/api/v1/stop-all").expect(200).json();

@@ -5,7 +5,7 @@
 pub const MAX_LOG_LEN: usize = 4096;
 
 /// What can be kept and shown of a log: its last `limit` bytes, cut at a character. Lines end in LF; other control characters but the
-/// tab go, with the terminal sequences that they begin, and so do the marks that let text read backwards.
+/// tab go, with the colours and cursor moves that `ESC [` begins, and so do the marks that let text read backwards.
 pub fn clean_log(text: &str, limit: usize) -> String {
     let mut clean = String::with_capacity(text.len().min(limit));
     let mut rest = text.chars().peekable();

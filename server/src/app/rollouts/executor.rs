@@ -19,8 +19,7 @@ use crate::store::{Because, Tx};
 
 /// The lease of who looks. It only saves work: two that look at once move nothing twice.
 pub(super) const LEASE: &str = "rollouts";
-/// How long a replica that looks is waited for.
-/// Until then nobody watches what the dead one watched.
+/// How long a replica that looks is waited for; until then nobody watches what a dead one watched.
 pub(super) const LEASE_LASTS: Period = Period::seconds(10);
 /// Counting a rollout's attempts may take this part of the time, so that a million of them do not keep the database busy…
 const COUNTING_SHARE: i64 = 10;
@@ -46,7 +45,9 @@ impl Watch {
     /// Notes a look; since when there was no break.
     fn looked(&self, now: Time) -> Time {
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = looks.filter(|(_, last)| now <= last.plus(AWAY)).map_or(now, |(since, _)| since);
+        // A clock that ran ahead and came back must not make silence unheard until it is there again.
+        let goes_on = |(since, last): &(Time, Time)| *since <= now && now <= last.plus(AWAY);
+        let since = looks.filter(goes_on).map_or(now, |(since, _)| since);
         *looks = Some((since, now));
         since
     }
@@ -229,9 +230,7 @@ impl App {
         self.refresh().await?;
         Ok(set)
     }
-}
 
-impl App {
     /// Lets every rollout go on from what it had reached when everything was stopped: time has stood still for it.
     async fn go_on(&self, tx: &mut Tx, stopped_at: Time, actor: &Actor, now: Time) -> Result<()> {
         for rollout in tx.rollout_all().await? {
@@ -293,5 +292,9 @@ mod tests {
         assert_eq!(watch.looked(at(243)), at(243), "nobody looked for more than a minute");
         watch.answered(at(100));
         assert_eq!(watch.looked(at(303)), at(243), "a clock that goes back for a moment is no break");
+        let year_s = 365 * 24 * 3600;
+        assert_eq!(watch.looked(at(year_s)), at(year_s));
+        assert_eq!(watch.looked(at(310)), at(310), "nor is silence unheard for a year after one that ran ahead");
+        assert_eq!(watch.looked(at(340)), at(310));
     }
 }

@@ -2,7 +2,7 @@
 //! watches, which ends with the last of them. Whoever comes is told nothing from before it asked.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const COUNTED_LASTS_MS: i64 = 3000;
 /// How often it is asked whether those who watch still may.
 const ASKED_AGAIN_MS: i64 = 15_000;
-/// Streams of a rollout that could not be looked at for so long end: who asks again is told why.
+/// Streams of a rollout that could not be looked at for so long after it was due end: who asks again is told why.
 const UNSEEN_MS: i64 = 30_000;
 /// A stream ends after so long: a client that is gone without a sign holds nothing for ever.
 const LASTS: Duration = Duration::from_mins(30);
@@ -75,6 +75,8 @@ struct Watched {
     looks: AtomicU64,
     /// Somebody came and waits for a look.
     wanted: Notify,
+    /// When the last of those came, as the server's time: what was counted before is nothing to them.
+    asked_ms: AtomicI64,
     /// The tokens of those who watch; one stands as often as it watches.
     tokens: Arc<Mutex<Vec<Digest>>>,
     /// What the executor counted last, and of what.
@@ -121,6 +123,7 @@ impl Lives {
                 shown: watch::Sender::new(None),
                 looks: AtomicU64::new(0),
                 wanted: Notify::new(),
+                asked_ms: AtomicI64::new(app.now().as_ms()),
                 tokens: Arc::default(),
                 counted: Mutex::default(),
             });
@@ -133,6 +136,7 @@ impl Lives {
         let has_it = shown.borrow().as_ref().is_some_and(|shown| Some(&shown.id) == seen.as_ref());
         let from = if has_it { 0 } else { watched.looks.load(Ordering::Acquire) + 1 };
         if !has_it {
+            watched.asked_ms.store(app.now().as_ms(), Ordering::Release);
             watched.wanted.notify_one();
         }
         if let Some(token) = token {
@@ -206,7 +210,7 @@ async fn look(app: Arc<App>, id: RolloutId, watched: Arc<Watched>) {
 impl Looking {
     async fn go_on(&self) {
         let Self { app, id, watched } = self;
-        let (mut seen_at, mut asked_at) = (app.now(), app.now());
+        let (mut due_at, mut asked_at) = (app.now(), app.now());
         let mut refused = Arc::default();
         loop {
             if app.lives.is_left(*id, watched) {
@@ -221,11 +225,16 @@ impl Looking {
                 let tokens: HashSet<Digest> = locked(&watched.tokens).iter().copied().collect();
                 refused = Arc::new(app.refused_of(tokens).await);
             }
-            let counted = locked(&watched.counted).take();
-            match app.live_state(*id, counted).await {
+            let asked_ms = watched.asked_ms.load(Ordering::Acquire);
+            let counted = locked(&watched.counted).take().filter(|(_, at, _)| at.as_ms() > asked_ms);
+            let seen = app.live_state(*id, counted).await;
+            let took_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+            let rest = Duration::from_millis(u64::try_from(pause_ms(took_ms)).unwrap_or(0)).max(LOOK);
+            match seen {
                 Ok(state) => {
-                    seen_at = app.now();
-                    let (name, json) = named(&state, seen_at);
+                    due_at = app.now().plus_ms(i64::try_from(rest.as_millis()).unwrap_or(0));
+                    let before = watched.shown.borrow().clone();
+                    let (name, json) = named(&state, app.now(), before);
                     watched.shown.send_replace(Some(Shown {
                         look: number,
                         id: name,
@@ -236,16 +245,14 @@ impl Looking {
                 Err(error) => {
                     tracing::warn!(%error, cause = ?error.cause, "a rollout that is watched could not be looked at: {error}");
                     // The next look may succeed. Who went on showing signs of life for long would say that nothing changes.
-                    if error.kind == Kind::NotFound || app.now().as_ms() - seen_at.as_ms() >= UNSEEN_MS {
+                    if error.kind == Kind::NotFound || (app.now().as_ms() - due_at.as_ms()).abs() >= UNSEEN_MS {
                         return;
                     }
                 }
             }
-            let took_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-            let pause = Duration::from_millis(u64::try_from(pause_ms(took_ms)).unwrap_or(0));
             tokio::time::sleep(LOOK).await;
             tokio::select! {
-                () = tokio::time::sleep(pause.saturating_sub(LOOK)) => {}
+                () = tokio::time::sleep(rest.saturating_sub(LOOK)) => {}
                 () = watched.wanted.notified() => {}
             }
         }
@@ -258,11 +265,15 @@ pub(super) fn reach(rollout: &Rollout, stop: &StopAll, now: Time) -> u16 {
     if rollout.state.makes_offers() { rollout.reach(at) } else { u16::try_from(rollout.reached).unwrap_or(0) }
 }
 
-/// What a state is called, and the state with the moment at which it was first seen.
-fn named(state: &RolloutLive, now: Time) -> (Arc<str>, Arc<str>) {
+/// What a state is called, and the state with the moment at which it was first seen: when it is as it was before, that of then.
+fn named(state: &RolloutLive, now: Time, before: Option<Shown>) -> (Arc<str>, Arc<str>) {
     let json = |at: Time| serde_json::to_string(&RolloutLive { at, ..state.clone() }).unwrap_or_default();
     let digest = Digest::of(json(Time::EPOCH).as_bytes()).to_string();
-    (digest.get(..16).unwrap_or(&digest).into(), json(now).into())
+    let id = digest.get(..16).unwrap_or(&digest);
+    match before {
+        Some(before) if *before.id == *id => (before.id, before.json),
+        _ => (id.into(), json(now).into()),
+    }
 }
 
 /// Brings what is new to one client.
@@ -357,7 +368,11 @@ impl App {
         let stop = self.store.stop_all().await?;
         let now = self.now();
         let figures = match counted {
-            Some((of, at, figures)) if of == rollout && now.as_ms() - at.as_ms() <= COUNTED_LASTS_MS => figures,
+            Some((of, at, figures))
+                if of == rollout && (0..=COUNTED_LASTS_MS).contains(&(now.as_ms() - at.as_ms())) =>
+            {
+                figures
+            }
             _ => self.rollout_figures(&rollout, now).await?,
         };
         let (product, version) = self.rollout_release(&rollout)?;

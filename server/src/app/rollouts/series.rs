@@ -8,6 +8,7 @@ use sluice_catalog::id::RolloutId;
 use sluice_catalog::principal::Permission;
 use sluice_catalog::rollout::{Rollout, RolloutState};
 use sluice_catalog::text::Slug;
+use sluice_catalog::time::DAY_MS;
 use sluice_catalog::wire::live::SeriesPoint;
 use sluice_catalog::wire::rollout::StopAll;
 use sluice_catalog::{Period, Time};
@@ -65,6 +66,7 @@ impl App {
         }
         let moved_at: HashMap<RolloutId, Time> = self.store.rollout_moved_at().await?.into_iter().collect();
         let stop = self.store.stop_all().await?;
+        // So often old points are thinned out of rollouts of which no new ones come.
         let thins = thinned.is_none_or(|at| !(0..DAY_MS).contains(&(now.as_ms() - at.as_ms())));
         let mut kept = 0;
         for rollout in all {
@@ -146,9 +148,6 @@ impl App {
         Ok(self.store.series_list(rollout.id, from, to, limit).await?)
     }
 }
-
-/// Milliseconds of a day: so often old points of rollouts of which no new ones come are thinned out.
-const DAY_MS: i64 = 86_400_000;
 
 /// Whether something of a rollout that moved last then may still change.
 fn goes_on(rollout: &Rollout, moved_at: Option<Time>, now: Time) -> bool {
