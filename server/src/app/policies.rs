@@ -1,10 +1,7 @@
 //! What owners want for their devices, where their sites are, and what is said of releases that keeps them from some.
 
-use std::sync::Arc;
-
 use serde_json::json;
-use sluice_catalog::decide::ProductView;
-use sluice_catalog::id::{CustomerId, FactId, ReleaseId};
+use sluice_catalog::id::{CustomerId, FactId, ProductId, ReleaseId};
 use sluice_catalog::policy::{MAX_POLICY_REASON, Policy, PolicyKind, PolicyScope, Site, is_country};
 use sluice_catalog::principal::Permission;
 use sluice_catalog::release::{Embargo, ReleaseFact};
@@ -37,14 +34,14 @@ impl App {
         Ok(PolicyDetail { customer: customer.clone(), product, target: row.target.clone(), policy: row.policy()? })
     }
 
-    /// The product that a policy is for, as its release are known to who sets it: whoever is bound to a customer learns neither of
-    /// products that this customer has no device of, nor of versions under embargo.
+    /// The product that a policy is for, if it names one: whoever is bound to a customer learns neither of products that this customer
+    /// has no device of, nor of versions under embargo.
     async fn policy_product(
         &self,
         reach: Reach,
         owner: CustomerId,
         request: &PolicyCreate,
-    ) -> Result<Option<Arc<ProductView>>> {
+    ) -> Result<Option<ProductId>> {
         let now = self.now();
         let Some(name) = &request.product else { return Ok(None) };
         let product = self.product_view(name)?;
@@ -59,7 +56,7 @@ impl App {
                 return Err(Error::not_found("version", format!("{name} {version}")));
             }
         }
-        Ok(Some(product))
+        Ok(Some(product.product.id))
     }
 
     /// Sets a policy. The same again, still in force, changes nothing.
@@ -85,7 +82,7 @@ impl App {
         if matches!(request.kind, PolicyKind::Pin { .. }) && request.product.is_none() {
             return Err(Error::invalid("product", "a pin names a version, so it needs a product"));
         }
-        let product = self.policy_product(reach, owner.id, request).await?;
+        let product_id = self.policy_product(reach, owner.id, request).await?;
         let policy = Policy {
             id: FactId::new(now, self.dice.id()),
             scope: request.scope,
@@ -96,7 +93,6 @@ impl App {
             to_at,
             recorded_at: now,
         };
-        let product_id = product.as_ref().map(|product| product.product.id);
         let mut tx = self.store.begin().await?;
         tx.generation_raise("devices").await?;
         tx.customer_lock(&request.customer).await?;

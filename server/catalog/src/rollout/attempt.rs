@@ -32,6 +32,19 @@ pub enum AttemptState {
 }
 
 impl AttemptState {
+    /// All of them, in their order.
+    pub const ALL: [Self; 9] = [
+        Self::Offered,
+        Self::Downloading,
+        Self::Verified,
+        Self::Applied,
+        Self::Booted,
+        Self::Healthy,
+        Self::Failed,
+        Self::RolledBack,
+        Self::Superseded,
+    ];
+
     /// The stored name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -210,22 +223,10 @@ mod tests {
         assert_eq!(rows, Failure::ALL.len(), "the protocol tells of a failure that is none");
     }
 
-    const STATES: [AttemptState; 9] = [
-        AttemptState::Offered,
-        AttemptState::Downloading,
-        AttemptState::Verified,
-        AttemptState::Applied,
-        AttemptState::Booted,
-        AttemptState::Healthy,
-        AttemptState::Failed,
-        AttemptState::RolledBack,
-        AttemptState::Superseded,
-    ];
-
     proptest! {
         /// Reports in any order, repeated and late: no state is come to twice, and what has ended stays so.
         #[test]
-        fn any_reports_only_move_forward(reports in prop::collection::vec(prop::sample::select(&STATES[..]), 0..40)) {
+        fn any_reports_only_move_forward(reports in prop::collection::vec(prop::sample::select(&AttemptState::ALL[..]), 0..40)) {
             let mut state = AttemptState::Offered;
             for next in reports {
                 let before = state;

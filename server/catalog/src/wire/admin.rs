@@ -1,22 +1,24 @@
 //! Requests and answers of the administrative REST API `/api/v1`. Answers that are a noun use the noun itself.
 
+mod devices;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::change::Change;
 use crate::contract::{Contract, CoverageWindow, CoveredItem, Grant, KeptBy, Plan, WindowKind};
 use crate::cover::CoverRule;
 use crate::customer::{Customer, Partner};
-use crate::device::{Device, DeviceState, EnrolToken, Installed};
+use crate::device::EnrolToken;
 use crate::id::TokenId;
 use crate::pool::{PoolDetail, PoolSet};
 use crate::principal::{Principal, PrincipalKind, Role};
 use crate::product::{Channel, Visibility};
 use crate::release::{Artifact, Release};
-use crate::rollout::Attempt;
-use crate::text::{Code, ContractNumber, Family, HardwareId, Pid, ProductName, Serial, Slug, TrainName};
-use crate::{Mac, TextSet, Time};
+use crate::text::{Code, ContractNumber, Family, Pid, ProductName, Serial, Slug};
+use crate::{TextSet, Time};
+
+pub use devices::{DeviceCreate, DeviceDetail, DevicePatch, DeviceStateChange};
 
 /// Most items on a page.
 pub const MAX_PAGE: u32 = 500;
@@ -332,77 +334,6 @@ pub struct ContractDetail {
     /// Its pools, with how many places are taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<PoolDetail>,
-}
-
-/// A device to register before it enrols.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct DeviceCreate {
-    /// The product's name.
-    pub product: ProductName,
-    /// Unique within the product.
-    pub serial: Serial,
-    /// Its hardware.
-    pub hw_id: HardwareId,
-    /// The address of its network interface.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mac: Option<Mac>,
-    /// Its owner's name.
-    #[serde(default)]
-    pub customer: Option<Slug>,
-    /// Where it stands.
-    #[serde(default)]
-    pub site: Option<Slug>,
-    /// Free labels.
-    #[serde(default)]
-    pub tags: TextSet,
-    /// The train it was made with, if known: security fixes of that train are free.
-    #[serde(default)]
-    pub train: Option<TrainName>,
-}
-
-/// What is changed of a device. What is absent stays; `null` takes away.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct DevicePatch {
-    /// Where it stands.
-    #[serde(skip_serializing_if = "Change::is_kept")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
-    pub site: Change<Slug>,
-    /// Its free labels, all of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tags: Option<TextSet>,
-    /// The address of its network interface.
-    #[serde(skip_serializing_if = "Change::is_kept")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
-    pub mac: Change<Mac>,
-}
-
-/// A device to move in its life.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct DeviceStateChange {
-    /// `active`, `blocked` or `retired`.
-    pub state: DeviceState,
-}
-
-/// A device with what it runs and its last attempts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct DeviceDetail {
-    /// The product's name.
-    pub product: ProductName,
-    /// The device.
-    pub device: Device,
-    /// What it runs.
-    pub installed: Vec<Installed>,
-    /// When it last polled; may lag behind by seconds.
-    pub last_seen_at: Option<Time>,
-    /// Its last attempts, newest first, at most 20.
-    pub attempts: Vec<Attempt>,
 }
 
 /// An enrolment token to make.

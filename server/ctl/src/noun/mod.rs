@@ -9,6 +9,7 @@ pub mod contract_import;
 pub mod contract_source;
 pub mod customer;
 pub mod device;
+pub mod device_set;
 pub mod enrol_token;
 pub mod entitlement;
 pub mod events;

@@ -253,18 +253,6 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-const STATES: [AttemptState; 9] = [
-    AttemptState::Offered,
-    AttemptState::Downloading,
-    AttemptState::Verified,
-    AttemptState::Applied,
-    AttemptState::Booted,
-    AttemptState::Healthy,
-    AttemptState::Failed,
-    AttemptState::RolledBack,
-    AttemptState::Superseded,
-];
-
 /// A rollout with its devices, moved as an executor moves it.
 struct World {
     rollout: Rollout,
@@ -327,7 +315,7 @@ proptest! {
                     let count = world.devices.len().max(1);
                     let now = world.now;
                     if let Some((_, observed)) = world.devices.get_mut(device % count) {
-                        let next = STATES[usize::from(state)];
+                        let next = AttemptState::ALL[usize::from(state)];
                         if observed.state.may_become(next) {
                             observed.state = next;
                             observed.failure = (next == AttemptState::Failed).then_some(Failure::Other);
